@@ -1,0 +1,54 @@
+//! Compiles `kmod/`, the module's C, with the kernel's own flags. Builds for
+//! the host (tests of `wire` and `engine`) have no C in them.
+
+use std::env;
+
+/// How FreeBSD compiles kernel code on amd64 (sys/conf/kern.mk), and what its
+/// in-kernel linker needs: no GOT, hence no stack protector.
+const FLAGS: &[&str] = &[
+    "-nostdinc",
+    "-ffreestanding",
+    "-mcmodel=kernel",
+    "-mno-red-zone",
+    "-mno-mmx",
+    "-mno-sse",
+    "-mno-avx",
+    "-msoft-float",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-omit-frame-pointer",
+    "-fno-stack-protector",
+    "-fno-sanitize=all",
+    "-fno-pic",
+    "-fwrapv",
+    "-fno-common",
+    "-D_KERNEL",
+    "-DKLD_MODULE",
+    "-Wall",
+    "-Wno-unknown-pragmas",
+    "-Wno-pointer-sign",
+    "-Wno-address-of-packed-member",
+];
+
+fn main() {
+    println!("cargo:rerun-if-changed=kmod");
+    println!("cargo:rerun-if-env-changed=KERNEL_CC");
+    println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
+        return;
+    }
+    let include = env::var("KERNEL_INCLUDE").expect("KERNEL_INCLUDE is set by the Makefile: use `make`");
+    let compiler = env::var("KERNEL_CC").expect("KERNEL_CC is set by the Makefile: use `make`");
+    let mut build = cc::Build::new();
+    build
+        .no_default_flags(true)
+        .compiler(compiler)
+        .warnings(false)
+        .opt_level(2)
+        .include("kmod")
+        .files(["kmod/module.c", "kmod/shims.c"]);
+    build.flags(FLAGS);
+    for dir in include.split(':') {
+        build.flag("-isystem").flag(dir);
+    }
+    build.compile("kmod");
+}

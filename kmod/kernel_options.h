@@ -1,0 +1,15 @@
+/*
+ * The options of FreeBSD's GENERIC kernel that decide the layout of what the
+ * module shares with it. A kernel built without one of them needs a module
+ * built without it too.
+ */
+#ifndef _PFSYNC_KERNEL_OPTIONS_H_
+#define	_PFSYNC_KERNEL_OPTIONS_H_
+
+#define	VIMAGE	1
+#define	INET	1
+#define	INET6	1
+#define	SMP	1
+#define	KDTRACE_HOOKS	1
+
+#endif /* !_PFSYNC_KERNEL_OPTIONS_H_ */

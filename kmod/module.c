@@ -1,0 +1,61 @@
+/*
+ * What makes pfsync.ko a FreeBSD kernel module: its declaration, its storage
+ * in each vnet, and its sysctl nodes. The code is in src/.
+ */
+#include "kernel.h"
+#include "shims.h"
+
+MALLOC_DEFINE(pfs_malloc_type, "pfsync", "pfsync(4) data");
+
+VNET_DEFINE_STATIC(struct pfs_vnet, pfs_vnet) = {
+	.carp_adj = 240,	/* ip_carp.h's CARP_MAXSKEW */
+	.defer_delay = 20,
+};
+VNET_DEFINE_STATIC(struct pfsyncstats, pfs_stats);
+
+unsigned long pfs_buckets;
+
+struct sx pfs_config_lock;
+SX_SYSINIT(pfs_config_lock, &pfs_config_lock, "pfsync config");
+
+struct pfs_vnet *
+pfs_vnet(void)
+{
+	return (&VNET(pfs_vnet));
+}
+
+struct pfsyncstats *
+pfs_stats(void)
+{
+	return (&VNET(pfs_stats));
+}
+
+SYSCTL_NODE(_net, OID_AUTO, pfsync, CTLFLAG_RW | CTLFLAG_MPSAFE, 0,
+    "pfsync(4)");
+SYSCTL_STRUCT(_net_pfsync, OID_AUTO, stats, CTLFLAG_VNET | CTLFLAG_RW,
+    &VNET_NAME(pfs_stats), pfsyncstats,
+    "Statistics (struct pfsyncstats, net/if_pfsync.h)");
+SYSCTL_INT(_net_pfsync, OID_AUTO, carp_demotion_factor,
+    CTLFLAG_VNET | CTLFLAG_RW, &VNET_NAME(pfs_vnet.carp_adj), 0,
+    "Added to carp(4)'s demotion while a full update is awaited");
+SYSCTL_ULONG(_net_pfsync, OID_AUTO, pfsync_buckets, CTLFLAG_RDTUN,
+    &pfs_buckets, 0, "Number of queues that states are spread over");
+SYSCTL_UINT(_net_pfsync, OID_AUTO, defer_delay, CTLFLAG_VNET | CTLFLAG_RW,
+    &VNET_NAME(pfs_vnet.defer_delay), 0,
+    "How long a deferred packet waits for the peer, in milliseconds");
+SYSCTL_PROC(_net_pfsync, OID_AUTO, bulk_request,
+    CTLTYPE_INT | CTLFLAG_VNET | CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, 0,
+    pfs_sysctl_bulk_request, "I",
+    "Write 1 to ask the peers for a full update");
+
+static moduledata_t pfsync_module = { "pfsync", pfs_modevent, NULL };
+
+/* After pf and the inet domain, which it registers with. */
+DECLARE_MODULE(pfsync, pfsync_module, SI_SUB_PROTO_FIREWALL, SI_ORDER_ANY);
+MODULE_VERSION(pfsync, PFSYNC_MODVER);
+MODULE_DEPEND(pfsync, pf, PF_MODVER, PF_MODVER, PF_MODVER);
+
+VNET_SYSINIT(pfs_vnet_init, SI_SUB_PROTO_FIREWALL, SI_ORDER_ANY,
+    pfs_vnet_init, NULL);
+VNET_SYSUNINIT(pfs_vnet_uninit, SI_SUB_PROTO_FIREWALL, SI_ORDER_FOURTH,
+    pfs_vnet_uninit, NULL);

@@ -1,0 +1,107 @@
+/*
+ * Macros, inline functions and VNET variables of the kernel, as functions that
+ * Rust can call. None of them decides anything; src/kernel and src/pf give
+ * each a safe face and say what it requires.
+ */
+#ifndef _PFSYNC_SHIMS_H_
+#define	_PFSYNC_SHIMS_H_
+
+/* What the module keeps for each vnet. */
+struct pfs_vnet {
+	void			*softc;		/* the interface, NULL without one */
+	struct if_clone		*cloner;
+	void			*swi_cookie;
+	struct intr_event	*swi_event;
+	int			 carp_adj;	/* net.pfsync.carp_demotion_factor */
+	unsigned int		 defer_delay;	/* net.pfsync.defer_delay, ms */
+};
+
+/* pf's hooks, all set or cleared at once. */
+struct pfs_hooks {
+	pfsync_state_import_t	*import;
+	pfsync_insert_state_t	*insert;
+	pfsync_update_state_t	*update;
+	pfsync_delete_state_t	*remove;
+	pfsync_clear_states_t	*clear;
+	pfsync_defer_t		*defer;
+};
+
+/* net/if_pfsync.h's requests, whose macros bindgen cannot evaluate. */
+static const unsigned long pfs_SIOCSETPFSYNC = SIOCSETPFSYNC;
+static const unsigned long pfs_SIOCGETPFSYNC = SIOCGETPFSYNC;
+static const unsigned long pfs_SIOCSETPFSYNCNV = SIOCSETPFSYNCNV;
+static const unsigned long pfs_SIOCGETPFSYNCNV = SIOCGETPFSYNCNV;
+static const unsigned long pfs_SIOCSIFFLAGS = SIOCSIFFLAGS;
+static const unsigned long pfs_SIOCSIFMTU = SIOCSIFMTU;
+
+/* The module's own VNET variables and tunables. */
+struct pfs_vnet		*pfs_vnet(void);
+struct pfsyncstats	*pfs_stats(void);
+extern unsigned long	 pfs_buckets;
+extern struct malloc_type pfs_malloc_type[1];
+extern struct sx	 pfs_config_lock;
+
+/* sys/_vnet.h, net/vnet.h */
+struct vnet		*pfs_curvnet(void);
+struct vnet		*pfs_curvnet_set(struct vnet *);
+
+/* sys/epoch.h */
+void			 pfs_net_epoch_enter(struct epoch_tracker *);
+void			 pfs_net_epoch_exit(struct epoch_tracker *);
+void			 pfs_net_epoch_assert(void);
+void			 pfs_net_epoch_wait(void);
+
+/* sys/counter.h */
+void			 pfs_counter_u64_add(counter_u64_t, int64_t);
+uint64_t		 pfs_counter_u64_fetch(counter_u64_t);
+
+/* sys/time.h */
+sbintime_t		 pfs_getsbinuptime(void);
+
+/* sys/mbuf.h */
+int			 pfs_m_trailingspace(const struct mbuf *);
+
+/* sys/mutex.h, sys/rmlock.h, sys/proc.h */
+struct thread		*pfs_curthread(void);
+
+/* net/bpf.h */
+bool			 pfs_bpf_peers_present(struct ifnet *);
+
+/* netinet/in_var.h, netinet6/in6_var.h: one filter in an option's list */
+void			 pfs_imo_join(struct ip_moptions *, struct in_mfilter *);
+void			 pfs_im6o_join(struct ip6_moptions *, struct in6_mfilter *);
+struct in6_mfilter	*pfs_ip6_mfilter_alloc(int);
+void			 pfs_ip6_mfilter_free(struct in6_mfilter *);
+
+/* net/pfvar.h */
+struct pf_kstatus	*pfs_pf_status(void);
+struct pf_idhash	*pfs_pf_idhash(void);
+unsigned long		 pfs_pf_hashmask(void);
+struct pf_krule		*pfs_pf_default_rule(void);
+struct pf_kruleset	*pfs_pf_main_ruleset(void);
+uma_zone_t		 pfs_pf_state_key_z(void);
+uma_zone_t		 pfs_pf_state_scrub_z(void);
+void			 pfs_pf_rules_rlock(struct rm_priotracker *);
+void			 pfs_pf_rules_runlock(struct rm_priotracker *);
+void			 pfs_pf_rules_rassert(void);
+void			 pfs_pf_set_hooks(const struct pfs_hooks *);
+void			 pfs_pf_row_lock(struct pf_idhash *);
+void			 pfs_pf_row_unlock(struct pf_idhash *);
+void			 pfs_pf_state_lock(struct pf_kstate *);
+void			 pfs_pf_state_unlock(struct pf_kstate *);
+void			 pfs_pf_state_assert_locked(struct pf_kstate *);
+void			 pfs_pf_state_ref(struct pf_kstate *);
+void			 pfs_pf_state_release(struct pf_kstate *);
+unsigned int		 pfs_rt_numfibs(void);
+
+/* LLVM calls it, and the kernel does not export it. */
+int			 (bcmp)(const void *, const void *, size_t);
+
+/* Entry points, written in Rust. */
+int			 pfs_modevent(module_t, int, void *);
+void			 pfs_vnet_init(const void *);
+void			 pfs_vnet_uninit(const void *);
+int			 pfs_sysctl_bulk_request(struct sysctl_oid *, void *,
+			    intmax_t, struct sysctl_req *);
+
+#endif /* !_PFSYNC_SHIMS_H_ */

@@ -1,0 +1,214 @@
+//! The bucket against a model of its lists.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::{HashMap, VecDeque};
+
+/// Lists of numbered states.
+#[derive(Default)]
+struct Model {
+    queues: HashMap<u8, VecDeque<u32>>,
+    updates: HashMap<u32, u8>,
+}
+
+impl Lists for Model {
+    type State = u32;
+    type Ref = u32;
+
+    fn place(&self, state: &u32) -> Option<Queue> {
+        [Queue::Waiting]
+            .iter()
+            .chain(Queue::PROMPT.iter())
+            .copied()
+            .find(|queue| self.queues.get(&(*queue as u8)).is_some_and(|list| list.contains(state)))
+    }
+
+    fn push(&mut self, queue: Queue, state: &u32) {
+        assert_eq!(self.place(state), None, "a state stands in one queue at most");
+        self.updates.insert(*state, 0);
+        self.queues.entry(queue as u8).or_default().push_back(*state);
+    }
+
+    fn remove(&mut self, state: &u32) {
+        for list in self.queues.values_mut() {
+            list.retain(|other| other != state);
+        }
+    }
+
+    fn transfer(&mut self, state: &u32, to: Queue) {
+        self.remove(state);
+        self.push(to, state);
+    }
+
+    fn append(&mut self, from: Queue, to: Queue) {
+        let moved = self.queues.remove(&(from as u8)).unwrap_or_default();
+        self.queues.entry(to as u8).or_default().extend(moved);
+    }
+
+    fn pop(&mut self, queue: Queue) -> Option<u32> {
+        self.queues.get_mut(&(queue as u8))?.pop_front()
+    }
+
+    fn len(&self, queue: Queue) -> usize {
+        self.queues.get(&(queue as u8)).map_or(0, VecDeque::len)
+    }
+
+    fn count_update(&mut self, state: &u32) -> u8 {
+        let updates = self.updates.entry(*state).or_default();
+        *updates = updates.saturating_add(1);
+        *updates
+    }
+}
+
+const LIMITS: Limits = Limits { room: 1400, maxupd: 3, state_len: 277 };
+const TCP: Change = Change { tcp: true, split: false };
+const UDP: Change = Change { tcp: false, split: false };
+
+fn bucket() -> Bucket<Model> {
+    Bucket::new(Model::default())
+}
+
+/// Takes all that is due, as the sender does, and says what it was.
+fn sent(bucket: &mut Bucket<Model>) -> Vec<(Queue, u32)> {
+    let mut all = Vec::new();
+    while bucket.due(LIMITS) {
+        let mut room = LIMITS.room;
+        for queue in Queue::PROMPT {
+            let size = match queue {
+                Queue::Insert | Queue::Update => LIMITS.state_len,
+                Queue::Due | Queue::Waiting => 84,
+                Queue::Ack | Queue::Delete => 12,
+            };
+            while room >= size + 4 {
+                let Some(state) = bucket.pop(queue) else { break };
+                all.push((queue, state));
+                room -= size;
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn an_update_waits_for_its_second() {
+    let mut bucket = bucket();
+    assert_eq!(bucket.update(&1, UDP, LIMITS), Wake { timer: true, sender: false });
+    for _ in 0..1000 {
+        assert_eq!(bucket.update(&1, UDP, LIMITS), Wake::default());
+    }
+    assert_eq!(sent(&mut bucket), []);
+    assert!(bucket.timeout().sender);
+    assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
+    assert!(bucket.update(&1, UDP, LIMITS).timer, "the next second begins with the next update");
+}
+
+#[test]
+fn a_thousand_busy_states_do_not_fill_packets() {
+    let mut bucket = bucket();
+    for round in 0..10 {
+        for state in 0..1000 {
+            let wake = bucket.update(&state, UDP, LIMITS);
+            assert_eq!(wake, Wake { timer: (round, state) == (0, 0), sender: false });
+        }
+    }
+    let _ = bucket.timeout();
+    assert_eq!(sent(&mut bucket).len(), 1000);
+}
+
+#[test]
+fn maxupd_lets_only_that_state_go() {
+    let mut bucket = bucket();
+    let _ = bucket.update(&1, TCP, LIMITS);
+    let _ = bucket.update(&2, TCP, LIMITS);
+    assert!(!bucket.update(&1, TCP, LIMITS).sender);
+    assert!(!bucket.update(&1, TCP, LIMITS).sender);
+    assert!(bucket.update(&1, TCP, LIMITS).sender);
+    assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
+}
+
+#[test]
+fn a_state_that_a_peer_updates_too_goes_at_once() {
+    let mut bucket = bucket();
+    assert!(bucket.update(&1, Change { tcp: false, split: true }, LIMITS).sender);
+    assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
+}
+
+#[test]
+fn inserts_leave_in_full_packets() {
+    let mut bucket = bucket();
+    for state in 1..=5 {
+        assert!(!bucket.insert(&state, LIMITS).sender);
+    }
+    assert!(bucket.insert(&6, LIMITS).sender);
+    assert_eq!(sent(&mut bucket).len(), 5, "one packet; the sixth waits for more");
+    let _ = bucket.timeout();
+    assert_eq!(sent(&mut bucket), [(Queue::Insert, 6)]);
+}
+
+#[test]
+fn a_state_that_nobody_heard_of_is_not_deleted() {
+    let mut bucket = bucket();
+    let _ = bucket.insert(&1, LIMITS);
+    assert_eq!(bucket.delete(&1, LIMITS), Wake::default());
+    let _ = bucket.timeout();
+    assert_eq!(sent(&mut bucket), []);
+}
+
+#[test]
+fn a_delete_replaces_what_was_queued_and_is_final() {
+    let mut bucket = bucket();
+    let _ = bucket.update(&1, UDP, LIMITS);
+    let _ = bucket.delete(&1, LIMITS);
+    let _ = bucket.update(&1, UDP, LIMITS);
+    let _ = bucket.request(&1);
+    let _ = bucket.timeout();
+    assert_eq!(sent(&mut bucket), [(Queue::Delete, 1)]);
+}
+
+#[test]
+fn a_request_turns_the_compressed_update_into_a_whole_one() {
+    let mut bucket = bucket();
+    let _ = bucket.update(&1, UDP, LIMITS);
+    assert!(bucket.request(&1).sender);
+    assert!(bucket.request(&1).sender);
+    assert!(bucket.announces(&1));
+    assert_eq!(sent(&mut bucket), [(Queue::Update, 1)]);
+}
+
+#[test]
+fn an_acknowledgement_leaves_at_once() {
+    let mut bucket = bucket();
+    assert!(bucket.acknowledge(&1).sender);
+    assert_eq!(sent(&mut bucket), [(Queue::Ack, 1)]);
+}
+
+proptest! {
+    /// After the second is over nothing waits, whatever came before, and each
+    /// state was sent at most once for it.
+    #[test]
+    fn a_second_empties_the_bucket(events in proptest::collection::vec((0..6u8, 0..20u32), 0..400)) {
+        let mut bucket = bucket();
+        let mut timer = false;
+        for (event, state) in events {
+            let wake = match event {
+                0 => bucket.insert(&state, LIMITS),
+                1 => bucket.update(&state, TCP, LIMITS),
+                2 => bucket.update(&state, UDP, LIMITS),
+                3 => bucket.request(&state),
+                4 => bucket.delete(&state, LIMITS),
+                _ => bucket.acknowledge(&state),
+            };
+            prop_assert!(!(wake.timer && timer), "the timer is started once");
+            timer |= wake.timer;
+            prop_assert!(timer || bucket.lists.queues.values().all(VecDeque::is_empty));
+            prop_assert_eq!(wake.sender, wake.sender && bucket.due(LIMITS));
+        }
+        let _ = bucket.timeout();
+        let mut states: Vec<_> = sent(&mut bucket).into_iter().map(|(_, state)| state).collect();
+        let total = states.len();
+        states.sort_unstable();
+        states.dedup();
+        prop_assert_eq!(states.len(), total);
+        prop_assert!(bucket.pop_any().is_none());
+    }
+}

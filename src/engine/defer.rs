@@ -1,0 +1,131 @@
+//! Packets that wait until the peers know their state.
+//!
+//! With `defer` set, the first packet of a connection is held back until a
+//! peer has acknowledged the insert or a short time is over, so that the
+//! answer finds the state on whichever firewall it comes by.
+
+use crate::wire::StateId;
+use core::marker::PhantomData;
+
+/// Packets that one bucket holds back at most.
+pub const CAPACITY: usize = 128;
+
+/// A packet held back.
+pub struct Deferral<P> {
+    /// The state whose insert is to be acknowledged.
+    pub state: StateId,
+    pub packet: P,
+    /// When it leaves at the latest, on the caller's clock.
+    pub deadline: i64,
+}
+
+/// The packets that one bucket holds back, oldest first, in slots that the
+/// caller provides. The caller holds the bucket's lock.
+///
+/// No packet is ever dropped here: whoever is pushed out is handed back.
+pub struct Deferrals<P, S> {
+    slots: S,
+    len: usize,
+    packet: PhantomData<P>,
+}
+
+impl<P, S: AsMut<[Option<Deferral<P>>]>> Deferrals<P, S> {
+    /// An empty list over empty slots.
+    pub fn new(slots: S) -> Deferrals<P, S> {
+        Deferrals { slots, len: 0, packet: PhantomData }
+    }
+
+    /// Holds a packet back. Returns one that has to leave for it: the oldest
+    /// when the slots are full.
+    pub fn add(&mut self, deferral: Deferral<P>) -> Option<P> {
+        let full = self.len == self.slots.as_mut().len();
+        let oldest = if full { self.take(0) } else { None };
+        match self.slots.as_mut().get_mut(self.len) {
+            Some(slot) => {
+                *slot = Some(deferral);
+                self.len += 1;
+                oldest.map(|deferral| deferral.packet)
+            }
+            // No slots at all.
+            None => Some(deferral.packet),
+        }
+    }
+
+    /// Takes out the packet that waits for a state.
+    pub fn release(&mut self, state: StateId) -> Option<P> {
+        let held = self.slots.as_mut().get(..self.len)?;
+        let index = held.iter().position(|slot| slot.as_ref().is_some_and(|held| held.state == state))?;
+        self.take(index).map(|deferral| deferral.packet)
+    }
+
+    /// Takes out a packet whose time is over.
+    pub fn expired(&mut self, now: i64) -> Option<P> {
+        (self.next_deadline()? <= now).then(|| self.take(0))?.map(|deferral| deferral.packet)
+    }
+
+    /// Takes out the oldest packet.
+    pub fn pop(&mut self) -> Option<P> {
+        self.take(0).map(|deferral| deferral.packet)
+    }
+
+    /// When the oldest packet has to leave.
+    pub fn next_deadline(&mut self) -> Option<i64> {
+        self.slots.as_mut().first()?.as_ref().map(|deferral| deferral.deadline)
+    }
+
+    fn take(&mut self, index: usize) -> Option<Deferral<P>> {
+        let held = self.slots.as_mut().get_mut(index..self.len)?;
+        let taken = held.first_mut()?.take();
+        held.rotate_left(1);
+        self.len = self.len.saturating_sub(1);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> StateId {
+        StateId { id: [n; 8], creator: [1; 4] }
+    }
+
+    fn deferrals(capacity: usize) -> Deferrals<u8, Vec<Option<Deferral<u8>>>> {
+        Deferrals::new((0..capacity).map(|_| None).collect())
+    }
+
+    fn hold(n: u8, deadline: i64) -> Deferral<u8> {
+        Deferral { state: id(n), packet: n, deadline }
+    }
+
+    #[test]
+    fn each_packet_leaves_once() {
+        let mut held = deferrals(4);
+        for n in 1..=3 {
+            assert_eq!(held.add(hold(n, i64::from(n))), None);
+        }
+        assert_eq!(held.release(id(2)), Some(2));
+        assert_eq!(held.release(id(2)), None);
+        assert_eq!(held.expired(0), None);
+        assert_eq!(held.expired(1), Some(1));
+        assert_eq!(held.next_deadline(), Some(3));
+        assert_eq!(held.pop(), Some(3));
+        assert_eq!(held.pop(), None);
+        assert_eq!(held.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_full_list_lets_the_oldest_go() {
+        let mut held = deferrals(2);
+        assert_eq!(held.add(hold(1, 1)), None);
+        assert_eq!(held.add(hold(2, 2)), None);
+        assert_eq!(held.add(hold(3, 3)), Some(1));
+        assert_eq!(held.pop(), Some(2));
+        assert_eq!(held.pop(), Some(3));
+    }
+
+    #[test]
+    fn without_slots_nothing_is_held() {
+        assert_eq!(deferrals(0).add(hold(1, 1)), Some(1));
+    }
+}

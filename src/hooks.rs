@@ -1,0 +1,277 @@
+//! What pf calls when something happens to a state, and the timers that end
+//! what these calls begin.
+
+use crate::engine::bucket::Change;
+use crate::engine::defer::Deferral;
+use crate::input::take_in;
+use crate::kernel::epoch::{self, NetEpoch};
+use crate::kernel::error::{to_c, Errno, Result};
+use crate::kernel::mbuf::{self, Packet};
+use crate::kernel::time;
+use crate::pf::rules::{self, Hooks, Rules};
+use crate::pf::{Locked, Origin};
+use crate::softc::{Bucket, Softc};
+use crate::stats::{count, Stat};
+use crate::vnet;
+use crate::wire::{IfName, RawState1301, RawState1400, State, StateId, IPPROTO_PFSYNC};
+use core::ffi::{c_char, c_int};
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+use sys_bindings as sys;
+use zerocopy::FromBytes;
+
+/// The hooks of an interface that is up.
+pub fn hooks(defer: bool) -> Hooks {
+    Hooks {
+        import: Some(import_hook),
+        insert: Some(insert_hook),
+        update: Some(update_hook),
+        remove: Some(delete_hook),
+        clear: Some(clear_hook),
+        defer: if defer { Some(defer_hook) } else { None },
+    }
+}
+
+/// Runs `inside` with the interface, for a hook that pf calls with a locked
+/// state out of its packet filter.
+///
+/// # Safety
+///
+/// `st` is a linked state whose row is locked, and the network epoch is
+/// entered.
+unsafe fn on_packet(st: *mut sys::pf_kstate, inside: impl FnOnce(&Softc, &Locked, &NetEpoch)) {
+    let Some(st) = NonNull::new(st) else { return };
+    // SAFETY: as the caller promises.
+    unsafe {
+        epoch::entered(|epoch| {
+            if let Some(softc) = vnet::softc(epoch) {
+                inside(softc, &Locked::assume(st), epoch);
+            }
+        });
+    }
+}
+
+/// pf made a state. Its row is locked.
+unsafe extern "C" fn insert_hook(st: *mut sys::pf_kstate) {
+    // SAFETY: pf inserts states while it handles a packet, in the network
+    // epoch, and calls this with the row locked. Our own import is the other
+    // caller, and keeps to the same.
+    unsafe { on_packet(st, |softc, state, epoch| softc.state_inserted(state, epoch)) };
+}
+
+/// pf handled a packet of a state. Its row is locked.
+unsafe extern "C" fn update_hook(st: *mut sys::pf_kstate) {
+    // SAFETY: pf calls this while it handles a packet, with the row locked.
+    unsafe { on_packet(st, |softc, state, epoch| softc.state_updated(state, epoch)) };
+}
+
+/// pf unlinks a state. Its row is locked.
+unsafe extern "C" fn delete_hook(st: *mut sys::pf_kstate) {
+    let Some(st) = NonNull::new(st) else { return };
+    // The purge thread calls this too, outside the network epoch.
+    epoch::enter(|epoch| {
+        if let Some(softc) = vnet::softc(epoch) {
+            // SAFETY: pf_unlink_state calls this with the row locked and the
+            // keys still there.
+            softc.state_deleted(unsafe { &Locked::assume(st) }, epoch);
+        }
+    });
+}
+
+/// An operator cleared all states, or those of an interface.
+unsafe extern "C" fn clear_hook(_creator: u32, ifname: *const c_char) {
+    // SAFETY: pf passes a name of IFNAMSIZ bytes.
+    let name = unsafe { ifname.cast::<[u8; 16]>().read() };
+    epoch::enter(|epoch| {
+        if let Some(softc) = vnet::softc(epoch) {
+            if softc.control.lock().clear(IfName::new(&name).ok()).is_err() {
+                count(Stat::NoMemory, 1);
+            }
+            vnet::schedule_sender();
+        }
+    });
+}
+
+/// An operator loads a state (`pfctl -L`, DIOCADDSTATE).
+unsafe extern "C" fn import_hook(message: *mut sys::pfsync_state_union, _flags: c_int, version: c_int) -> c_int {
+    // SAFETY: pf passes a message of that version, and holds the rules.
+    let result = unsafe {
+        match version as u32 {
+            sys::PFSYNC_MSG_VERSION_1301 => {
+                let bytes = core::slice::from_raw_parts(message.cast::<u8>(), size_of::<RawState1301>());
+                RawState1301::ref_from_bytes(bytes).map_err(|_| Errno::EINVAL).and_then(|raw| load(raw.check()))
+            }
+            sys::PFSYNC_MSG_VERSION_1400 => {
+                let bytes = core::slice::from_raw_parts(message.cast::<u8>(), size_of::<RawState1400>());
+                RawState1400::ref_from_bytes(bytes).map_err(|_| Errno::EINVAL).and_then(|raw| load(raw.check()))
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    };
+    to_c(result)
+}
+
+/// Takes in a state of an operator's.
+///
+/// # Safety
+///
+/// The thread holds the rules for reading.
+unsafe fn load(state: core::result::Result<State, crate::wire::Invalid>) -> Result<()> {
+    let state = state.map_err(|_| Errno::EINVAL)?;
+    epoch::enter(|epoch| {
+        let softc = vnet::softc(epoch).ok_or(Errno::EOPNOTSUPP)?;
+        // SAFETY: as the caller promises.
+        unsafe { rules::held(|rules: &Rules| take_in(softc, &state, Origin::Ioctl, rules)) }.map_err(Errno::from)
+    })
+}
+
+/// May hold back the first packet of a state. Returns whether it did: then the
+/// packet is ours. The row is locked.
+unsafe extern "C" fn defer_hook(st: *mut sys::pf_kstate, m: *mut sys::mbuf) -> c_int {
+    let (Some(st), Some(m)) = (NonNull::new(st), NonNull::new(m)) else { return 0 };
+    // SAFETY: pf calls this while it handles the packet, with the row locked.
+    unsafe {
+        if mbuf::is_multicast(m.as_ptr()) {
+            return 0;
+        }
+        epoch::entered(|epoch| match vnet::softc(epoch) {
+            Some(softc) if softc.defers(epoch) => {
+                mbuf::skip_firewall(m.as_ptr());
+                softc.defer(&Locked::assume(st), Packet::from_raw(m));
+                1
+            }
+            _ => 0,
+        })
+    }
+}
+
+impl Softc {
+    fn state_inserted(&self, state: &Locked, epoch: &NetEpoch) {
+        if state.is_nosync() {
+            return;
+        }
+        if state.rule_is_nosync() || state.proto() == IPPROTO_PFSYNC {
+            state.set_nosync(true);
+            return;
+        }
+        let link = self.link(epoch);
+        let Some(bucket) = self.bucket(state) else { return };
+        if self.has_audience(link) {
+            let wake = bucket.queues.lock().insert(state, self.limits(link));
+            self.wake(bucket, wake);
+        }
+    }
+
+    fn state_updated(&self, state: &Locked, epoch: &NetEpoch) {
+        /// A peer that updated a state less than two seconds ago handles its
+        /// traffic too.
+        const SPLIT: u32 = 2;
+        let Some(bucket) = self.bucket(state) else { return };
+        if state.awaits_ack() {
+            self.release(bucket, state);
+        }
+        if state.is_nosync() {
+            bucket.queues.lock().forget(state);
+            return;
+        }
+        let link = self.link(epoch);
+        if self.has_audience(link) {
+            let split = time::uptime().wrapping_sub(state.pfsync_time()) < SPLIT;
+            let change = Change { tcp: state.is_tcp(), split };
+            let wake = bucket.queues.lock().update(state, change, self.limits(link));
+            self.wake(bucket, wake);
+        }
+    }
+
+    fn state_deleted(&self, state: &Locked, epoch: &NetEpoch) {
+        let Some(bucket) = self.bucket(state) else { return };
+        if state.awaits_ack() {
+            self.release(bucket, state);
+        }
+        let link = self.link(epoch);
+        if state.is_nosync() || !self.has_audience(link) {
+            bucket.queues.lock().forget(state);
+            return;
+        }
+        let wake = bucket.queues.lock().delete(state, self.limits(link));
+        self.wake(bucket, wake);
+    }
+
+    /// Whether first packets are held back.
+    fn defers(&self, epoch: &NetEpoch) -> bool {
+        self.options.defer.load(Ordering::Relaxed) && self.ifp.is_running() && self.link(epoch).is_some()
+    }
+
+    /// Holds a packet back until the peer has the state. It has to hear of it
+    /// at once.
+    fn defer(&self, state: &Locked, packet: Packet) {
+        let delay = vnet::defer_delay();
+        let Some(bucket) = self.bucket(state) else { return };
+        state.set_awaits_ack(true);
+        let mut deferrals = bucket.deferrals.lock();
+        let first = deferrals.next_deadline().is_none();
+        let deadline = time::now().saturating_add(delay);
+        let pushed_out = deferrals.add(Deferral { state: state.id(), packet, deadline });
+        drop(deferrals);
+        if first {
+            bucket.defer_timer.arm(delay);
+        }
+        if let Some(packet) = pushed_out {
+            self.released.lock().push(packet);
+        }
+        let wake = bucket.queues.lock().push();
+        self.wake(bucket, wake);
+    }
+
+    /// Lets the packet go that waits for a state, if one does.
+    pub fn release(&self, bucket: &Bucket, state: &Locked) {
+        state.set_awaits_ack(false);
+        let packet = bucket.deferrals.lock().release(state.id());
+        self.send_released(packet);
+    }
+
+    fn send_released(&self, packet: Option<Packet>) {
+        if let Some(packet) = packet {
+            self.released.lock().push(packet);
+            vnet::schedule_sender();
+        }
+    }
+
+    /// Asks the peers for a state that they seem to have.
+    pub fn request_state(&self, state: StateId) {
+        if self.control.lock().request(state).is_err() {
+            count(Stat::NoMemory, 1);
+        }
+        vnet::schedule_sender();
+    }
+}
+
+/// A bucket's second is over.
+pub fn second_over(index: usize) {
+    epoch::enter(|epoch| {
+        let Some(softc) = vnet::softc(epoch) else { return };
+        let Some(bucket) = softc.buckets.get(index) else { return };
+        let wake = bucket.queues.lock().timeout();
+        softc.wake(bucket, wake);
+    });
+}
+
+/// A bucket's oldest deferred packet may have waited long enough.
+pub fn deferral_over(index: usize) {
+    epoch::enter(|epoch| {
+        let Some(softc) = vnet::softc(epoch) else { return };
+        let Some(bucket) = softc.buckets.get(index) else { return };
+        let now = time::now();
+        loop {
+            let packet = bucket.deferrals.lock().expired(now);
+            if packet.is_none() {
+                break;
+            }
+            softc.send_released(packet);
+        }
+        let next = bucket.deferrals.lock().next_deadline();
+        if let Some(deadline) = next {
+            bucket.defer_timer.arm(deadline.saturating_sub(now));
+        }
+    });
+}

@@ -1,0 +1,299 @@
+//! Packets from the peers.
+
+use crate::engine::bucket::Change;
+use crate::engine::merge;
+use crate::kernel::epoch::{self, NetEpoch};
+use crate::kernel::error::Errno;
+use crate::kernel::ifnet::Counter;
+use crate::kernel::mbuf::Packet;
+use crate::kernel::time;
+use crate::pf::table::{self, Row};
+use crate::pf::{self, rules, rules::Rules, status, End, Found, Origin, Refused};
+use crate::softc::Softc;
+use crate::stats::{count, Stat};
+use crate::vnet;
+use crate::wire::{
+    CompressedUpdate, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
+    Run, State, StateId, TTL,
+};
+use core::ffi::c_int;
+use core::ptr::{self, NonNull};
+use sys_bindings as sys;
+
+/// Where the TTL lies in an IPv4 header, and the hop limit in an IPv6 header.
+const TTL4: usize = 8;
+const HOP_LIMIT6: usize = 7;
+
+/// `IPPROTO_DONE`: the packet was consumed.
+const DONE: c_int = sys::IPPROTO_DONE as c_int;
+
+/// The kernel's handler for IPv4.
+pub unsafe extern "C" fn input4(mp: *mut *mut sys::mbuf, offp: *mut c_int, _proto: c_int) -> c_int {
+    count(Stat::InputPackets, 1);
+    // SAFETY: as the kernel calls protocol handlers.
+    unsafe { input(mp, offp, TTL4) }
+}
+
+/// The kernel's handler for IPv6.
+pub unsafe extern "C" fn input6(mp: *mut *mut sys::mbuf, offp: *mut c_int, _proto: c_int) -> c_int {
+    count(Stat::InputPackets6, 1);
+    // SAFETY: as the kernel calls protocol handlers.
+    unsafe { input(mp, offp, HOP_LIMIT6) }
+}
+
+/// # Safety
+///
+/// `*mp` is a packet that the caller gives up, `*offp` the length of its IP
+/// header, which lies in one piece, and the network epoch is entered.
+unsafe fn input(mp: *mut *mut sys::mbuf, offp: *mut c_int, ttl: usize) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let Some(m) = NonNull::new(ptr::replace(mp, ptr::null_mut())) else { return DONE };
+        let packet = Packet::from_raw(m);
+        let offset = usize::try_from(*offp).unwrap_or(usize::MAX);
+        epoch::entered(|epoch| {
+            if let Some(softc) = vnet::softc(epoch) {
+                softc.receive(&packet, offset, ttl, epoch);
+            }
+        });
+    }
+    DONE
+}
+
+/// What a frame's header says of the messages behind it.
+struct Context<'a> {
+    origin: Origin,
+    rules: &'a Rules,
+}
+
+impl Softc {
+    fn receive(&self, packet: &Packet, offset: usize, ttl: usize, epoch: &NetEpoch) {
+        let Some(link) = self.link(epoch) else { return };
+        if !status::is_running() || !self.ifp.is_running() {
+            return;
+        }
+        if !ptr::eq(packet.received_by(), link.interface().as_ptr()) {
+            return count(Stat::BadInterface, 1);
+        }
+        self.ifp.count(Counter::InputPackets, 1);
+        self.ifp.count(Counter::InputBytes, packet.len());
+        let Ok(bytes) = packet.contiguous(0) else { return count(Stat::HeaderDrops, 1) };
+        if bytes.get(ttl) != Some(&TTL) {
+            return count(Stat::BadTtl, 1);
+        }
+        match Frame::parse(bytes.get(offset..).unwrap_or(&[])) {
+            Ok(frame) => self.handle_frame(frame),
+            Err(HeaderError::Short) => count(Stat::HeaderDrops, 1),
+            Err(HeaderError::Version(_)) => count(Stat::BadVersion, 1),
+            Err(HeaderError::Length) => count(Stat::BadLength, 1),
+        }
+    }
+
+    fn handle_frame(&self, frame: Frame) {
+        rules::read(|rules| {
+            let origin = Origin::Peer { same_rules: *frame.checksum == status::checksum() };
+            let context = Context { origin, rules };
+            for run in frame {
+                match run {
+                    Ok(run) => {
+                        count(Stat::InputActions(run.action() as u8), run.count());
+                        self.handle_run(run, &context);
+                    }
+                    Err(error) => count_error(error),
+                }
+            }
+        });
+    }
+
+    fn handle_run(&self, run: Run, context: &Context) {
+        match run {
+            Run::Clear(messages) => messages.iter().for_each(|raw| handle_clear(raw, context)),
+            Run::Insert1301(messages) => self.handle_inserts(messages.iter().map(|raw| raw.check()), context),
+            Run::Insert1400(messages) => self.handle_inserts(messages.iter().map(|raw| raw.check()), context),
+            Run::Update1301(messages) => self.handle_updates(messages.iter().map(|raw| raw.check()), context),
+            Run::Update1400(messages) => self.handle_updates(messages.iter().map(|raw| raw.check()), context),
+            Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| self.handle_compressed(raw)),
+            Run::UpdateRequest(messages) => messages.iter().for_each(|raw| self.handle_request((*raw).into())),
+            Run::DeleteCompressed(messages) => messages.iter().for_each(handle_delete),
+            Run::InsertAck(messages) => messages.iter().for_each(|raw| self.handle_ack((*raw).into())),
+            Run::BulkStatus(messages) => messages.iter().for_each(|raw| self.handle_bulk_status(raw)),
+            Run::Tdb(_) | Run::Eof(_) => {}
+        }
+    }
+
+    fn handle_inserts(&self, states: impl Iterator<Item = Result<State, Invalid>>, context: &Context) {
+        for state in states {
+            match state {
+                Ok(state) => self.import(&state, context),
+                Err(_) => count(Stat::BadValue, 1),
+            }
+        }
+    }
+
+    fn import(&self, state: &State, context: &Context) {
+        match take_in(self, state, context.origin, context.rules) {
+            Ok(()) => {}
+            Err(Refused::RoutingTable) => count(Stat::BadValue, 1),
+            Err(_) => count(Stat::BadState, 1),
+        }
+    }
+
+    fn handle_updates(&self, states: impl Iterator<Item = Result<State, Invalid>>, context: &Context) {
+        self.bulk_receiver.lock().progress(time::uptime());
+        for state in states {
+            let Ok(state) = state else {
+                count(Stat::BadValue, 1);
+                continue;
+            };
+            match table::find(state.id) {
+                None => self.import(&state, context),
+                Some(found) if found.proto() != state.proto => count(Stat::BadValue, 1),
+                Some(found) => self.merge(
+                    &found,
+                    &CompressedUpdate { id: state.id, src: state.src, dst: state.dst, timeout: state.timeout },
+                ),
+            }
+        }
+    }
+
+    fn handle_compressed(&self, raw: &RawCompressedUpdate) {
+        if raw.check(None).is_err() {
+            return count(Stat::BadValue, 1);
+        }
+        let Some(found) = table::find(raw.state_id()) else {
+            return self.request_state(raw.state_id());
+        };
+        match raw.check(Some(found.proto())) {
+            Ok(update) => self.merge(&found, &update),
+            Err(_) => count(Stat::BadValue, 1),
+        }
+    }
+
+    /// Takes from an update what is newer than what is known, and has the rest
+    /// sent back.
+    fn merge(&self, found: &Found, update: &CompressedUpdate) {
+        let Some(bucket) = self.bucket(found) else { return };
+        if !found.is_alive() {
+            return;
+        }
+        if found.awaits_ack() {
+            self.release(bucket, found);
+        }
+        let update_peers = [&update.src, &update.dst];
+        let verdict = match found.is_tcp() {
+            true => merge::tcp(found.known(), update_peers),
+            false => merge::other(found.known(), update_peers),
+        };
+        let uptime = time::uptime();
+        if verdict.src {
+            found.set_peer(End::Src, &update.src);
+        }
+        if verdict.dst {
+            found.set_peer(End::Dst, &update.dst);
+        }
+        if verdict.any() {
+            found.refresh(update.timeout, uptime);
+        }
+        found.set_pfsync_time(uptime);
+        if verdict.stale() {
+            count(Stat::Stale, 1);
+            self.answer(found);
+        }
+    }
+
+    /// Sends the peer what it does not know.
+    fn answer(&self, found: &Found) {
+        let Some(bucket) = self.bucket(found) else { return };
+        if found.is_nosync() {
+            return;
+        }
+        epoch::enter(|epoch| {
+            let change = Change { tcp: found.is_tcp(), split: true };
+            let wake = bucket.queues.lock().update(found, change, self.limits(self.link(epoch)));
+            self.wake(bucket, wake);
+        });
+    }
+
+    fn handle_request(&self, state: StateId) {
+        if state == StateId::ALL {
+            self.bulk_sender.lock().request(time::uptime());
+            return vnet::schedule_sender();
+        }
+        let Some(found) = table::find(state) else { return count(Stat::BadState, 1) };
+        let Some(bucket) = self.bucket(&found) else { return };
+        if !found.is_nosync() {
+            let wake = bucket.queues.lock().request(&found);
+            self.wake(bucket, wake);
+        }
+    }
+
+    fn handle_ack(&self, state: StateId) {
+        let Some(found) = table::find(state) else { return };
+        let Some(bucket) = self.bucket(&found) else { return };
+        if found.awaits_ack() {
+            self.release(bucket, &found);
+        }
+    }
+
+    fn handle_bulk_status(&self, raw: &RawBulkStatus) {
+        match raw.check() {
+            Ok(status) => self.bulk_mark(&status),
+            Err(_) => count(Stat::BadValue, 1),
+        }
+    }
+}
+
+/// Takes a state in, and has it acknowledged if the sender waits for that.
+pub fn take_in(softc: &Softc, state: &State, origin: Origin, rules: &Rules) -> Result<(), Refused> {
+    let found = pf::import(state, origin, rules)?;
+    if origin != Origin::Ioctl && state.flags.contains(crate::wire::StateFlags::ACK) {
+        if let Some(bucket) = softc.bucket(&found) {
+            let wake = bucket.queues.lock().acknowledge(&found);
+            softc.wake(bucket, wake);
+        }
+    }
+    Ok(())
+}
+
+impl From<Refused> for Errno {
+    fn from(refused: Refused) -> Errno {
+        match refused {
+            Refused::Interface | Refused::RouteInterface | Refused::RoutingTable => Errno::EINVAL,
+            Refused::NoMemory => Errno::ENOMEM,
+            Refused::Exists => Errno::EEXIST,
+        }
+    }
+}
+
+/// Forgets the states of a creator, whatever their interface, as the C module
+/// does; but not if it names an interface that is not here.
+fn handle_clear(raw: &RawClear, context: &Context) {
+    let Ok(clear) = raw.check() else { return count(Stat::BadValue, 1) };
+    if clear.ifname.is_some_and(|name| !pf::knows_interface(&name, context.rules)) {
+        return;
+    }
+    for index in 0..table::rows() {
+        while Row::lock(index).is_some_and(|row| row.unlink_first(|state| state.id().creator == clear.creator)) {}
+    }
+}
+
+fn handle_delete(raw: &RawId) {
+    match table::find((*raw).into()) {
+        Some(found) => found.unlink(),
+        None => count(Stat::BadState, 1),
+    }
+}
+
+fn count_error(error: FrameError) {
+    match error {
+        FrameError::Action { number, count: messages } => {
+            count(Stat::InputActions(number), messages.into());
+            count(Stat::BadAction, 1);
+        }
+        FrameError::Length { action, count: messages } => {
+            count(Stat::InputActions(action as u8), messages.into());
+            count(Stat::BadLength, 1);
+        }
+        FrameError::TrailingBytes => count(Stat::BadLength, 1),
+    }
+}

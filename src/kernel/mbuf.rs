@@ -1,0 +1,222 @@
+//! mbuf(9): packets, owned.
+
+use super::alloc::{Slice, Wait};
+use super::error::{Errno, Result};
+use core::ops::Deref;
+use core::ptr::{self, NonNull};
+use core::slice;
+use sys_bindings as sys;
+
+/// A packet: a chain of mbufs with a packet header, owned. Dropping it frees
+/// it.
+pub struct Packet(NonNull<sys::mbuf>);
+
+// SAFETY: a packet belongs to whoever holds it.
+unsafe impl Send for Packet {}
+
+impl Packet {
+    /// Takes over a packet from the kernel.
+    ///
+    /// # Safety
+    ///
+    /// `m` starts a chain with a packet header that nobody else uses or frees.
+    pub unsafe fn from_raw(m: NonNull<sys::mbuf>) -> Packet {
+        Packet(m)
+    }
+
+    /// Hands the packet to the kernel.
+    pub fn into_raw(self) -> *mut sys::mbuf {
+        let m = self.0.as_ptr();
+        core::mem::forget(self);
+        m
+    }
+
+    fn header(&self) -> &sys::pkthdr {
+        // SAFETY: the first mbuf of a packet has a packet header.
+        unsafe { &(*self.0.as_ptr()).__bindgen_anon_3.__bindgen_anon_1.as_ref().__bindgen_anon_1.m_pkthdr }
+    }
+
+    /// Bytes in the packet.
+    pub fn len(&self) -> usize {
+        self.header().len.try_into().unwrap_or(0)
+    }
+
+    /// The interface that received it, only to be compared.
+    pub fn received_by(&self) -> *const sys::ifnet {
+        // SAFETY: a received packet carries its interface here.
+        unsafe { self.header().__bindgen_anon_1.rcvif }
+    }
+
+    /// The bytes from `offset` on, in one piece: borrowed where they lie so,
+    /// else copied.
+    pub fn contiguous(&self, offset: usize) -> Result<Bytes<'_>> {
+        let len = self.len().checked_sub(offset).ok_or(Errno::EINVAL)?;
+        // SAFETY: the first mbuf's data is `m_len` bytes from `m_data` on.
+        let first = unsafe {
+            let m = self.0.as_ptr();
+            slice::from_raw_parts((*m).m_data.cast::<u8>(), (*m).m_len.try_into().unwrap_or(0))
+        };
+        match first.get(offset..).and_then(|bytes| bytes.get(..len)) {
+            Some(bytes) => Ok(Bytes::Borrowed(bytes)),
+            None => self.copy(offset, len),
+        }
+    }
+
+    fn copy(&self, offset: usize, len: usize) -> Result<Bytes<'_>> {
+        let mut bytes = Slice::new(len, Wait::No, |_| Ok(0u8))?;
+        // SAFETY: `offset + len` is the packet's length, and `bytes` has room
+        // for `len`.
+        unsafe { sys::m_copydata(self.0.as_ptr(), offset as i32, len as i32, bytes.as_mut_ptr().cast()) };
+        Ok(Bytes::Owned(bytes))
+    }
+}
+
+impl Drop for Packet {
+    fn drop(&mut self) {
+        // SAFETY: the packet is owned.
+        unsafe { sys::m_freem(self.0.as_ptr()) };
+    }
+}
+
+/// Whether a packet that is not ours goes to many receivers (`M_BCAST`,
+/// `M_MCAST`).
+///
+/// # Safety
+///
+/// `m` is a valid mbuf.
+pub unsafe fn is_multicast(m: *const sys::mbuf) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { (*m).m_flags() & (sys::M_BCAST | sys::M_MCAST) != 0 }
+}
+
+/// Lets the packet pass the packet filter unseen (`M_SKIP_FIREWALL`).
+///
+/// # Safety
+///
+/// `m` is a valid mbuf that the caller may change.
+pub unsafe fn skip_firewall(m: *mut sys::mbuf) {
+    // SAFETY: as the caller promises.
+    unsafe { (*m).set_m_flags((*m).m_flags() | sys::M_SKIP_FIREWALL) };
+}
+
+/// A packet's bytes in one piece.
+pub enum Bytes<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Slice<u8>),
+}
+
+impl Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Borrowed(bytes) => bytes,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Memory for a packet that is not written yet: with it in hand, making the
+/// packet cannot fail.
+pub struct Room {
+    packet: Packet,
+    len: usize,
+}
+
+impl Room {
+    /// Room for `len` bytes behind space for a link header, in clusters as
+    /// large as a page. Does not sleep.
+    pub fn new(len: usize) -> Result<Room> {
+        // SAFETY: the kernel sets this at boot, before modules run.
+        let link = unsafe { ptr::addr_of!(sys::max_linkhdr).read() };
+        let total = u32::try_from(len).ok().and_then(|len| len.checked_add(link)).and_then(|sum| i32::try_from(sum).ok());
+        let total = total.ok_or(Errno::ENOBUFS)?;
+        // SAFETY: asks for a fresh chain with a packet header.
+        let m = unsafe { sys::m_getm2(ptr::null_mut(), total, sys::M_NOWAIT as i32, sys::MT_DATA as i16, sys::M_PKTHDR as i32) };
+        let m = NonNull::new(m).ok_or(Errno::ENOBUFS)?;
+        // SAFETY: the first mbuf has at least MHLEN bytes, more than any link
+        // header.
+        unsafe { (*m.as_ptr()).m_data = (*m.as_ptr()).m_data.add(link as usize) };
+        Ok(Room { packet: Packet(m), len })
+    }
+
+    /// Makes the packet of at most as many bytes as there is room for. What is
+    /// not needed is freed.
+    pub fn fill(self, bytes: &[u8]) -> Packet {
+        let Room { packet, len } = self;
+        let bytes = bytes.get(..len).unwrap_or(bytes);
+        let mut rest = bytes;
+        let mut m = packet.0.as_ptr();
+        loop {
+            // SAFETY: the chain is owned; an mbuf's free space lies behind
+            // its data and is as large as M_TRAILINGSPACE says.
+            unsafe {
+                let space: usize = sys::pfs_m_trailingspace(m).try_into().unwrap_or(0);
+                let (now, later) = rest.split_at_checked(space).unwrap_or((rest, &[]));
+                ptr::copy_nonoverlapping(now.as_ptr(), (*m).m_data.cast(), now.len());
+                (*m).m_len = now.len() as i32;
+                rest = later;
+                let next = (*m).__bindgen_anon_1.m_next;
+                if rest.is_empty() || next.is_null() {
+                    (*m).__bindgen_anon_1.m_next = ptr::null_mut();
+                    sys::m_freem(next);
+                    break;
+                }
+                m = next;
+            }
+        }
+        // SAFETY: the first mbuf of a packet has a packet header.
+        unsafe {
+            let first = packet.0.as_ptr();
+            (*first).__bindgen_anon_3.__bindgen_anon_1.as_mut().__bindgen_anon_1.m_pkthdr.len = bytes.len() as i32;
+        }
+        packet
+    }
+}
+
+/// Packets in a row, linked by themselves.
+pub struct PacketQueue {
+    first: *mut sys::mbuf,
+    last: *mut sys::mbuf,
+}
+
+// SAFETY: the queue owns its packets.
+unsafe impl Send for PacketQueue {}
+
+impl PacketQueue {
+    pub const fn new() -> PacketQueue {
+        PacketQueue { first: ptr::null_mut(), last: ptr::null_mut() }
+    }
+
+    pub fn push(&mut self, packet: Packet) {
+        let m = packet.into_raw();
+        // SAFETY: the queue owns `m` and what it links.
+        unsafe {
+            (*m).__bindgen_anon_2.m_nextpkt = ptr::null_mut();
+            match self.last.as_mut() {
+                Some(last) => last.__bindgen_anon_2.m_nextpkt = m,
+                None => self.first = m,
+            }
+        }
+        self.last = m;
+    }
+
+    pub fn pop(&mut self) -> Option<Packet> {
+        let m = NonNull::new(self.first)?;
+        // SAFETY: the queue owns `m`.
+        unsafe {
+            self.first = (*m.as_ptr()).__bindgen_anon_2.m_nextpkt;
+            (*m.as_ptr()).__bindgen_anon_2.m_nextpkt = ptr::null_mut();
+        }
+        if self.first.is_null() {
+            self.last = ptr::null_mut();
+        }
+        Some(Packet(m))
+    }
+}
+
+impl Drop for PacketQueue {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}

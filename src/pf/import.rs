@@ -1,0 +1,329 @@
+//! States from elsewhere: from a peer, or from an operator's `pfctl -L`.
+
+use super::rules::Rules;
+use super::state::{write_peer, Found};
+use super::status;
+use crate::kernel::time;
+use crate::wire::{Extra, Family, Key, RouteTo, State, StateFlags};
+use core::ptr::{self, NonNull};
+use sys_bindings as sys;
+
+/// Where a state comes from, which decides what may be believed of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A program with the privilege to configure pf. Rule numbers are ours.
+    Ioctl,
+    /// A peer. Rule numbers are ours only if its ruleset is the same.
+    Peer { same_rules: bool },
+}
+
+/// Why a state was not taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// There is no such interface here.
+    Interface,
+    /// There is no such interface to route to here.
+    RouteInterface,
+    /// There is no such routing table here.
+    RoutingTable,
+    /// No memory, or the rule has as many states as it may.
+    NoMemory,
+    /// A state of that identity, or between the same ends, is here already.
+    Exists,
+}
+
+/// A state under construction, with its keys. Dropping it frees all of it.
+struct Draft {
+    st: NonNull<sys::pf_kstate>,
+    wire: *mut sys::pf_state_key,
+    /// The same as `wire` when there is no translation.
+    stack: *mut sys::pf_state_key,
+}
+
+impl Draft {
+    fn new(state: &State) -> Option<Draft> {
+        // SAFETY: allocates a zeroed state, or none.
+        let st = NonNull::new(unsafe { sys::pf_alloc_state(sys::M_NOWAIT as i32) })?;
+        let mut draft = Draft { st, wire: ptr::null_mut(), stack: ptr::null_mut() };
+        draft.wire = new_key(&state.wire, state)?;
+        draft.stack = if state.wire == state.stack { draft.wire } else { new_key(&state.stack, state)? };
+        Some(draft)
+    }
+
+    /// Makes the draft a state of pf's table. Its row is locked then.
+    fn insert(self, kif: NonNull<sys::pfi_kkif>) -> Result<Found<'static>, Refused> {
+        let Draft { st, wire, stack } = self;
+        core::mem::forget(self);
+        // SAFETY: state and keys are complete and ours; pf takes the keys over
+        // whatever comes of it.
+        let error = unsafe { sys::pf_state_insert(kif.as_ptr(), kif.as_ptr(), wire, stack, st.as_ptr()) };
+        if error == 0 {
+            // SAFETY: on success the state's row is locked for the caller.
+            return Ok(unsafe { Found::assume(st) });
+        }
+        // SAFETY: on failure the state is not in the table and ours to free.
+        unsafe {
+            // pf frees the keys that it attached, and the wire key when that
+            // collides; then it forgets a stack key that it never looked at.
+            let wire_was_attached = !(*st.as_ptr()).key_list[sys::PF_SK_WIRE as usize].tqe_prev.is_null();
+            let stack = if wire_was_attached || stack == wire { ptr::null_mut() } else { stack };
+            drop(Draft { st, wire: ptr::null_mut(), stack });
+        }
+        Err(Refused::Exists)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // SAFETY: nothing of the draft is in pf's table. pf_free_state wants
+        // the timeout of a state that was unlinked; it frees scrub data too.
+        unsafe {
+            let zone = sys::pfs_pf_state_key_z();
+            if !self.stack.is_null() && self.stack != self.wire {
+                sys::uma_zfree_arg(zone, self.stack.cast(), ptr::null_mut());
+            }
+            if !self.wire.is_null() {
+                sys::uma_zfree_arg(zone, self.wire.cast(), ptr::null_mut());
+            }
+            (*self.st.as_ptr()).timeout = sys::PFTM_UNLINKED as u8;
+            sys::pf_free_state(self.st.as_ptr());
+        }
+    }
+}
+
+fn new_key(key: &Key, state: &State) -> Option<*mut sys::pf_state_key> {
+    // SAFETY: the zone's constructor clears the key's compared part and makes
+    // its lists empty; then the key is ours to fill.
+    unsafe {
+        let zone = sys::pfs_pf_state_key_z();
+        let new: *mut sys::pf_state_key = sys::uma_zalloc_arg(zone, ptr::null_mut(), sys::M_NOWAIT as i32).cast();
+        let to = new.as_mut()?;
+        for (to, from) in to.addr.iter_mut().zip(key.addr) {
+            to.__bindgen_anon_1.addr8 = from;
+        }
+        to.port = key.port.map(u16::from_ne_bytes);
+        to.proto = state.proto;
+        to.af = match state.family {
+            Family::Inet => sys::AF_INET,
+            Family::Inet6 => sys::AF_INET6,
+        } as u8;
+        Some(new)
+    }
+}
+
+/// The interface of that name.
+fn find_kif(name: &[u8; 16], _rules: &Rules) -> Option<NonNull<sys::pfi_kkif>> {
+    // SAFETY: the name is terminated, as IfName guarantees; the interfaces are
+    // locked with the rules.
+    NonNull::new(unsafe { sys::pfi_kkif_find(name.as_ptr().cast()) })
+}
+
+/// Whether pf knows an interface.
+pub fn knows_interface(name: &crate::wire::IfName, rules: &Rules) -> bool {
+    find_kif(name.bytes(), rules).is_some()
+}
+
+/// The rule that a state belongs to here, and whether it is the very rule that
+/// made it.
+fn bind_rule(state: &State, origin: Origin, _rules: &Rules) -> (*mut sys::pf_krule, bool) {
+    let trusted = matches!(origin, Origin::Ioctl | Origin::Peer { same_rules: true });
+    // SAFETY: the rules are locked; the array has `rcount` entries.
+    unsafe {
+        let default = sys::pfs_pf_default_rule();
+        let active = &(*sys::pfs_pf_main_ruleset()).rules[sys::PF_RULESET_FILTER as usize].active;
+        match state.rule {
+            Some(number) if trusted && state.anchor.is_none() && number < active.rcount => {
+                (*active.ptr_array.add(number as usize), true)
+            }
+            _ => (default, false),
+        }
+    }
+}
+
+/// Whether the rule has as many states as it may (`max`).
+///
+/// # Safety
+///
+/// `rule` is valid and stays so.
+unsafe fn is_exhausted(rule: *const sys::pf_krule) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let max = (*rule).max_states;
+        max != 0 && sys::pfs_counter_u64_fetch((*rule).states_cur) >= u64::from(max)
+    }
+}
+
+/// When a state counts as last used, for it to expire as the sender said.
+///
+/// # Safety
+///
+/// `rule` is valid and stays so.
+unsafe fn last_used(state: &State, rule: *const sys::pf_krule, uptime: u32) -> u32 {
+    if state.expires_in == 0 {
+        return uptime;
+    }
+    let index = usize::from(state.timeout);
+    // SAFETY: as the caller promises; the index was checked when the state
+    // was read.
+    let timeout = unsafe {
+        match (*rule).timeout.get(index).copied() {
+            Some(seconds) if seconds != 0 => seconds,
+            _ => (*sys::pfs_pf_default_rule()).timeout.get(index).copied().unwrap_or(0),
+        }
+    };
+    // The difference wraps when the state is older than this system's uptime,
+    // and wraps back when pf adds the timeout.
+    uptime.wrapping_sub(timeout.saturating_sub(state.expires_in))
+}
+
+/// What a state gets from its rule when the message format lacks it. Of a rule
+/// that is not the one that made it nothing is taken, and what the flags ask
+/// for but cannot be had is taken back.
+///
+/// # Safety
+///
+/// `st` is a draft's state and `rule` valid.
+unsafe fn actions_from_rule(st: *mut sys::pf_kstate, rule: *const sys::pf_krule, is_own: bool) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        (*st).act.rtableid = -1;
+        if !is_own {
+            (*st).state_flags &= !(sys::PFSTATE_SETMASK as u16);
+            return;
+        }
+        (*st).act.qid = (*rule).qid;
+        (*st).act.pqid = (*rule).pqid;
+        (*st).act.rtableid = (*rule).rtableid;
+        (*st).act.min_ttl = (*rule).min_ttl;
+        (*st).act.max_mss = (*rule).max_mss;
+        (*st).act.set_prio = (*rule).set_prio;
+        (*st).act.dnpipe = (*rule).dnpipe;
+        (*st).act.dnrpipe = (*rule).dnrpipe;
+        if u32::from((*rule).scrub_flags) & sys::PFSTATE_SETTOS != 0 {
+            (*st).act.set_tos = (*rule).set_tos;
+        }
+        let mask = sys::PFSTATE_NODF
+            | sys::PFSTATE_RANDOMID
+            | sys::PFSTATE_SETTOS
+            | sys::PFSTATE_SCRUB_TCP
+            | sys::PFSTATE_SETPRIO;
+        (*st).state_flags |= (*rule).scrub_flags & mask as u16;
+        if (*rule).dnpipe != 0 || (*rule).dnrpipe != 0 {
+            (*st).state_flags &= !(sys::PFSTATE_DN_IS_PIPE as u16);
+            if (*rule).free_flags & sys::PFRULE_DN_IS_PIPE != 0 {
+                (*st).state_flags |= sys::PFSTATE_DN_IS_PIPE as u16;
+            }
+        }
+    }
+}
+
+/// What a state brings along in message format 1400.
+///
+/// # Safety
+///
+/// `st` is a draft's state.
+unsafe fn actions_from_message(st: *mut sys::pf_kstate, extra: &Extra, rules: &Rules) -> Result<(), Refused> {
+    if u32::try_from(extra.rtableid).is_ok_and(|table| table >= status::routing_tables()) {
+        return Err(Refused::RoutingTable);
+    }
+    // SAFETY: as the caller promises.
+    unsafe {
+        (*st).act.qid = extra.qid;
+        (*st).act.pqid = extra.pqid;
+        (*st).act.dnpipe = extra.dnpipe;
+        (*st).act.dnrpipe = extra.dnrpipe;
+        (*st).act.rtableid = extra.rtableid;
+        (*st).act.min_ttl = extra.min_ttl;
+        (*st).act.set_tos = extra.set_tos;
+        (*st).act.max_mss = extra.max_mss;
+        (*st).act.set_prio = extra.set_prio;
+        if let RouteTo::Fast { kind, ifname } = extra.route {
+            (*st).rt = kind;
+            (*st).rt_kif = find_kif(ifname.bytes(), rules).ok_or(Refused::RouteInterface)?.as_ptr();
+        }
+    }
+    Ok(())
+}
+
+/// Takes a state into pf's table. It comes back with its row locked, known to
+/// no queue. A peer's state is not sent to the peers again.
+///
+/// Counts it for its rule. Does not sleep. Whoever calls this is answerable
+/// for that pf's insert hook may run in it.
+pub fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
+    let kif = find_kif(state.ifname.bytes(), rules).ok_or(Refused::Interface)?;
+    let (rule, is_own) = bind_rule(state, origin, rules);
+    // SAFETY: the rules are locked, so that the rule stays.
+    if unsafe { is_exhausted(rule) } {
+        return Err(Refused::NoMemory);
+    }
+    let draft = Draft::new(state).ok_or(Refused::NoMemory)?;
+    // SAFETY: the draft is ours alone, the rule stays.
+    unsafe { fill(&draft, state, origin, rule, is_own, rules)? };
+    let found = draft.insert(kif)?;
+    // SAFETY: the state references the rule now, and its counters live as long
+    // as it does. The row is locked.
+    unsafe {
+        sys::pfs_counter_u64_add((*rule).states_cur, 1);
+        sys::pfs_counter_u64_add((*rule).states_tot, 1);
+    }
+    if origin != Origin::Ioctl {
+        found.set_nosync(false);
+    }
+    Ok(found)
+}
+
+/// Fills in a draft.
+///
+/// # Safety
+///
+/// `rule` is valid and stays so.
+unsafe fn fill(
+    draft: &Draft,
+    state: &State,
+    origin: Origin,
+    rule: *mut sys::pf_krule,
+    is_own: bool,
+    rules: &Rules,
+) -> Result<(), Refused> {
+    let uptime = time::uptime();
+    let st = draft.st.as_ptr();
+    let mut flags = state.flags - StateFlags::ACK;
+    if origin != Origin::Ioctl {
+        // A peer does not decide what is synchronised here; and until it is
+        // in, the insert hook is to pass the state over.
+        flags |= StateFlags::NOSYNC;
+    }
+    // SAFETY: the draft's state is ours alone; the rule is as promised.
+    unsafe {
+        (*st).id = u64::from_ne_bytes(state.id.id);
+        (*st).creatorid = u32::from_ne_bytes(state.id.creator);
+        (*st).direction = state.direction as u8;
+        (*st).timeout = state.timeout;
+        (*st).creation = uptime.wrapping_sub(state.age);
+        (*st).expire = last_used(state, rule, uptime);
+        (*st).pfsync_time = uptime;
+        (*st).sync_state = sys::PFSYNC_S_NONE as u8;
+        (*st).rt_addr.__bindgen_anon_1.addr8 = state.rt_addr;
+        (*st).rule.ptr = rule;
+        (*st).act.log = state.log;
+        (*st).state_flags = flags.bits();
+        write_peer(&raw mut (*st).src, &state.src);
+        write_peer(&raw mut (*st).dst, &state.dst);
+        if scrub_is_missing(&(*st).src, state.src.scrub.is_some())
+            || scrub_is_missing(&(*st).dst, state.dst.scrub.is_some())
+        {
+            return Err(Refused::NoMemory);
+        }
+        match &state.extra {
+            Some(extra) => actions_from_message(st, extra, rules)?,
+            None => actions_from_rule(st, rule, is_own),
+        }
+    }
+    Ok(())
+}
+
+/// Whether there was no memory for scrub data.
+fn scrub_is_missing(peer: &sys::pf_state_peer, wanted: bool) -> bool {
+    wanted && peer.scrub.is_null()
+}

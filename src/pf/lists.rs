@@ -1,0 +1,185 @@
+//! The queues of a bucket, linked through the states themselves.
+
+use super::state::{State, StateRef};
+use crate::engine::bucket::{Lists, Queue, QUEUES};
+use core::ptr::{self, NonNull};
+use sys_bindings as sys;
+
+/// One queue. `tqe_prev` of a state points at the link that points at it, or
+/// is null for the first: so the head may move.
+#[derive(Clone, Copy)]
+struct Head {
+    first: *mut sys::pf_kstate,
+    /// The last state's link, null when there is none.
+    last: *mut *mut sys::pf_kstate,
+    len: usize,
+}
+
+/// `pf_kstate.sync_state` of a state that stands in no queue.
+const NOWHERE: u8 = sys::PFSYNC_S_NONE as u8;
+
+/// What `pf_kstate.sync_state` is in each queue, by the queue's number.
+/// [`Queue::Due`] has no name in C.
+const SYNC_STATE: [(Queue, u8); QUEUES] = [
+    (Queue::Insert, sys::PFSYNC_S_INS as u8),
+    (Queue::Ack, sys::PFSYNC_S_IACK as u8),
+    (Queue::Update, sys::PFSYNC_S_UPD as u8),
+    (Queue::Due, 0x05),
+    (Queue::Waiting, sys::PFSYNC_S_UPD_C as u8),
+    (Queue::Delete, sys::PFSYNC_S_DEL_C as u8),
+];
+
+/// All queues of a bucket. Its links and the `sync_*` fields of every state
+/// that hashes to the bucket belong to it, so that having it exclusively, by
+/// the bucket's lock, is having those.
+pub struct StateLists([Head; QUEUES]);
+
+// SAFETY: the lists own a reference to each state in them, and states may be
+// referenced from any thread.
+unsafe impl Send for StateLists {}
+
+impl StateLists {
+    pub const fn new() -> StateLists {
+        StateLists([Head { first: ptr::null_mut(), last: ptr::null_mut(), len: 0 }; QUEUES])
+    }
+
+    fn head(&mut self, queue: Queue) -> &mut Head {
+        let [insert, ack, update, due, waiting, delete] = &mut self.0;
+        match queue {
+            Queue::Insert => insert,
+            Queue::Ack => ack,
+            Queue::Update => update,
+            Queue::Due => due,
+            Queue::Waiting => waiting,
+            Queue::Delete => delete,
+        }
+    }
+
+    /// Links a state at the end of a queue.
+    ///
+    /// # Safety
+    ///
+    /// `st` stands in no queue, and the caller hands over a reference.
+    unsafe fn link(&mut self, queue: Queue, st: *mut sys::pf_kstate) {
+        let sync_state = SYNC_STATE.iter().find(|(other, _)| *other == queue).map_or(NOWHERE, |(_, number)| *number);
+        let head = self.head(queue);
+        // SAFETY: these fields belong to the lists.
+        unsafe {
+            (*st).sync_state = sync_state;
+            (*st).sync_updates = 0;
+            (*st).sync_list.tqe_next = ptr::null_mut();
+            (*st).sync_list.tqe_prev = head.last;
+            match head.last.as_mut() {
+                Some(link) => *link = st,
+                None => head.first = st,
+            }
+            head.last = &raw mut (*st).sync_list.tqe_next;
+        }
+        head.len += 1;
+    }
+
+    /// Unlinks a state, whose reference passes to the caller.
+    ///
+    /// # Safety
+    ///
+    /// `st` stands in `queue`.
+    unsafe fn unlink(&mut self, queue: Queue, st: *mut sys::pf_kstate) -> Option<StateRef> {
+        let head = self.head(queue);
+        // SAFETY: these fields belong to the lists, and the state's neighbours
+        // are in the same queue.
+        unsafe {
+            let next = (*st).sync_list.tqe_next;
+            let prev = (*st).sync_list.tqe_prev;
+            match prev.as_mut() {
+                Some(link) => *link = next,
+                None => head.first = next,
+            }
+            match next.as_mut() {
+                Some(next) => next.sync_list.tqe_prev = prev,
+                None => head.last = prev,
+            }
+            (*st).sync_state = NOWHERE;
+            head.len = head.len.saturating_sub(1);
+            NonNull::new(st).map(|st| StateRef::from_raw(st))
+        }
+    }
+}
+
+impl Lists for StateLists {
+    type State = State;
+    type Ref = StateRef;
+
+    fn place(&self, state: &State) -> Option<Queue> {
+        // SAFETY: the field belongs to the lists.
+        let sync_state = unsafe { (*state.as_ptr()).sync_state };
+        SYNC_STATE.iter().find(|(_, number)| *number == sync_state).map(|(queue, _)| *queue)
+    }
+
+    fn push(&mut self, queue: Queue, state: &State) {
+        // SAFETY: `place` is None, as the trait demands; the queue gets a
+        // reference of its own.
+        unsafe { self.link(queue, state.reference().into_raw()) };
+    }
+
+    fn remove(&mut self, state: &State) {
+        if let Some(queue) = self.place(state) {
+            // SAFETY: the state stands there.
+            drop(unsafe { self.unlink(queue, state.as_ptr()) });
+        }
+    }
+
+    fn transfer(&mut self, state: &State, to: Queue) {
+        let Some(from) = self.place(state) else { return };
+        // SAFETY: the state stands there, and its reference goes along.
+        unsafe {
+            if let Some(reference) = self.unlink(from, state.as_ptr()) {
+                self.link(to, reference.into_raw());
+            }
+        }
+    }
+
+    fn append(&mut self, from: Queue, to: Queue) {
+        while let Some(state) = self.pop(from) {
+            // SAFETY: the state was popped, and its reference goes along.
+            unsafe { self.link(to, state.into_raw()) };
+        }
+    }
+
+    fn pop(&mut self, queue: Queue) -> Option<StateRef> {
+        let first = self.head(queue).first;
+        if first.is_null() {
+            return None;
+        }
+        // SAFETY: the first of the queue stands in it.
+        unsafe { self.unlink(queue, first) }
+    }
+
+    fn len(&self, queue: Queue) -> usize {
+        let [insert, ack, update, due, waiting, delete] = &self.0;
+        match queue {
+            Queue::Insert => insert.len,
+            Queue::Ack => ack.len,
+            Queue::Update => update.len,
+            Queue::Due => due.len,
+            Queue::Waiting => waiting.len,
+            Queue::Delete => delete.len,
+        }
+    }
+
+    fn count_update(&mut self, state: &State) -> u8 {
+        // SAFETY: the field belongs to the lists.
+        unsafe {
+            let updates = &raw mut (*state.as_ptr()).sync_updates;
+            *updates = (*updates).saturating_add(1);
+            *updates
+        }
+    }
+}
+
+impl Drop for StateLists {
+    fn drop(&mut self) {
+        for (queue, _) in SYNC_STATE {
+            while self.pop(queue).is_some() {}
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! pf's global status, in the current network stack.
+
+use sys_bindings as sys;
+
+/// Whether pf filters.
+pub fn is_running() -> bool {
+    // SAFETY: one word of pf's status is read.
+    unsafe { (&raw const (*sys::pfs_pf_status()).running).read_volatile() != 0 }
+}
+
+/// This firewall's host id, in network byte order.
+pub fn host_id() -> [u8; 4] {
+    // SAFETY: as above.
+    unsafe { (&raw const (*sys::pfs_pf_status()).hostid).read_volatile().to_ne_bytes() }
+}
+
+/// MD5 over the ruleset. Torn if the rules are being replaced; a peer then
+/// trusts no rule number of that packet.
+pub fn checksum() -> [u8; 16] {
+    // SAFETY: sixteen bytes of pf's status are read.
+    unsafe { (&raw const (*sys::pfs_pf_status()).pf_chksum).read_volatile() }
+}
+
+/// Number of routing tables that the system has.
+pub fn routing_tables() -> u32 {
+    // SAFETY: reads a word of the kernel.
+    unsafe { sys::pfs_rt_numfibs() }
+}

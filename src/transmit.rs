@@ -1,0 +1,315 @@
+//! The sender: one thread a network stack, which turns what is due into
+//! packets and sends them outside every lock.
+
+use crate::engine::bucket::Queue;
+use crate::engine::bulk::{Pass, Position};
+use crate::kernel::epoch::{self, NetEpoch};
+use crate::kernel::ifnet::Counter;
+use crate::kernel::ip;
+use crate::kernel::mbuf::Room;
+use crate::kernel::time;
+use crate::kernel::vnet::Vnet;
+use crate::link::{Link, HEADER_MAX};
+use crate::pf::table::{self, Row};
+use crate::pf::{status, Locked, StateRef};
+use crate::softc::{Bucket, Softc};
+use crate::stats::{count, Stat};
+use crate::vnet;
+use crate::wire::{
+    Action, BulkMark, BulkStatus, Format, Frame, FrameWriter, Full, RawBulkStatus, RawClear, RawCompressedUpdate,
+    RawId, RawState1301, RawState1400,
+};
+use core::ffi::c_void;
+use core::sync::atomic::Ordering;
+
+/// Packets of a full update that leave in ten milliseconds. Peers have to take
+/// the states in, and their input queues hold a few hundred packets.
+const BULK_BURST: i64 = 100;
+
+/// The packet was not sent, for want of memory or of room in the interface's
+/// queue. What was to be in it is to be tried again.
+struct NotSent;
+
+/// The software interrupt's function.
+pub extern "C" fn run(arg: *mut c_void) {
+    // SAFETY: the argument is the network stack that the interrupt was
+    // registered for, which takes the interrupt down before it goes.
+    let Some(vnet) = (unsafe { Vnet::from_ptr(arg) }) else { return };
+    vnet.with(|| {
+        epoch::enter(|epoch| {
+            if let Some(softc) = vnet::softc(epoch) {
+                softc.transmit(epoch);
+            }
+        });
+    });
+}
+
+/// The sender's timer: it goes on where it paused.
+pub fn resume(_index: usize) {
+    vnet::schedule_sender();
+}
+
+impl Softc {
+    fn transmit(&self, epoch: &NetEpoch) {
+        let link = self.link(epoch);
+        for bucket in self.buckets.iter() {
+            if bucket.due.swap(false, Ordering::AcqRel) {
+                self.send_bucket(bucket, link, epoch);
+            }
+        }
+        self.send_control(link, epoch);
+        self.forward_released(epoch);
+        self.send_bulk(link, epoch);
+    }
+
+    fn send_bucket(&self, bucket: &Bucket, link: Option<&Link>, epoch: &NetEpoch) {
+        if !self.has_audience(link) {
+            while let Some(state) = self.pop_any(bucket) {
+                drop(state);
+            }
+            return;
+        }
+        let limits = self.limits(link);
+        while self.is_due(bucket, limits) {
+            let sent = self.send_frame(link, epoch, |writer| {
+                for queue in Queue::PROMPT {
+                    self.write_queue(bucket, queue, writer);
+                }
+            });
+            if sent.is_err() {
+                bucket.due.store(true, Ordering::Release);
+                self.sender_timer.arm(time::tick());
+                return;
+            }
+        }
+    }
+
+    fn is_due(&self, bucket: &Bucket, limits: crate::engine::bucket::Limits) -> bool {
+        bucket.queues.lock().due(limits)
+    }
+
+    fn pop_any(&self, bucket: &Bucket) -> Option<StateRef> {
+        bucket.queues.lock().pop_any()
+    }
+
+    /// Writes as many states of a queue as fit. The bucket's lock is held for
+    /// a few at a time, and not while a state's is.
+    fn write_queue(&self, bucket: &Bucket, queue: Queue, writer: &mut FrameWriter) {
+        const BATCH: usize = 16;
+        let (action, size) = self.message(queue);
+        loop {
+            let mut batch = [const { None }; BATCH];
+            let fits = writer.fits(action, size).min(BATCH);
+            let mut queues = bucket.queues.lock();
+            for slot in batch.iter_mut().take(fits) {
+                *slot = queues.pop(queue);
+            }
+            drop(queues);
+            if batch.iter().all(Option::is_none) {
+                return;
+            }
+            for state in batch.into_iter().flatten() {
+                // It fits, as was seen above.
+                let _ = self.write_state(queue, &state, writer);
+            }
+        }
+    }
+
+    /// The message that a queue's states are sent as, and its size.
+    fn message(&self, queue: Queue) -> (Action, usize) {
+        match (queue, self.options.format()) {
+            (Queue::Insert, Format::V1301) => (Action::Insert1301, size_of::<RawState1301>()),
+            (Queue::Insert, Format::V1400) => (Action::Insert1400, size_of::<RawState1400>()),
+            (Queue::Update, Format::V1301) => (Action::Update1301, size_of::<RawState1301>()),
+            (Queue::Update, Format::V1400) => (Action::Update1400, size_of::<RawState1400>()),
+            (Queue::Due | Queue::Waiting, _) => (Action::UpdateCompressed, size_of::<RawCompressedUpdate>()),
+            (Queue::Ack, _) => (Action::InsertAck, size_of::<RawId>()),
+            (Queue::Delete, _) => (Action::DeleteCompressed, size_of::<RawId>()),
+        }
+    }
+
+    fn write_state(&self, queue: Queue, state: &StateRef, writer: &mut FrameWriter) -> Result<(), Full> {
+        let (action, _) = self.message(queue);
+        match queue {
+            Queue::Ack | Queue::Delete => writer.push(action, &RawId::from(state.id())),
+            Queue::Insert | Queue::Update => match state.lock() {
+                Some(state) => write_whole(action, &state, writer),
+                None => Ok(()),
+            },
+            Queue::Due | Queue::Waiting => match state.lock().and_then(|state| state.export_compressed()) {
+                Some(update) => writer.push(action, &RawCompressedUpdate::from(&update)),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Builds a frame by `fill`, shows it to who watches and sends it. A frame
+    /// that stays empty is dropped.
+    fn send_frame(
+        &self,
+        link: Option<&Link>,
+        epoch: &NetEpoch,
+        fill: impl FnOnce(&mut FrameWriter),
+    ) -> Result<(), NotSent> {
+        let frame_len = self.frame_len(link);
+        // Before anything is taken out of a queue: making the packet cannot
+        // fail then.
+        let room = match link.map(|link| Room::new(link.header_len().saturating_add(frame_len))) {
+            Some(Err(_)) => {
+                count(Stat::NoMemory, 1);
+                self.ifp.count(Counter::OutputErrors, 1);
+                return Err(NotSent);
+            }
+            Some(Ok(room)) => Some(room),
+            None => None,
+        };
+        let mut buffer = self.buffer.lock();
+        let Some((header, frame)) = buffer.split_at_mut_checked(HEADER_MAX) else { return Ok(()) };
+        let frame = frame.get_mut(..frame_len).unwrap_or(&mut []);
+        let Ok(mut writer) = FrameWriter::new(frame, &status::checksum()) else { return Ok(()) };
+        fill(&mut writer);
+        if writer.is_empty() {
+            return Ok(());
+        }
+        let len = writer.finish();
+        let frame = frame.get(..len).unwrap_or(&[]);
+        count_messages(frame);
+        if self.ifp.is_watched() {
+            self.ifp.tap(frame);
+        }
+        let (Some(link), Some(room)) = (link, room) else { return Ok(()) };
+        let start = link.write_header(header, len);
+        let packet = room.fill(buffer.get(start..HEADER_MAX.saturating_add(len)).unwrap_or(&[]));
+        drop(buffer);
+        self.ifp.count(Counter::OutputPackets, 1);
+        self.ifp.count(Counter::OutputBytes, packet.len());
+        link.send(packet, epoch).map_err(|_| {
+            self.ifp.count(Counter::OutputDrops, 1);
+            NotSent
+        })
+    }
+
+    /// Sends requests and clears.
+    fn send_control(&self, link: Option<&Link>, epoch: &NetEpoch) {
+        while !self.control.lock().is_empty() {
+            let sent = self.send_frame(link, epoch, |writer| {
+                while writer.fits(Action::UpdateRequest, size_of::<RawId>()) > 0 {
+                    let Some(state) = self.control.lock().next_request() else { break };
+                    let _ = writer.push(Action::UpdateRequest, &RawId::from(state));
+                }
+                while writer.fits(Action::Clear, size_of::<RawClear>()) > 0 {
+                    let Some(clear) = self.control.lock().next_clear(status::host_id()) else { break };
+                    let _ = writer.push(Action::Clear, &RawClear::from(&clear));
+                }
+            });
+            if sent.is_err() {
+                self.sender_timer.arm(time::tick());
+                return;
+            }
+        }
+    }
+
+    /// Sends on the packets that were held back.
+    pub fn forward_released(&self, epoch: &NetEpoch) {
+        loop {
+            let packet = self.released.lock().pop();
+            let Some(packet) = packet else { return };
+            if ip::forward(packet, epoch).is_err() {
+                count(Stat::OutputErrors, 1);
+            }
+        }
+    }
+
+    /// Sends some packets of the full update that is under way, if one is.
+    fn send_bulk(&self, link: Option<&Link>, epoch: &NetEpoch) {
+        let burst = (BULK_BURST * time::tick() / time::milliseconds(10)).max(1);
+        for _ in 0..burst {
+            let pass = self.bulk_sender.lock().pass();
+            let Some(pass) = pass else { return };
+            if link.is_none() {
+                self.bulk_sender.lock().cancel();
+                return;
+            }
+            let mut next = None;
+            let sent = self.send_frame(link, epoch, |writer| next = self.write_bulk(&pass, writer));
+            if sent.is_err() {
+                break;
+            }
+            let mut sender = self.bulk_sender.lock();
+            match next {
+                Some(position) => sender.advance(position),
+                None => sender.finish(),
+            }
+        }
+        if self.bulk_sender.lock().pass().is_some() {
+            self.sender_timer.arm(time::tick());
+        }
+    }
+
+    /// Fills a packet of a full update. Returns where the next one begins,
+    /// `None` when this was the last.
+    fn write_bulk(&self, pass: &Pass, writer: &mut FrameWriter) -> Option<Position> {
+        if !pass.started {
+            let _ = writer.push(Action::BulkStatus, &bulk_mark(BulkMark::Start, pass));
+        }
+        let mut position = pass.position;
+        while position.row < table::rows() {
+            if let Some(row) = Row::lock(position.row) {
+                if let Err(Full) = self.write_row(&row, pass, &mut position, writer) {
+                    return Some(position);
+                }
+            }
+            position = Position { row: position.row.saturating_add(1), after: None };
+        }
+        match writer.push(Action::BulkStatus, &bulk_mark(BulkMark::End, pass)) {
+            Ok(()) => None,
+            Err(Full) => Some(position),
+        }
+    }
+
+    /// Writes the states of a row, from behind the last one that was sent. If
+    /// that is gone, the row is sent again.
+    fn write_row(&self, row: &Row, pass: &Pass, position: &mut Position, writer: &mut FrameWriter) -> Result<(), Full> {
+        let (action, _) = self.message(Queue::Update);
+        let sent = position.after.and_then(|last| row.states().position(|state| state.id() == last));
+        for state in row.states().skip(sent.map_or(0, |index| index.saturating_add(1))) {
+            if self.belongs_in(&state, pass) {
+                write_whole(action, &state, writer)?;
+            }
+            position.after = Some(state.id());
+        }
+        Ok(())
+    }
+
+    /// Whether a full update has to tell of a state: not of one that the peers
+    /// must not know, that came from a peer since the request, or that is
+    /// about to be told anyway.
+    fn belongs_in(&self, state: &Locked, pass: &Pass) -> bool {
+        let age = pass.requested.wrapping_sub(state.pfsync_time()) as i32;
+        state.is_alive()
+            && !state.is_nosync()
+            && age >= 0
+            && self.bucket(state).is_some_and(|bucket| !bucket.queues.lock().announces(state))
+    }
+}
+
+/// Writes a whole state in the format of an action.
+fn write_whole(action: Action, state: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
+    let Some(state) = state.export() else { return Ok(()) };
+    match action {
+        Action::Insert1301 | Action::Update1301 => writer.push(action, &RawState1301::from(&state)),
+        _ => writer.push(action, &RawState1400::from(&state)),
+    }
+}
+
+fn bulk_mark(mark: BulkMark, pass: &Pass) -> RawBulkStatus {
+    let age = time::uptime().wrapping_sub(pass.requested);
+    RawBulkStatus::from(&BulkStatus { creator: status::host_id(), age, mark })
+}
+
+/// Counts the messages of a frame that was built.
+fn count_messages(frame: &[u8]) {
+    for run in Frame::parse(frame).into_iter().flatten().flatten() {
+        count(Stat::OutputActions(run.action() as u8), run.count());
+    }
+}

@@ -1,0 +1,381 @@
+//! Reading and writing whole frames.
+
+use super::{
+    Action, Header, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawState1301, RawState1400, RawTdb,
+    Subheader, VERSION,
+};
+use zerocopy::byteorder::big_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Why a frame is refused before any of its messages is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderError {
+    /// Shorter than a header.
+    Short,
+    /// Not [`VERSION`].
+    Version(u8),
+    /// The header's length does not fit the packet.
+    Length,
+}
+
+/// Why reading stops in the midst of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    /// An action that no version has, or that none carries.
+    Action { number: u8, count: u16 },
+    /// More messages announced than bytes are left.
+    Length { action: Action, count: u16 },
+    /// The end mark stands before the end of the packet.
+    TrailingBytes,
+}
+
+/// Messages of one kind that follow each other in a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Run<'a> {
+    Clear(&'a [RawClear]),
+    Insert1301(&'a [RawState1301]),
+    Insert1400(&'a [RawState1400]),
+    InsertAck(&'a [RawId]),
+    Update1301(&'a [RawState1301]),
+    Update1400(&'a [RawState1400]),
+    UpdateCompressed(&'a [RawCompressedUpdate]),
+    UpdateRequest(&'a [RawId]),
+    DeleteCompressed(&'a [RawId]),
+    BulkStatus(&'a [RawBulkStatus]),
+    Tdb(&'a [RawTdb]),
+    /// The end mark, with the count it carries.
+    Eof(u16),
+}
+
+impl Run<'_> {
+    pub fn action(&self) -> Action {
+        match self {
+            Run::Clear(_) => Action::Clear,
+            Run::Insert1301(_) => Action::Insert1301,
+            Run::Insert1400(_) => Action::Insert1400,
+            Run::InsertAck(_) => Action::InsertAck,
+            Run::Update1301(_) => Action::Update1301,
+            Run::Update1400(_) => Action::Update1400,
+            Run::UpdateCompressed(_) => Action::UpdateCompressed,
+            Run::UpdateRequest(_) => Action::UpdateRequest,
+            Run::DeleteCompressed(_) => Action::DeleteCompressed,
+            Run::BulkStatus(_) => Action::BulkStatus,
+            Run::Tdb(_) => Action::Tdb,
+            Run::Eof(_) => Action::Eof,
+        }
+    }
+
+    /// Number of messages in the run.
+    pub fn count(&self) -> usize {
+        match self {
+            Run::Clear(messages) => messages.len(),
+            Run::Insert1301(messages) | Run::Update1301(messages) => messages.len(),
+            Run::Insert1400(messages) | Run::Update1400(messages) => messages.len(),
+            Run::InsertAck(messages) | Run::UpdateRequest(messages) | Run::DeleteCompressed(messages) => {
+                messages.len()
+            }
+            Run::UpdateCompressed(messages) => messages.len(),
+            Run::BulkStatus(messages) => messages.len(),
+            Run::Tdb(messages) => messages.len(),
+            Run::Eof(count) => usize::from(*count),
+        }
+    }
+}
+
+/// A received frame whose header is in order: an iterator over its runs that
+/// ends after the end mark, the last whole run, or the first error.
+#[derive(Clone, Debug)]
+pub struct Frame<'a> {
+    /// The sender's ruleset checksum.
+    pub checksum: &'a [u8; 16],
+    /// What the header's length covers and was not read yet.
+    rest: &'a [u8],
+    /// Bytes of the packet behind what the header's length covers.
+    beyond: usize,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the header of a packet, given from behind its IP header to its
+    /// end.
+    pub fn parse(packet: &'a [u8]) -> Result<Frame<'a>, HeaderError> {
+        let (header, _) = Header::ref_from_prefix(packet).map_err(|_| HeaderError::Short)?;
+        if header.version != VERSION {
+            return Err(HeaderError::Version(header.version));
+        }
+        let len = usize::from(header.len.get());
+        let frame = packet.get(..len).ok_or(HeaderError::Length)?;
+        let rest = frame.get(size_of::<Header>()..).ok_or(HeaderError::Length)?;
+        Ok(Frame { checksum: &header.pfcksum, rest, beyond: packet.len().saturating_sub(len) })
+    }
+
+    /// Bytes of the frame that were not read yet.
+    pub fn unread(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn messages<T>(&mut self, count: u16) -> Option<&'a [T]>
+    where
+        T: FromBytes + KnownLayout + Immutable + Unaligned,
+    {
+        let (messages, rest) = <[T]>::ref_from_prefix_with_elems(self.rest, usize::from(count)).ok()?;
+        self.rest = rest;
+        Some(messages)
+    }
+
+    fn run(&mut self, action: Action, count: u16) -> Result<Run<'a>, FrameError> {
+        let run = match action {
+            Action::Clear => self.messages(count).map(Run::Clear),
+            Action::Insert1301 => self.messages(count).map(Run::Insert1301),
+            Action::Insert1400 => self.messages(count).map(Run::Insert1400),
+            Action::InsertAck => self.messages(count).map(Run::InsertAck),
+            Action::Update1301 => self.messages(count).map(Run::Update1301),
+            Action::Update1400 => self.messages(count).map(Run::Update1400),
+            Action::UpdateCompressed => self.messages(count).map(Run::UpdateCompressed),
+            Action::UpdateRequest => self.messages(count).map(Run::UpdateRequest),
+            Action::DeleteCompressed => self.messages(count).map(Run::DeleteCompressed),
+            Action::BulkStatus => self.messages(count).map(Run::BulkStatus),
+            Action::Tdb => self.messages(count).map(Run::Tdb),
+            Action::Eof if self.rest.is_empty() && self.beyond == 0 => Some(Run::Eof(count)),
+            Action::Eof => return Err(FrameError::TrailingBytes),
+            Action::Delete | Action::InsertFragment | Action::DeleteFragment => {
+                return Err(FrameError::Action { number: action as u8, count });
+            }
+        };
+        run.ok_or(FrameError::Length { action, count })
+    }
+}
+
+impl<'a> Iterator for Frame<'a> {
+    type Item = Result<Run<'a>, FrameError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (subheader, rest) = Subheader::ref_from_prefix(self.rest).ok()?;
+        self.rest = rest;
+        let count = subheader.count.get();
+        let run = match Action::from_number(subheader.action) {
+            Some(action) => self.run(action, count),
+            None => Err(FrameError::Action { number: subheader.action, count }),
+        };
+        if !matches!(run, Ok(ref run) if run.action() != Action::Eof) {
+            self.rest = &[];
+        }
+        Some(run)
+    }
+}
+
+/// The message did not fit and was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// Builds a frame in a caller's buffer; its length is the buffer's at most.
+///
+/// Messages of one kind pushed in a row share a subheader. Room for the end
+/// mark is kept all along.
+pub struct FrameWriter<'b> {
+    buffer: &'b mut [u8],
+    used: usize,
+    /// The run being written: its action, where its subheader lies, and how
+    /// many messages it has.
+    run: Option<(Action, usize, u16)>,
+}
+
+impl<'b> FrameWriter<'b> {
+    /// Starts a frame that carries the sender's ruleset checksum. Fails when
+    /// the buffer cannot hold a header and an end mark.
+    pub fn new(buffer: &'b mut [u8], checksum: &[u8; 16]) -> Result<FrameWriter<'b>, Full> {
+        let header = Header { version: VERSION, pad: 0, len: U16::new(0), pfcksum: *checksum };
+        if buffer.len() < size_of::<Header>() + size_of::<Subheader>() {
+            return Err(Full);
+        }
+        header.write_to_prefix(buffer).map_err(|_| Full)?;
+        Ok(FrameWriter { buffer, used: size_of::<Header>(), run: None })
+    }
+
+    /// Whether no message was written yet.
+    pub fn is_empty(&self) -> bool {
+        self.used == size_of::<Header>()
+    }
+
+    /// How many messages of `size` bytes and kind `action` still fit.
+    pub fn fits(&self, action: Action, size: usize) -> usize {
+        let subheader = match self.run {
+            Some((current, ..)) if current == action => 0,
+            _ => size_of::<Subheader>(),
+        };
+        let taken = self.used + subheader + size_of::<Subheader>();
+        self.buffer.len().saturating_sub(taken).checked_div(size).unwrap_or(0)
+    }
+
+    /// Appends a message.
+    pub fn push<T: IntoBytes + Immutable>(&mut self, action: Action, message: &T) -> Result<(), Full> {
+        if self.fits(action, size_of::<T>()) == 0 {
+            return Err(Full);
+        }
+        let (at, count) = match self.run {
+            Some((current, at, count)) if current == action => (at, count),
+            _ => {
+                let at = self.used;
+                self.used += size_of::<Subheader>();
+                (at, 0)
+            }
+        };
+        self.write(self.used, message)?;
+        self.used += size_of::<T>();
+        let count = count.saturating_add(1);
+        self.write(at, &Subheader { action: action as u8, pad: 0, count: U16::new(count) })?;
+        self.run = Some((action, at, count));
+        Ok(())
+    }
+
+    /// Writes the end mark and the length. Returns the frame's length.
+    pub fn finish(mut self) -> usize {
+        let eof = Subheader { action: Action::Eof as u8, pad: 0, count: U16::new(1) };
+        // `new` and `fits` kept the room that these take.
+        let _ = self.write(self.used, &eof);
+        self.used += size_of::<Subheader>();
+        if let Ok((header, _)) = Header::mut_from_prefix(self.buffer) {
+            header.len = U16::new(self.used.try_into().unwrap_or(u16::MAX));
+        }
+        self.used
+    }
+
+    fn write<T: IntoBytes + Immutable>(&mut self, at: usize, value: &T) -> Result<(), Full> {
+        let room = self.buffer.get_mut(at..).ok_or(Full)?;
+        value.write_to_prefix(room).map_err(|_| Full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use zerocopy::FromZeros;
+
+    fn id(n: u8) -> RawId {
+        RawId { id: [n; 8], creator: [n; 4] }
+    }
+
+    fn written(size: usize, fill: impl FnOnce(&mut FrameWriter)) -> Vec<u8> {
+        let mut buffer = vec![0xaa; size];
+        let mut writer = FrameWriter::new(&mut buffer, &[7; 16]).unwrap();
+        fill(&mut writer);
+        let len = writer.finish();
+        buffer.truncate(len);
+        buffer
+    }
+
+    #[test]
+    fn runs_come_back_as_written() {
+        let bytes = written(1500, |w| {
+            w.push(Action::InsertAck, &id(1)).unwrap();
+            w.push(Action::InsertAck, &id(2)).unwrap();
+            w.push(Action::DeleteCompressed, &id(3)).unwrap();
+        });
+        let frame = Frame::parse(&bytes).unwrap();
+        assert_eq!(frame.checksum, &[7; 16]);
+        let runs: Vec<_> = frame.map(Result::unwrap).collect();
+        assert_eq!(runs, [Run::InsertAck(&[id(1), id(2)]), Run::DeleteCompressed(&[id(3)]), Run::Eof(1)]);
+    }
+
+    #[test]
+    fn an_empty_frame_is_header_and_end_mark() {
+        let bytes = written(24, |w| assert!(w.is_empty()));
+        assert_eq!(bytes.len(), 24);
+        assert_eq!(Frame::parse(&bytes).unwrap().map(Result::unwrap).collect::<Vec<_>>(), [Run::Eof(1)]);
+        assert!(FrameWriter::new(&mut [0; 23], &[0; 16]).is_err());
+    }
+
+    #[test]
+    fn a_full_frame_refuses_and_stays_whole() {
+        let room = 20 + 4 + 2 * 12 + 4;
+        let bytes = written(room + 11, |w| {
+            assert_eq!(w.fits(Action::InsertAck, 12), 2);
+            w.push(Action::InsertAck, &id(1)).unwrap();
+            assert_eq!(w.fits(Action::InsertAck, 12), 1);
+            assert_eq!(w.fits(Action::DeleteCompressed, 12), 1);
+            w.push(Action::InsertAck, &id(2)).unwrap();
+            assert_eq!(w.push(Action::InsertAck, &id(3)), Err(Full));
+        });
+        assert_eq!(bytes.len(), room);
+        assert_eq!(Frame::parse(&bytes).unwrap().next(), Some(Ok(Run::InsertAck(&[id(1), id(2)]))));
+    }
+
+    #[test]
+    fn headers_are_checked() {
+        let good = written(100, |w| w.push(Action::InsertAck, &id(1)).unwrap());
+        assert_eq!(Frame::parse(&good[..19]).unwrap_err(), HeaderError::Short);
+        assert_eq!(Frame::parse(&good[..good.len() - 1]).unwrap_err(), HeaderError::Length);
+        let mut bad = good.clone();
+        bad[0] = 4;
+        assert_eq!(Frame::parse(&bad).unwrap_err(), HeaderError::Version(4));
+        bad = good.clone();
+        bad[3] = 19;
+        assert_eq!(Frame::parse(&bad).unwrap_err(), HeaderError::Length);
+    }
+
+    #[test]
+    fn errors_end_the_frame() {
+        let mut bytes = written(100, |w| w.push(Action::InsertAck, &id(1)).unwrap());
+        bytes.push(0);
+        let mut frame = Frame::parse(&bytes).unwrap();
+        assert!(frame.next().unwrap().is_ok());
+        assert_eq!(frame.next(), Some(Err(FrameError::TrailingBytes)));
+        assert_eq!(frame.next(), None);
+
+        for number in [6, 8, 9, 15, 255] {
+            bytes[20] = number;
+            let mut frame = Frame::parse(&bytes).unwrap();
+            assert_eq!(frame.next(), Some(Err(FrameError::Action { number, count: 1 })));
+            assert_eq!(frame.next(), None);
+        }
+
+        bytes[20] = Action::Update1400 as u8;
+        let error = FrameError::Length { action: Action::Update1400, count: 1 };
+        assert_eq!(Frame::parse(&bytes).unwrap().next(), Some(Err(error)));
+    }
+
+    #[test]
+    fn whole_states_fit_four_to_a_packet() {
+        let bytes = written(1460, |w| {
+            let state = RawState1400::new_zeroed();
+            while w.push(Action::Update1400, &state).is_ok() {}
+        });
+        assert_eq!(Frame::parse(&bytes).unwrap().next().unwrap().unwrap().count(), 5);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_can_confuse_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            if let Ok(frame) = Frame::parse(&bytes) {
+                for run in frame {
+                    let _ = run.map(|run| (run.action(), run.count()));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read(kinds in proptest::collection::vec((0..3u8, any::<u8>()), 0..200), room in 24..2000usize) {
+            let mut pushed = Vec::new();
+            let bytes = written(room, |w| {
+                for (kind, n) in kinds {
+                    let action = [Action::InsertAck, Action::UpdateRequest, Action::DeleteCompressed][kind as usize];
+                    if w.push(action, &id(n)).is_ok() {
+                        pushed.push((action, id(n)));
+                    }
+                }
+            });
+            prop_assert!(bytes.len() <= room);
+            let mut read = Vec::new();
+            for run in Frame::parse(&bytes).unwrap() {
+                match run.unwrap() {
+                    Run::InsertAck(ids) => read.extend(ids.iter().map(|id| (Action::InsertAck, *id))),
+                    Run::UpdateRequest(ids) => read.extend(ids.iter().map(|id| (Action::UpdateRequest, *id))),
+                    Run::DeleteCompressed(ids) => read.extend(ids.iter().map(|id| (Action::DeleteCompressed, *id))),
+                    Run::Eof(_) => {}
+                    other => panic!("{other:?} was not written"),
+                }
+            }
+            prop_assert_eq!(read, pushed);
+        }
+    }
+}

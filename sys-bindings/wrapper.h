@@ -1,0 +1,3 @@
+/* What sys-bindings reads: the kernel's headers and the module's own shims. */
+#include "kernel.h"
+#include "shims.h"

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Runs in the guest on its second serial port: takes the harness's orders,
+# one a line, and runs the cases. File descriptor 3 of a case is the harness.
+stty raw -echo
+cd /tmp/vm || exit 1
+echo "@ready"
+while read -r order script role settings; do
+	[ "$order" = run ] || continue
+	# The settings are words of the form name=value.
+	env ROLE="$role" $settings sh "cases/$script.sh" 3<&0 </dev/null 2>&1
+	echo "@ended $?"
+done

@@ -1,0 +1,33 @@
+# about: FreeBSD's own test of this name, from /usr/tests/sys/netpfil/pf
+# param: test basic basic_defer defer bulk pbr pfsync_pbr ipsec timeout basic_ipv6_unicast basic_ipv6 route_to
+# timeout: 900
+. /tmp/vm/lib.sh
+
+DIR=/usr/tests/sys/netpfil/pf
+SUITE=
+for file in $DIR/pfsync $DIR/pfsync.sh; do
+	[ -f $file ] && SUITE=$file
+done
+[ -n "$SUITE" ] && [ -x /usr/libexec/atf-sh ] || skip "the image has no FreeBSD tests (/usr/tests)"
+
+# Runs a part of the test in a folder of its own, where it notes what to clean up.
+suite() {
+	( cd $RUN && /usr/libexec/atf-sh $SUITE -s $DIR -r $RUN/verdict "$1" )
+}
+
+case $test in
+defer | route_to)
+	python3 -c 'import scapy' 2>/dev/null || skip "needs Python and scapy in the image" ;;
+pbr | pfsync_pbr) need_module carp if_bridge ;;
+ipsec) need_module ipsec if_enc ;;
+esac
+need_module if_epair if_bridge
+load_pfsync test
+suite "$test"
+suite "$test:cleanup"
+verdict=$(cat $RUN/verdict)
+case $verdict in
+passed*) ;;
+skipped*) skip "$verdict" ;;
+*) fail "$verdict" ;;
+esac

@@ -1,0 +1,60 @@
+# about: twenty times load and unload, with and without pfsync0, with states queued; no memory is lost
+# timeout: 900
+. /tmp/vm/lib.sh
+
+ROUNDS=20
+
+# States of lo0 in the queues of a jail that has a sync interface and of the host, which has none.
+queue_states() {
+	ping -q -c 1 127.0.0.1 >/dev/null
+	jexec one ping -q -c 1 127.0.0.1 >/dev/null
+}
+
+round() {
+	load_pfsync test
+	ifconfig pfsync0 up
+	jexec one ifconfig pfsync0 syncdev "${WIRE}a" up || fail "pfsync0 in one"
+	queue_states
+	if [ $(($1 % 2)) -eq 0 ]; then
+		destroy_pfsync0
+		destroy_pfsync0 one
+	fi
+	unload_pfsync
+	pfctl -q -F states
+	jexec one pfctl -q -F states
+	must_not ifconfig pfsync0
+}
+
+need_module pf
+make_jail one two
+make_wire one two
+address one "${WIRE}a" 192.0.2.1/24
+for where in one two; do
+	echo "pass all keep state" | pf_rules $where
+done
+pfctl -q -e
+echo "pass all keep state" | pfctl -q -f - || fail "rules"
+ifconfig lo0 inet 127.0.0.1/8 up
+
+# The first rounds fill caches that stay.
+round 0
+round 1
+memory_in_use > $RUN/before
+number=0
+while [ $number -lt $ROUNDS ]; do
+	round $number
+	number=$((number + 1))
+done
+# pf frees what it no longer needs every ten seconds.
+sleep 12
+memory_in_use > $RUN/after
+pfctl -q -d
+
+! grep '^malloc:pfsync ' $RUN/after || fail "pfsync's memory is still there"
+is_reference && sed -i '' /nvlist/d $RUN/after
+grew=$(memory_grew $RUN/before $RUN/after $((ROUNDS / 2)))
+[ -z "$grew" ] || fail "memory grew: $grew"
+grep -E '^zone:pf_(states|state_keys) ' $RUN/after |
+    while read -r zone count; do
+	equal "$zone after all states were removed" 0 "$count"
+    done || exit 1

@@ -1,0 +1,83 @@
+# about: tcpdump decodes every packet on pfsync0 and on the sync interface, and their IP header is right
+. /tmp/vm/lib.sh
+
+# capture JAIL INTERFACE FILTER...: writes packets to a file named after the interface's kind.
+capture() {
+	where=$1 interface=$2 file=$3
+	shift 3
+	helper jexec "$where" tcpdump -n -s 0 -U -i "$interface" -w "$RUN/$file" "$@"
+	soon "tcpdump on $interface does not start" test -s "$RUN/$file"
+}
+
+# decode FILE: tcpdump's words for a captured file.
+decode() {
+	tcpdump -n -vv -r "$RUN/$1" 2>/dev/null
+}
+
+# Traffic that makes inserts, updates, deletes and a clear; changes of one state
+# leave after a second, hence the rests.
+make_traffic() {
+	serve_udp 5000
+	jexec client ping -q -c 1 198.51.100.1 >/dev/null
+	jexec client ping -6 -q -c 1 2001:db8:51::1 >/dev/null
+	send_udp 198.51.100.1 5000
+	sleep 2
+	send_udp 198.51.100.1 5000
+	sleep 2
+	jexec one pfctl -q -k 198.51.100.254
+	sleep 2
+	jexec one pfctl -q -F states
+	sleep 2
+}
+
+# check_decoded FILE LEAST: every packet is decoded, and there are at least so many.
+check_decoded() {
+	decode "$1" > "$RUN/$1.text"
+	packets=$(grep -c 'PFSYNCv5 len' "$RUN/$1.text")
+	[ "$packets" -ge "$2" ] || fail "$1: only $packets packets"
+	equal "$1: packets that end properly" "$packets" "$(grep -c 'eof count 1' "$RUN/$1.text")"
+	bad=$(grep -E '\[\|pfsync\]|malformed|UNKNOWN|invalid|unimplemented|\.\.\.' "$RUN/$1.text")
+	[ -z "$bad" ] || fail "$1: $bad"
+	result "$1.packets" "$packets"
+}
+
+# check_kinds FILE: the kinds of message this traffic brings are there.
+check_kinds() {
+	for kind in insert 'update compressed' 'delete compressed' clear; do
+		grep -q "$kind count" "$RUN/$1.text" || {
+			cat "$RUN/$1.text"
+			fail "$1: no message '$kind'"
+		}
+	done
+}
+
+load_pfsync test
+make_firewalls
+for where in one two; do
+	printf 'set skip on { %sa %sb }\npass keep state\n' "$SYNC" "$SYNC" | pf_rules $where
+done
+
+if ! is_reference; then
+	echo "without a sync interface"
+	must jexec one ifconfig pfsync0 up
+	capture one pfsync0 alone
+	make_traffic
+	stop_helpers
+	check_decoded alone 3
+fi
+
+echo "with a sync interface"
+sync_firewalls
+capture one pfsync0 tap
+capture two "${SYNC}b" wire ip proto 240
+make_traffic
+stop_helpers
+check_decoded tap 4
+check_decoded wire 4
+check_kinds tap
+check_kinds wire
+
+headers=$(grep -c 'proto PFSYNC (240)' $RUN/wire.text)
+right=$(grep -c 'tos 0x10, ttl 255, id [0-9]*, offset 0, flags \[DF\], proto PFSYNC (240)' $RUN/wire.text)
+equal "packets with the right IP header" "$headers" "$right"
+grep -q '192.0.2.1 > 224.0.0.240' $RUN/wire.text || fail "nothing is sent to 224.0.0.240"

@@ -1,0 +1,116 @@
+//! What guests tell the harness.
+//!
+//! A case script speaks by printing lines that start with `@`; `lib.sh` has a
+//! function for each. All its other lines are plain output.
+
+/// Something that happened, and the number of the machine it happened on.
+pub type Tagged = (usize, Event);
+
+#[derive(Debug, PartialEq)]
+pub enum Event {
+    /// A line on the guest's second serial port.
+    Said(Message),
+    /// The kernel panicked; the line that says so.
+    Panicked(String),
+    /// QEMU ended.
+    Gone,
+}
+
+/// Whose pfsync is in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loaded {
+    Nobody,
+    UnderTest,
+    Stock,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Message {
+    /// The guest waits for a case to run.
+    Ready,
+    /// The case ended with this exit status.
+    Ended(i32),
+    /// The case cannot run in this guest, and why.
+    Skip(String),
+    /// Waits until the other machine is at the barrier of the same name.
+    Barrier(String),
+    /// One line of a value that the other machine may ask for.
+    Publish { key: String, line: String },
+    /// Both machines must have published the same lines under this key.
+    MustMatch(String),
+    /// Waits for the line the other machine published last under this key.
+    Ask(String),
+    /// A measurement for the closing table.
+    Measured { key: String, value: String },
+    /// Another module is about to be loaded, or was unloaded; waits for a reply.
+    Loading(Loaded),
+    /// Anything else.
+    Output(String),
+}
+
+impl Message {
+    pub fn parse(line: &str) -> Message {
+        line.strip_prefix('@')
+            .and_then(parse_directive)
+            .unwrap_or_else(|| Message::Output(line.to_owned()))
+    }
+}
+
+fn parse_directive(text: &str) -> Option<Message> {
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let message = match word {
+        "ready" => Message::Ready,
+        "ended" => Message::Ended(rest.parse().ok()?),
+        "skip" => Message::Skip(rest.to_owned()),
+        "barrier" => Message::Barrier(rest.to_owned()),
+        "publish" => {
+            let (key, line) = rest.split_once(' ').unwrap_or((rest, ""));
+            Message::Publish { key: key.to_owned(), line: line.to_owned() }
+        }
+        "must-match" => Message::MustMatch(rest.to_owned()),
+        "ask" => Message::Ask(rest.to_owned()),
+        "result" => {
+            let (key, value) = rest.split_once('=')?;
+            Message::Measured { key: key.to_owned(), value: value.to_owned() }
+        }
+        "loading" => Message::Loading(parse_loaded(rest)?),
+        _ => return None,
+    };
+    Some(message)
+}
+
+fn parse_loaded(word: &str) -> Option<Loaded> {
+    match word {
+        "none" => Some(Loaded::Nobody),
+        "test" => Some(Loaded::UnderTest),
+        "stock" => Some(Loaded::Stock),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directives_are_told_from_output() {
+        assert_eq!(Message::parse("@ended 3"), Message::Ended(3));
+        assert_eq!(Message::parse("@barrier up"), Message::Barrier("up".into()));
+        assert_eq!(
+            Message::parse("@publish states a b"),
+            Message::Publish { key: "states".into(), line: "a b".into() }
+        );
+        assert_eq!(
+            Message::parse("@result c.time=1=2"),
+            Message::Measured { key: "c.time".into(), value: "1=2".into() }
+        );
+        assert_eq!(Message::parse("@loading stock"), Message::Loading(Loaded::Stock));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_output() {
+        for line in ["@ended soon", "@what", "plain", "", "@loading other", "@result x"] {
+            assert_eq!(Message::parse(line), Message::Output(line.into()));
+        }
+    }
+}

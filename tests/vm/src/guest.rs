@@ -1,0 +1,129 @@
+//! One running FreeBSD machine.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Child;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::boot;
+use crate::cli::Args;
+use crate::console::{Console, Listeners};
+use crate::event::{Event, Loaded, Message, Tagged};
+use crate::qemu::{self, Machine};
+use crate::report::{self, Report};
+
+/// The names of the machines, as scripts get them.
+pub const ROLES: [&str; 2] = ["one", "two"];
+
+/// A running guest. QEMU ends with it.
+pub struct Guest {
+    qemu: Child,
+    console: Console,
+    control: UnixStream,
+    /// Whose module came when, as positions in the console's text.
+    stays: Vec<(usize, Loaded)>,
+}
+
+impl Guest {
+    /// Starts a guest and the threads that listen to it; does not wait for it to boot.
+    pub fn start(args: &Args, machine: &Machine, log: &Path, events: Sender<Tagged>) -> Result<Self> {
+        let socket = machine.control_socket();
+        let listener = UnixListener::bind(&socket).context("socket for the second serial port")?;
+        let mut qemu = qemu::start(args, machine)?;
+        let (Some(screen), Some(keyboard)) = (qemu.stdout.take(), qemu.stdin.take()) else {
+            unreachable!("QEMU is started with pipes");
+        };
+        let echo = args.verbose.then(|| ROLES[machine.number].to_owned());
+        let log = File::create(log).with_context(|| format!("{}", log.display()))?;
+        let number = machine.number;
+        let listeners = Listeners { log, machine: number, events: events.clone(), echo };
+        let console = Console::new(screen, keyboard, listeners);
+        let control = accept(&listener, &mut qemu)?;
+        let lines = control.try_clone()?;
+        std::thread::spawn(move || listen(lines, number, &events));
+        Ok(Guest { qemu, console, control, stays: vec![(0, Loaded::Nobody)] })
+    }
+
+    /// Takes the guest from power on to where it waits for cases.
+    pub fn boot(&mut self, variables: &[String], limit: Duration) -> Result<()> {
+        boot::reach_shell(&mut self.console, variables, limit)?;
+        boot::start_agent(&mut self.console)
+    }
+
+    /// Writes a line to whoever reads the second serial port in the guest.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        writeln!(self.control, "{line}").context("the guest is gone")
+    }
+
+    /// Notes whose module is in the kernel from now on.
+    pub fn note_loaded(&mut self, loaded: Loaded) {
+        self.stays.push((self.console.position(), loaded));
+    }
+
+    /// The present end of the console's text.
+    pub fn position(&self) -> usize {
+        self.console.position()
+    }
+
+    /// What the kernel said on the console from `start` on.
+    pub fn console_from(&self, start: usize) -> String {
+        self.console.text_from(start)
+    }
+
+    /// The reports since `start` that count against the module that was loaded then.
+    pub fn reports_from(&self, start: usize) -> Vec<Report> {
+        let mut reports = report::find(&self.console.text_from(start));
+        reports.retain(|report| report.counts(self.loaded_at(start + report.offset)));
+        reports
+    }
+
+    fn loaded_at(&self, position: usize) -> Loaded {
+        let before = self.stays.iter().rev().find(|(from, _)| *from <= position);
+        before.map_or(Loaded::Nobody, |(_, loaded)| *loaded)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// Waits until QEMU connects its second serial port, or ends.
+fn accept(listener: &UnixListener, qemu: &mut Child) -> Result<UnixStream> {
+    listener.set_nonblocking(true)?;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if let Some(status) = qemu.try_wait()? {
+                    anyhow::bail!("QEMU ended at once ({status}); its message is above");
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Passes on the lines of the guest's second serial port.
+fn listen(stream: UnixStream, machine: usize, events: &Sender<Tagged>) {
+    for line in BufReader::new(stream).split(b'\n') {
+        let Ok(line) = line else { return };
+        let line = String::from_utf8_lossy(&line);
+        let message = Message::parse(line.trim_end_matches('\r'));
+        if events.send((machine, Event::Said(message))).is_err() {
+            return;
+        }
+    }
+}

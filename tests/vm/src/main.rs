@@ -1,0 +1,52 @@
+//! Test harness that boots FreeBSD in QEMU and runs the cases of tests/vm/cases there.
+
+mod boot;
+mod case;
+mod cli;
+mod console;
+mod event;
+mod guest;
+mod lab;
+mod payload;
+mod programs;
+mod qemu;
+mod report;
+mod run;
+mod suite;
+mod summary;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::cli::Args;
+
+/// Exit status when the tests could not be run at all.
+const CANNOT_RUN: u8 = 2;
+
+fn main() -> ExitCode {
+    match start(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("pfsync-vm: {error:#}");
+            ExitCode::from(CANNOT_RUN)
+        }
+    }
+}
+
+/// Lists or runs the cases; true when none failed.
+fn start(args: &Args) -> Result<bool> {
+    let cases = case::select(case::read_all(&args.tests_dir.join("cases"))?, &args.cases)?;
+    if args.list {
+        for case in &cases {
+            println!("{:<36} {}", case.name, case.about);
+        }
+        return Ok(true);
+    }
+    args.check()?;
+    let summary = suite::run(args, &cases)?;
+    summary.print();
+    Ok(summary.is_good())
+}

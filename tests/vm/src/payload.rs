@@ -1,0 +1,85 @@
+//! What the guest is given: a raw disk that holds a tar archive.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cli::Args;
+
+type Archive = tar::Builder<File>;
+
+/// Writes the archive with scripts, modules and guest programs; the guest unpacks it in /tmp/vm.
+pub fn write(disk: &Path, args: &Args, programs: &[PathBuf]) -> Result<()> {
+    let mut archive = tar::Builder::new(File::create(disk)?);
+    for script in ["agent.sh", "lib.sh"] {
+        add(&mut archive, &args.tests_dir.join(script), script)?;
+    }
+    add_folder(&mut archive, &args.tests_dir.join("cases"), "cases", "sh")?;
+    add(&mut archive, &args.module, "pfsync.ko")?;
+    if let Some(stock) = &args.stock {
+        add(&mut archive, stock, "stock/pfsync.ko")?;
+    }
+    if let Some(modules) = &args.modules {
+        add_folder(&mut archive, modules, "modules", "ko")?;
+    }
+    for program in programs {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        add(&mut archive, program, &format!("bin/{name}"))?;
+    }
+    archive.into_inner()?;
+    Ok(())
+}
+
+/// Adds the files of a folder that have the given extension.
+///
+/// Another pfsync.ko among the image's modules would only be mistaken for the one under test.
+fn add_folder(archive: &mut Archive, folder: &Path, name: &str, extension: &str) -> Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let wanted = path.extension().is_some_and(|ext| ext == extension);
+        if wanted && file != "pfsync.ko" {
+            add(archive, &path, &format!("{name}/{file}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn add(archive: &mut Archive, file: &Path, name: &str) -> Result<()> {
+    let mut input = File::open(file).with_context(|| format!("{}", file.display()))?;
+    let mut header = tar::Header::new_ustar();
+    header.set_size(input.metadata()?.len());
+    header.set_mode(0o755);
+    header.set_mtime(0);
+    archive
+        .append_data(&mut header, name, &mut input)
+        .with_context(|| format!("cannot pack {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn the_archive_fits_a_disk_and_names_the_module() {
+        let dir = tempfile::tempdir().unwrap();
+        let module = dir.path().join("my.ko");
+        std::fs::write(&module, "module").unwrap();
+        let module = module.to_str().unwrap();
+        let args = Args::parse_from(["x", "--image", "i", "--module", module]);
+        let disk = dir.path().join("disk");
+        write(&disk, &args, &[]).unwrap();
+        assert_eq!(std::fs::metadata(&disk).unwrap().len() % 512, 0);
+        let mut archive = tar::Archive::new(File::open(&disk).unwrap());
+        let names: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().into_owned())
+            .collect();
+        assert!(names.contains(&PathBuf::from("pfsync.ko")));
+        assert!(names.contains(&PathBuf::from("lib.sh")));
+    }
+}

@@ -1,0 +1,54 @@
+//! Small programs for the guest, compiled from C when a case needs them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{bail, Context, Result};
+
+use crate::cli::Args;
+
+/// Compiles what changed of tests/vm/guest and returns the programs.
+pub fn build(args: &Args) -> Result<Vec<PathBuf>> {
+    let output = args.log_dir().join("guest");
+    std::fs::create_dir_all(&output)?;
+    let folder = args.tests_dir.join("guest");
+    let mut programs = Vec::new();
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("{}", folder.display()))?;
+    for entry in entries {
+        let source = entry?.path();
+        if source.extension().is_some_and(|ext| ext == "c") {
+            let program = output.join(source.file_stem().unwrap_or_default());
+            if is_older(&program, &source) {
+                compile(&args.cc, &source, &program)?;
+            }
+            programs.push(program);
+        }
+    }
+    Ok(programs)
+}
+
+fn is_older(program: &Path, source: &Path) -> bool {
+    let changed = |path| -> std::io::Result<SystemTime> { std::fs::metadata(path)?.modified() };
+    match (changed(program), changed(source)) {
+        (Ok(program), Ok(source)) => program < source,
+        _ => true,
+    }
+}
+
+fn compile(compiler: &str, source: &Path, program: &Path) -> Result<()> {
+    let mut words = compiler.split_whitespace();
+    let name = words.next().context("--cc is empty")?;
+    let run = Command::new(name)
+        .args(words)
+        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
+        .args([program, source])
+        .output()
+        .with_context(|| {
+            format!("{name} cannot be started; set --cc or KERNEL_CC to a compiler for FreeBSD")
+        })?;
+    if !run.status.success() {
+        bail!("{} does not compile:\n{}", source.display(), String::from_utf8_lossy(&run.stderr));
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! QEMU's command line.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::cli::Args;
+
+/// What distinguishes one guest from another.
+pub struct Machine<'a> {
+    pub number: usize,
+    /// How many virtual wires join it to the other machine.
+    pub wires: usize,
+    pub hz: Option<u32>,
+    /// The raw disk that holds the tar archive for the guest.
+    pub payload: &'a Path,
+    /// Folder for the sockets of the second serial port and of the wires.
+    pub sockets: &'a Path,
+}
+
+impl Machine<'_> {
+    /// The socket on which the harness waits for the guest's second serial port.
+    pub fn control_socket(&self) -> PathBuf {
+        self.sockets.join(format!("control{}", self.number))
+    }
+
+    fn wire_end(&self, wire: usize, machine: usize) -> PathBuf {
+        self.sockets.join(format!("wire{wire}-{machine}"))
+    }
+
+    /// Kernel variables every guest gets, as the loader or QEMU's `-append` takes them.
+    pub fn kernel_variables(&self) -> Vec<String> {
+        let mut variables = vec!["boot_serial=YES".to_owned(), "console=comconsole".to_owned()];
+        variables.extend(self.hz.map(|hz| format!("kern.hz={hz}")));
+        variables
+    }
+}
+
+/// Starts QEMU with its console on pipes.
+pub fn start(args: &Args, machine: &Machine) -> Result<Child> {
+    let mut qemu = Command::new(&args.qemu);
+    qemu.args(["-nographic", "-no-reboot", "-monitor", "none"])
+        .args(["-accel", &args.accel, "-cpu", "max"])
+        .args(["-smp", &args.cpus.to_string(), "-m", &args.memory])
+        .args(["-device", "virtio-rng-pci"]);
+    add_ports(&mut qemu, machine);
+    add_system(&mut qemu, args, machine);
+    add_disk(&mut qemu, "payload", machine.payload, Some("raw"));
+    add_wires(&mut qemu, machine);
+    qemu.stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .with_context(|| format!("cannot start {}", args.qemu))
+}
+
+/// The console on standard input and output, the control line on a socket.
+fn add_ports(qemu: &mut Command, machine: &Machine) {
+    let control = machine.control_socket();
+    qemu.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
+        .arg("-chardev")
+        .arg(format!("socket,id=control,path={}", control.display()))
+        .args(["-serial", "chardev:control"]);
+}
+
+/// The disk or the kernel the guest starts from.
+fn add_system(qemu: &mut Command, args: &Args, machine: &Machine) {
+    if let Some(image) = &args.image {
+        add_disk(qemu, "system", image, format_of(image));
+    }
+    if let (Some(kernel), Some(root)) = (&args.kernel, &args.root) {
+        let mut variables = machine.kernel_variables();
+        variables.push("vfs.root.mountfrom=ufs:/dev/vtbd0".to_owned());
+        qemu.arg("-kernel").arg(kernel).args(["-append", &variables.join(" ")]);
+        add_disk(qemu, "system", root, format_of(root));
+    }
+}
+
+/// A disk whose changes are forgotten when QEMU ends.
+fn add_disk(qemu: &mut Command, id: &str, file: &Path, format: Option<&str>) {
+    let mut drive = format!("id={id},if=none,snapshot=on,file={}", file.display());
+    if let Some(format) = format {
+        drive.push_str(",format=");
+        drive.push_str(format);
+    }
+    qemu.args(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={id}")]);
+}
+
+/// The format of a disk image by its name; QEMU finds out the others by itself.
+fn format_of(image: &Path) -> Option<&'static str> {
+    match image.extension()?.to_str()? {
+        "raw" | "img" | "ufs" => Some("raw"),
+        "qcow2" => Some("qcow2"),
+        _ => None,
+    }
+}
+
+/// Network cards `vtnet0`, `vtnet1` ... whose other end is in the other machine.
+fn add_wires(qemu: &mut Command, machine: &Machine) {
+    let here = machine.number;
+    let there = 1 - here;
+    if machine.wires == 0 {
+        qemu.args(["-nic", "none"]);
+    }
+    for wire in 0..machine.wires {
+        qemu.arg("-netdev").arg(format!(
+            "dgram,id=wire{wire},local.type=unix,local.path={},remote.type=unix,remote.path={}",
+            machine.wire_end(wire, here).display(),
+            machine.wire_end(wire, there).display(),
+        ));
+        qemu.arg("-device").arg(format!(
+            "virtio-net-pci,netdev=wire{wire},mac=52:54:00:00:{wire:02x}:{:02x}",
+            here + 1
+        ));
+    }
+}

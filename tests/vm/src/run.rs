@@ -1,0 +1,272 @@
+//! Runs one case on the guests of a lab and judges it.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::case::Case;
+use crate::cli::Args;
+use crate::event::{Event, Loaded, Message};
+use crate::guest::ROLES;
+use crate::lab::Lab;
+
+/// The exit status with which a script says that it cannot run here.
+const SKIP_STATUS: i32 = 77;
+
+#[derive(Debug, PartialEq)]
+pub enum Verdict {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+/// How a case went.
+pub struct Outcome {
+    pub verdict: Verdict,
+    /// Measurements in the order they came: key and value.
+    pub measured: Vec<(String, String)>,
+    /// What the script wrote, for each machine.
+    pub output: Vec<String>,
+    /// What the kernel wrote on its console meanwhile, for each machine.
+    pub console: Vec<String>,
+}
+
+/// What the harness knows of the script on one machine.
+#[derive(Default)]
+struct Script {
+    status: Option<i32>,
+    skip_reason: Option<String>,
+    at_barrier: Option<String>,
+    published: BTreeMap<String, Vec<String>>,
+    must_match: Vec<String>,
+    output: String,
+    console_start: usize,
+}
+
+struct Run<'a> {
+    lab: &'a mut Lab,
+    scripts: Vec<Script>,
+    measured: Vec<(String, String)>,
+    args: &'a Args,
+}
+
+/// Runs a case; it fails when it does not end in time.
+pub fn run(lab: &mut Lab, case: &Case, args: &Args) -> Result<Outcome> {
+    let limit = args.limit(case.limit);
+    let scripts = lab
+        .guests
+        .iter()
+        .map(|guest| Script { console_start: guest.position(), ..Script::default() })
+        .collect();
+    let mut run = Run { lab, scripts, measured: Vec::new(), args };
+    run.start(case)?;
+    let trouble = run.follow(Instant::now() + limit, limit)?;
+    // What the kernel says of a case's last steps may still be on its way.
+    std::thread::sleep(Duration::from_millis(300));
+    let verdict = run.judge(trouble);
+    Ok(run.into_outcome(verdict))
+}
+
+impl Run<'_> {
+    fn start(&mut self, case: &Case) -> Result<()> {
+        let mut settings: Vec<_> =
+            case.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if self.args.reference {
+            settings.push("REFERENCE=yes".to_owned());
+        }
+        for (guest, role) in self.lab.guests.iter_mut().zip(ROLES) {
+            guest.tell(&format!("run {} {role} {}", case.script, settings.join(" ")))?;
+        }
+        Ok(())
+    }
+
+    /// Serves the scripts until all have ended; returns what went wrong on the way.
+    fn follow(&mut self, deadline: Instant, limit: Duration) -> Result<Option<String>> {
+        while self.scripts.iter().any(|script| script.status.is_none()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (machine, event) = match self.lab.events.recv_timeout(left) {
+                Ok(tagged) => tagged,
+                Err(RecvTimeoutError::Timeout) => {
+                    return Ok(Some(format!("not done after {} s", limit.as_secs())));
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(Some("guests are gone".into())),
+            };
+            match event {
+                Event::Said(message) => self.serve(machine, message)?,
+                Event::Panicked(line) => {
+                    // The trace that follows is the best part of the log.
+                    std::thread::sleep(Duration::from_secs(3));
+                    return Ok(Some(format!("kernel panic on {}: {line}", ROLES[machine])));
+                }
+                Event::Gone => return Ok(Some(format!("machine {} stopped", ROLES[machine]))),
+            }
+        }
+        Ok(None)
+    }
+
+    fn serve(&mut self, machine: usize, message: Message) -> Result<()> {
+        let script = &mut self.scripts[machine];
+        match message {
+            Message::Ready => {}
+            Message::Output(line) => self.take_output(machine, &line),
+            Message::Ended(status) => {
+                script.status = Some(status);
+                self.release_barrier()?;
+            }
+            Message::Skip(reason) => script.skip_reason = Some(reason),
+            Message::Barrier(name) => {
+                script.at_barrier = Some(name);
+                self.release_barrier()?;
+            }
+            Message::Publish { key, line } => script.published.entry(key).or_default().push(line),
+            Message::MustMatch(key) => script.must_match.push(key),
+            Message::Ask(key) => self.answer(machine, &key)?,
+            Message::Measured { key, value } => self.measured.push((key, value)),
+            Message::Loading(loaded) => self.note_loaded(machine, loaded)?,
+        }
+        Ok(())
+    }
+
+    fn take_output(&mut self, machine: usize, line: &str) {
+        if self.args.verbose {
+            println!("{}| {line}", ROLES[machine]);
+        }
+        let output = &mut self.scripts[machine].output;
+        output.push_str(line);
+        output.push('\n');
+    }
+
+    /// Lets the scripts go on when all are at the same barrier.
+    ///
+    /// A script whose peer has ended or waits elsewhere is told so and will fail.
+    fn release_barrier(&mut self) -> Result<()> {
+        let waits = |script: &Script| script.at_barrier.is_some() || script.status.is_some();
+        if !self.scripts.iter().all(waits) {
+            return Ok(());
+        }
+        let same = self.scripts.windows(2).all(|pair| pair[0].at_barrier == pair[1].at_barrier);
+        for (script, guest) in self.scripts.iter_mut().zip(&mut self.lab.guests) {
+            if script.at_barrier.take().is_some() {
+                guest.tell(if same { "go" } else { "alone" })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replies with what the other machine published last under a key.
+    fn answer(&mut self, machine: usize, key: &str) -> Result<()> {
+        let peer = self.lab.peer_of(machine).context("`ask` needs two machines")?;
+        let lines = self.scripts[peer].published.get(key);
+        let line = lines.and_then(|lines| lines.last()).cloned().unwrap_or_default();
+        self.lab.guests[machine].tell(&line)
+    }
+
+    fn note_loaded(&mut self, machine: usize, loaded: Loaded) -> Result<()> {
+        // Reports about what was loaded before may still be on their way.
+        std::thread::sleep(Duration::from_millis(300));
+        let guest = &mut self.lab.guests[machine];
+        guest.note_loaded(match loaded {
+            Loaded::UnderTest if self.args.reference => Loaded::Stock,
+            other => other,
+        });
+        guest.tell("noted")
+    }
+
+    fn judge(&self, trouble: Option<String>) -> Verdict {
+        if let Some(trouble) = trouble {
+            return Verdict::Failed(trouble);
+        }
+        let failure = self
+            .kernel_report()
+            .or_else(|| self.first_bad_status())
+            .or_else(|| self.first_mismatch());
+        match (failure, self.skip_reason()) {
+            (Some(failure), _) => Verdict::Failed(failure),
+            (None, Some(reason)) => Verdict::Skipped(reason),
+            (None, None) => Verdict::Passed,
+        }
+    }
+
+    fn kernel_report(&self) -> Option<String> {
+        self.scripts.iter().zip(&self.lab.guests).find_map(|(script, guest)| {
+            let reports = guest.reports_from(script.console_start);
+            reports.first().map(|report| format!("kernel report: {}", report.first_line()))
+        })
+    }
+
+    fn first_bad_status(&self) -> Option<String> {
+        let bad = |status: i32| status != 0 && status != SKIP_STATUS;
+        self.scripts.iter().find_map(|script| {
+            let status = script.status.filter(|status| bad(*status))?;
+            let complaint = script.output.lines().rev().find_map(|line| line.strip_prefix("FAIL: "));
+            Some(complaint.map_or_else(|| format!("exit status {status}"), str::to_owned))
+        })
+    }
+
+    /// The first key whose values differ between the machines.
+    fn first_mismatch(&self) -> Option<String> {
+        let [one, two] = &self.scripts[..] else { return None };
+        let keys = one.must_match.iter().chain(&two.must_match);
+        keys.filter_map(|key| difference(key, one.published.get(key), two.published.get(key)))
+            .next()
+    }
+
+    fn skip_reason(&self) -> Option<String> {
+        let skipped = |script: &&Script| script.status == Some(SKIP_STATUS);
+        let script = self.scripts.iter().find(skipped)?;
+        Some(script.skip_reason.clone().unwrap_or_else(|| "no reason given".to_owned()))
+    }
+
+    fn into_outcome(self, verdict: Verdict) -> Outcome {
+        let console = self
+            .scripts
+            .iter()
+            .zip(&self.lab.guests)
+            .map(|(script, guest)| guest.console_from(script.console_start))
+            .collect();
+        let output = self.scripts.into_iter().map(|script| script.output).collect();
+        Outcome { verdict, measured: self.measured, output, console }
+    }
+}
+
+/// In what the lines published by two machines differ, if they do.
+fn difference(key: &str, one: Option<&Vec<String>>, two: Option<&Vec<String>>) -> Option<String> {
+    let (Some(one), Some(two)) = (one, two) else {
+        return Some(format!("{key}: published by one machine only"));
+    };
+    let differing = one.iter().zip(two).filter(|(one, two)| one != two).count();
+    match one.iter().zip(two).find(|(one, two)| one != two) {
+        Some((first, second)) => Some(format!(
+            "{key}: {differing} lines differ, one has `{first}` where two has `{second}`"
+        )),
+        None if one.len() != two.len() => {
+            Some(format!("{key}: {} lines on one, {} on two", one.len(), two.len()))
+        }
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn equal_values_do_not_differ() {
+        assert_eq!(difference("k", Some(&lines(&["a"])), Some(&lines(&["a"]))), None);
+    }
+
+    #[test]
+    fn differences_are_told() {
+        let (a, b) = (lines(&["a", "b"]), lines(&["a", "c"]));
+        let told = difference("k", Some(&a), Some(&b)).unwrap();
+        assert!(told.contains("`b`") && told.contains("`c`") && told.contains("1 lines"));
+        assert!(difference("k", Some(&a), Some(&lines(&["a"]))).unwrap().contains("2 lines"));
+        assert!(difference("k", Some(&a), None).is_some());
+    }
+}

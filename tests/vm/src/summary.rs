@@ -1,0 +1,74 @@
+//! The results, line by line and at the end.
+
+use crate::run::Verdict;
+
+/// What became of the cases run so far.
+#[derive(Default)]
+pub struct Summary {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    /// Case, key and value of each measurement.
+    measured: Vec<[String; 3]>,
+}
+
+impl Summary {
+    /// Takes note of a case and prints its line.
+    pub fn add(&mut self, case: &str, verdict: Verdict, measured: Vec<(String, String)>) {
+        match verdict {
+            Verdict::Passed => {
+                self.passed += 1;
+                println!("ok    {case}");
+            }
+            Verdict::Failed(reason) => {
+                self.failed += 1;
+                println!("FAIL  {case}: {reason}");
+            }
+            Verdict::Skipped(reason) => {
+                self.skipped += 1;
+                println!("skip  {case}: {reason}");
+            }
+        }
+        let rows = measured.into_iter().map(|(key, value)| [case.to_owned(), key, value]);
+        self.measured.extend(rows);
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.failed == 0
+    }
+
+    /// Prints the measurements and the closing line.
+    pub fn print(&self) {
+        if !self.measured.is_empty() {
+            println!("\nmeasured:");
+        }
+        let width = |column: usize| {
+            self.measured.iter().map(|row| row[column].len()).max().unwrap_or_default()
+        };
+        let (case_width, key_width) = (width(0), width(1));
+        for [case, key, value] in &self.measured {
+            println!("  {case:<case_width$}  {key:<key_width$}  {value}");
+        }
+        println!("\n{}", self.closing_line());
+    }
+
+    fn closing_line(&self) -> String {
+        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_counted() {
+        let mut summary = Summary::default();
+        summary.add("a", Verdict::Passed, vec![("k".into(), "1".into())]);
+        summary.add("b", Verdict::Skipped("no stock".into()), Vec::new());
+        assert!(summary.is_good());
+        summary.add("c", Verdict::Failed("exit status 1".into()), Vec::new());
+        assert!(!summary.is_good());
+        assert_eq!(summary.closing_line(), "1 passed, 1 failed, 1 skipped");
+    }
+}

@@ -1,0 +1,121 @@
+#!/bin/sh
+# Finds or installs what building pfsync.ko takes and writes build/env, which
+# the Makefile sources. Says what it installs; does nothing when all is there.
+#
+#   tools/setup.sh module    what `make` needs
+#   tools/setup.sh demo      that and what the host tests need
+set -eu
+
+cd "$(dirname "$0")/.."
+ROOT=$(pwd)
+BUILD=$ROOT/build
+INCLUDE=$BUILD/include
+
+# The ziglang release whose bundled headers are FreeBSD 14.2's.
+ZIGLANG=0.15.2
+# Debian's Rust, whose sources are packaged beside it.
+DEBIAN_PACKAGES="rustc-web cargo-web rust-web-src libclang-16-dev libck-dev python3-venv gcc libc6-dev"
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_debian_packages() {
+	missing=
+	for package in $DEBIAN_PACKAGES; do
+		dpkg-query -W -f '${Status}' "$package" 2>/dev/null |
+		    grep -q 'ok installed' || missing="$missing $package"
+	done
+	[ -n "$missing" ] || return 0
+	command -v apt-get >/dev/null || die "please install:$missing"
+	say "installing Debian packages:$missing"
+	as_root apt-get -qq update
+	# shellcheck disable=SC2086
+	as_root env DEBIAN_FRONTEND=noninteractive \
+	    apt-get -qq install -y --no-install-recommends $missing >/dev/null
+}
+
+install_ziglang() {
+	ZIG=$BUILD/venv/lib/ziglang-$ZIGLANG
+	[ -x "$ZIG/zig" ] && return 0
+	say "installing ziglang $ZIGLANG (compiler, linker, FreeBSD headers) into build/venv"
+	[ -x "$BUILD/venv/bin/pip" ] || python3 -m venv "$BUILD/venv"
+	rm -rf "$BUILD/venv/lib/ziglang-$ZIGLANG"
+	"$BUILD/venv/bin/pip" -q --disable-pip-version-check install \
+	    --no-deps --target "$BUILD/venv/lib/tmp" "ziglang==$ZIGLANG"
+	mv "$BUILD/venv/lib/tmp/ziglang" "$ZIG"
+	rm -rf "$BUILD/venv/lib/tmp"
+}
+
+# Headers that a kernel build generates. Nothing in them is used here, but
+# other headers include them.
+make_generated_headers() {
+	mkdir -p "$INCLUDE"
+	for header in bus_if.h device_if.h; do
+		[ -f "$INCLUDE/$header" ] || : > "$INCLUDE/$header"
+	done
+}
+
+setup_linux() {
+	mkdir -p "$BUILD"
+	install_debian_packages
+	install_ziglang
+	make_generated_headers
+	# Concurrency Kit, which FreeBSD's sys/epoch.h and net/if_var.h include.
+	dpkg -L libck-dev | grep '^/usr/include/.*\.h$' | while read -r header; do
+		relative=${header#/usr/include/}
+		mkdir -p "$INCLUDE/$(dirname "$relative")"
+		ln -sf "$header" "$INCLUDE/$relative"
+	done
+	# One word that calls the compiler, as build tools want it.
+	printf '#!/bin/sh\nexec "%s" cc -target x86_64-freebsd.14.2 "$@"\n' "$ZIG/zig" > "$BUILD/kernel-cc"
+	chmod +x "$BUILD/kernel-cc"
+	headers=$ZIG/lib/libc/include
+	cat > "$BUILD/env.new" <<EOF
+export CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
+export LIBCLANG_PATH=/usr/lib/llvm-16/lib
+export KERNEL_INCLUDE='$INCLUDE:$headers/x86_64-freebsd-none:$headers/x86-freebsd-none:$headers/generic-freebsd'
+export KERNEL_CC='$BUILD/kernel-cc'
+export KERNEL_LD='$ZIG/zig ld.lld'
+export ZIG_GLOBAL_CACHE_DIR='$BUILD/zig-cache' ZIG_LOCAL_CACHE_DIR='$BUILD/zig-cache'
+EOF
+}
+
+setup_freebsd() {
+	SYS=${SYSDIR:-/usr/src/sys}
+	[ -d "$SYS/netpfil/pf" ] || die "kernel sources not found in $SYS; install them or set SYSDIR"
+	mkdir -p "$BUILD"
+	if ! command -v cargo >/dev/null || ! ls /usr/local/llvm*/lib/libclang.so >/dev/null 2>&1; then
+		say "installing packages: rust llvm"
+		as_root pkg install -y rust llvm
+	fi
+	sysroot=$(rustc --print sysroot)
+	[ -d "$sysroot/lib/rustlib/src/rust/library" ] ||
+		die "Rust's sources are missing: build lang/rust with its SOURCES option"
+	make_generated_headers
+	ln -sfn "$SYS/amd64/include" "$INCLUDE/machine"
+	ln -sfn "$SYS/x86/include" "$INCLUDE/x86"
+	libclang=$(ls -d /usr/local/llvm*/lib | tail -n 1)
+	cat > "$BUILD/env.new" <<EOF
+export CARGO=cargo RUSTC=rustc RUSTDOC=rustdoc
+export LIBCLANG_PATH='$libclang'
+export KERNEL_INCLUDE='$INCLUDE:$SYS:$SYS/contrib/ck/include'
+export KERNEL_CC='cc' KERNEL_LD='ld.lld'
+EOF
+}
+
+case $(uname -s) in
+Linux) setup_linux ;;
+FreeBSD) setup_freebsd ;;
+*) die "builds on FreeBSD and Linux only" ;;
+esac
+
+# Keep the old file, and so its time stamp, when nothing changed.
+if cmp -s "$BUILD/env.new" "$BUILD/env"; then
+	rm "$BUILD/env.new"
+else
+	mv "$BUILD/env.new" "$BUILD/env"
+fi
