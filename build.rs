@@ -6,6 +6,8 @@ use std::env;
 /// How FreeBSD compiles kernel code on amd64 (sys/conf/kern.mk), and what its
 /// in-kernel linker needs: no GOT, hence no stack protector.
 const FLAGS: &[&str] = &[
+    "-O2",
+    "-g",
     "-nostdinc",
     "-ffreestanding",
     "-mcmodel=kernel",
@@ -43,7 +45,6 @@ fn main() {
         .no_default_flags(true)
         .compiler(compiler)
         .warnings(false)
-        .opt_level(2)
         .include("kmod")
         .files(["kmod/module.c", "kmod/shims.c"]);
     build.flags(FLAGS);

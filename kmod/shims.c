@@ -26,6 +26,30 @@ pfs_curvnet_set(struct vnet *vnet)
 }
 
 void
+pfs_vnet_list_rlock(void)
+{
+	VNET_LIST_RLOCK_NOSLEEP();
+}
+
+void
+pfs_vnet_list_runlock(void)
+{
+	VNET_LIST_RUNLOCK_NOSLEEP();
+}
+
+struct vnet *
+pfs_vnet_list_first(void)
+{
+	return (LIST_FIRST(&vnet_head));
+}
+
+struct vnet *
+pfs_vnet_list_next(struct vnet *vnet)
+{
+	return (LIST_NEXT(vnet, vnet_le));
+}
+
+void
 pfs_net_epoch_enter(struct epoch_tracker *et)
 {
 	NET_EPOCH_ENTER(*et);
@@ -65,6 +89,12 @@ sbintime_t
 pfs_getsbinuptime(void)
 {
 	return (getsbinuptime());
+}
+
+void
+pfs_pause(const char *name)
+{
+	pause(name, 1);
 }
 
 int

@@ -12,6 +12,7 @@ struct pfs_vnet {
 	struct if_clone		*cloner;
 	void			*swi_cookie;
 	struct intr_event	*swi_event;
+	int			 claimed;	/* unload takes it down now */
 	int			 carp_adj;	/* net.pfsync.carp_demotion_factor */
 	unsigned int		 defer_delay;	/* net.pfsync.defer_delay, ms */
 };
@@ -44,6 +45,10 @@ extern struct sx	 pfs_config_lock;
 /* sys/_vnet.h, net/vnet.h */
 struct vnet		*pfs_curvnet(void);
 struct vnet		*pfs_curvnet_set(struct vnet *);
+void			 pfs_vnet_list_rlock(void);
+void			 pfs_vnet_list_runlock(void);
+struct vnet		*pfs_vnet_list_first(void);
+struct vnet		*pfs_vnet_list_next(struct vnet *);
 
 /* sys/epoch.h */
 void			 pfs_net_epoch_enter(struct epoch_tracker *);
@@ -55,8 +60,9 @@ void			 pfs_net_epoch_wait(void);
 void			 pfs_counter_u64_add(counter_u64_t, int64_t);
 uint64_t		 pfs_counter_u64_fetch(counter_u64_t);
 
-/* sys/time.h */
+/* sys/time.h, sys/systm.h */
 sbintime_t		 pfs_getsbinuptime(void);
+void			 pfs_pause(const char *);
 
 /* sys/mbuf.h */
 int			 pfs_m_trailingspace(const struct mbuf *);

@@ -18,6 +18,7 @@ use crate::vnet::Configuration;
 use crate::{transmit, vnet};
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 use sys_bindings as sys;
 
 /// The module is loaded or unloaded.
@@ -41,7 +42,20 @@ fn load() -> Result<()> {
     Ok(())
 }
 
+/// Set when unload begins: no network stack gets a part of the module any
+/// more.
+static UNLOADING: AtomicBool = AtomicBool::new(false);
+
 fn unload() {
+    // Before the kernel does so by `pfs_vnet_uninit`, with the list of network
+    // stacks locked, under which an interface cannot be detached.
+    UNLOADING.store(true, Ordering::Release);
+    while let Some(vnet) = vnet::claim_any() {
+        vnet.with(|| {
+            stop();
+            vnet::release();
+        });
+    }
     // SAFETY: as in `load`.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(None) };
     ip::unregister(IPPROTO_PFSYNC);
@@ -65,6 +79,9 @@ extern "C" fn pfs_vnet_init(_arg: *const c_void) {
 }
 
 fn start() -> Result<()> {
+    if UNLOADING.load(Ordering::Acquire) {
+        return Ok(());
+    }
     let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
     vnet::keep_sender(SoftInterrupt::new(c"pfsync", vnet, transmit::run)?);
     let functions = CloneFunctions { create: clone_create, destroy: clone_destroy };
@@ -72,9 +89,15 @@ fn start() -> Result<()> {
     ifnet::create(c"pfsync0")
 }
 
-/// A network stack ends, or the module is unloaded from one.
+/// A network stack ends.
 #[no_mangle]
 extern "C" fn pfs_vnet_uninit(_arg: *const c_void) {
+    stop();
+    vnet::wait_for_claim();
+}
+
+/// Takes down what [`start`] set up, if it is still there. May sleep.
+fn stop() {
     // Destroys the interface.
     drop(vnet::take_cloner());
     drop(vnet::take_sender());

@@ -6,9 +6,10 @@ use crate::kernel::ifnet::Cloner;
 use crate::kernel::softint::SoftInterrupt;
 use crate::kernel::sx::{self, Sx};
 use crate::kernel::time::{self, Sbt};
+use crate::kernel::vnet::Vnet;
 use crate::softc::Softc;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use sys_bindings as sys;
 
 /// The pointer to the interface in the current network stack.
@@ -100,18 +101,51 @@ pub fn schedule_sender() {
     }
 }
 
-/// Keeps the cloner.
-pub fn keep_cloner(cloner: Cloner) {
-    // SAFETY: set at load, by one thread.
-    unsafe { (*sys::pfs_vnet()).cloner = cloner.into_raw() };
+/// Where the cloner is kept.
+fn cloner() -> &'static AtomicPtr<sys::if_clone> {
+    // SAFETY: part of the VNET variable, which is only used atomically.
+    unsafe { AtomicPtr::from_ptr(&raw mut (*sys::pfs_vnet()).cloner) }
 }
 
-/// Takes the cloner back.
+/// Keeps the cloner.
+pub fn keep_cloner(new: Cloner) {
+    cloner().store(new.into_raw(), Ordering::Release);
+}
+
+/// Takes the cloner back, once.
 pub fn take_cloner() -> Option<Cloner> {
-    // SAFETY: what `keep_cloner` put there is taken out once, at unload.
-    unsafe {
-        let cloner = core::mem::replace(&mut (*sys::pfs_vnet()).cloner, ptr::null_mut());
-        NonNull::new(cloner).map(|cloner| Cloner::from_raw(cloner))
+    let taken = cloner().swap(ptr::null_mut(), Ordering::AcqRel);
+    // SAFETY: what `keep_cloner` put there is taken out once.
+    NonNull::new(taken).map(|taken| unsafe { Cloner::from_raw(taken) })
+}
+
+/// Whether unload takes this network stack's part down: then it does not go
+/// away before [`release`].
+fn claim_flag() -> &'static AtomicI32 {
+    // SAFETY: part of the VNET variable, which is only used atomically.
+    unsafe { AtomicI32::from_ptr(&raw mut (*sys::pfs_vnet()).claimed) }
+}
+
+/// A network stack that still has a part of the module, claimed to be taken
+/// down; see [`wait_for_claim`].
+pub fn claim_any() -> Option<Vnet> {
+    Vnet::find(|| {
+        // SAFETY: one word of the VNET variable.
+        let registered = unsafe { !(&raw const (*sys::pfs_vnet()).cloner).read_volatile().is_null() };
+        registered && claim_flag().swap(1, Ordering::AcqRel) == 0
+    })
+}
+
+/// The current network stack's part is down: it may go.
+pub fn release() {
+    claim_flag().store(0, Ordering::Release);
+}
+
+/// Waits until nobody takes down the current network stack's part. Sleeping on
+/// a lock here would order it against the list of network stacks.
+pub fn wait_for_claim() {
+    while claim_flag().load(Ordering::Acquire) != 0 {
+        time::pause(c"pfsync");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Clocks.
 
+use core::ffi::CStr;
 use sys_bindings as sys;
 
 /// Signed binary fraction of a second, 32 bits each (`sbintime_t`).
@@ -18,6 +19,12 @@ pub fn uptime() -> u32 {
 pub fn now() -> Sbt {
     // SAFETY: reads the timecounter's cached value.
     unsafe { sys::pfs_getsbinuptime() }
+}
+
+/// Sleeps for a tick. The thread must be allowed to sleep.
+pub fn pause(name: &'static CStr) {
+    // SAFETY: the name lives for ever.
+    unsafe { sys::pfs_pause(name.as_ptr()) };
 }
 
 /// Milliseconds as an [`Sbt`].

@@ -35,6 +35,21 @@ impl Vnet {
         NonNull::new(raw.cast()).map(Vnet)
     }
 
+    /// The first stack for which `wanted` says yes, asked in that stack's
+    /// context. `wanted` must not sleep. Without further arrangement the stack
+    /// may be gone when this returns.
+    pub fn find(wanted: impl Fn() -> bool) -> Option<Vnet> {
+        // SAFETY: the list is locked while it is walked.
+        unsafe {
+            sys::pfs_vnet_list_rlock();
+            let first = NonNull::new(sys::pfs_vnet_list_first());
+            let following = |vnet: &NonNull<sys::vnet>| NonNull::new(sys::pfs_vnet_list_next(vnet.as_ptr()));
+            let found = core::iter::successors(first, following).map(Vnet).find(|vnet| vnet.with(&wanted));
+            sys::pfs_vnet_list_runlock();
+            found
+        }
+    }
+
     /// Runs `inside` for this stack (`CURVNET_SET`).
     pub fn with<R>(self, inside: impl FnOnce() -> R) -> R {
         // SAFETY: the stack lives, as said at the type.

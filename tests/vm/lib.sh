@@ -307,13 +307,15 @@ message_count() {
 
 # --- memory -----------------------------------------------------------------
 
-# Allocations of the kernel by type: one `name count` a line.
+# Allocations of the kernel by type, one `name count` a line, without the types
+# that follow the number of processes, threads and open files.
 malloc_in_use() {
 	vmstat -m | awk 'NR > 1 && match($0, /[0-9]+ +[0-9]+K? +[0-9]+/) {
 		name = substr($0, 1, RSTART - 1)
 		gsub(/^ +| +$/, "", name); gsub(/ /, "_", name)
 		split(substr($0, RSTART), field, " +")
-		print "malloc:" name, field[1] }'
+		print "malloc:" name, field[1] }' |
+	    grep -v -E ':(umtx|subproc|proc-args|pgrp|session|cred|plimit|uidinfo|filedesc|filecaps|temp|ioctlops) '
 }
 
 # Items in use of those zones that pfsync can have a part in.

@@ -43,7 +43,7 @@ check_decoded() {
 
 # check_kinds FILE: the kinds of message this traffic brings are there.
 check_kinds() {
-	for kind in insert 'update compressed' 'delete compressed' clear; do
+	for kind in insert 'update compressed' 'delete compressed' 'clear all'; do
 		grep -q "$kind count" "$RUN/$1.text" || {
 			cat "$RUN/$1.text"
 			fail "$1: no message '$kind'"

@@ -1,7 +1,7 @@
 /*
  * Configures pfsync0 wrongly, one mistake a run, and says what came of it.
  *
- *	badconfig MISTAKE
+ *	badconfig SYNCDEV MISTAKE
  *
  * prints the errno's name and whether the configuration changed. Apart from
  * its mistake each request asks for the configuration there is.
@@ -17,6 +17,8 @@
 
 #include <err.h>
 #include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -17,6 +17,7 @@
 
 #define	PROTOCOL_PFSYNC	240
 #define	TTL		255
+#define	LARGEST_PAYLOAD	65000
 
 static int
 open_socket(const char *address)
@@ -42,7 +43,7 @@ open_socket(const char *address)
 static void
 send_file(int s, const char *name)
 {
-	static char payload[IP_MAXPACKET];
+	static char payload[LARGEST_PAYLOAD];
 	FILE *file = fopen(name, "rb");
 	size_t length;
 
