@@ -1,37 +1,59 @@
 # Builds pfsync.ko, on Linux or on FreeBSD, with GNU make or BSD make.
 #
-#   make            build pfsync.ko
-#   make check      check pfsync.ko against what the kernel's linker takes
+#   make            build pfsync.ko and check it as the kernel's linker would
+#   make demo       build it and show two firewalls at work, without a FreeBSD
 #   make test       everything that can be tested without a FreeBSD
 #   make install    copy pfsync.ko to /boot/modules (on FreeBSD)
-#   make load       load this pfsync.ko (on FreeBSD); make unload
+#   make load       load this very file (on FreeBSD); make unload
 #   make clean      remove what was built
+#
+# What is missing is installed into build/, or by the package manager;
+# tools/setup.sh says what.
 
 KMODDIR?=	/boot/modules
 TARGET=		x86_64-unknown-none
 STATICLIB=	target/$(TARGET)/release/libpfsync.a
 
 # How the kernel's code is compiled (sys/conf/kern.mk), and what its linker
-# needs: absolute addresses in the upper 2 GiB, no GOT.
+# needs: absolute addresses in the upper 2 GiB, and no GOT.
 KERNEL_RUSTFLAGS= -C relocation-model=static -C code-model=kernel \
-	-C force-frame-pointers=yes -C no-redzone=yes -C symbol-mangling-version=v0 -Z direct-access-external-data=yes -Z plt=yes
+	-C force-frame-pointers=yes -C no-redzone=yes \
+	-C symbol-mangling-version=v0 \
+	-Z direct-access-external-data=yes -Z plt=yes
 
-all: pfsync.ko
+all: pfsync.ko check
 
 pfsync.ko: setup
+	@echo "building pfsync.ko"
 	@. build/env && RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(KERNEL_RUSTFLAGS)" \
-	    $$CARGO rustc --quiet --release -p pfsync --target $(TARGET) \
-	    -Zbuild-std=core --crate-type staticlib
+	    $$CARGO rustc --quiet --locked --release -p pfsync \
+	    --target $(TARGET) -Zbuild-std=core --crate-type staticlib
 	@# Rust's own memcpy and the like stay out: the kernel has better ones.
-	@cp $(STATICLIB) build/pfsync.a && ar t build/pfsync.a | grep compiler_builtins | \
-	    xargs ar d build/pfsync.a
-	@. build/env && $$KERNEL_LD -r -o pfsync.ko --strip-debug --whole-archive build/pfsync.a
-	@ls -l pfsync.ko
+	@cp $(STATICLIB) build/pfsync.a
+	@ar t build/pfsync.a | grep compiler_builtins | xargs ar d build/pfsync.a
+	@. build/env && $$KERNEL_LD -r -o pfsync.ko --strip-debug \
+	    --whole-archive build/pfsync.a
+
+check: pfsync.ko
+	@. build/env && $$CARGO run --quiet --locked -p check-module -- \
+	    --exports kmod/exports pfsync.ko
+
+test: all
+	@. build/env && $$CARGO test --locked --workspace --lib --bins --tests
 
 setup:
 	@sh tools/setup.sh
 
-clean:
-	rm -rf pfsync.ko target
+install: pfsync.ko
+	install -m 0555 pfsync.ko $(KMODDIR)/pfsync.ko
 
-.PHONY: all setup clean check test install load unload pfsync.ko
+load: pfsync.ko
+	kldload ./pfsync.ko
+
+unload:
+	kldunload pfsync
+
+clean:
+	rm -rf pfsync.ko target build/pfsync.a
+
+.PHONY: all check clean install load pfsync.ko setup test unload

@@ -170,15 +170,12 @@ impl Softc {
         if state.awaits_ack() {
             self.release(bucket, state);
         }
-        if state.is_nosync() {
-            bucket.queues.lock().forget(state);
-            return;
-        }
-        let link = self.link(epoch);
-        if self.has_audience(link) {
+        // Nothing was queued for a state of a no-sync rule; and one that a peer
+        // or an operator is deleting goes through `state_deleted`.
+        if !state.is_nosync() && self.has_audience(self.link(epoch)) {
             let split = time::uptime().wrapping_sub(state.pfsync_time()) < SPLIT;
             let change = Change { tcp: state.is_tcp(), split };
-            let wake = bucket.queues.lock().update(state, change, self.limits(link));
+            let wake = bucket.queues.lock().update(state, change, self.options.maxupd());
             self.wake(bucket, wake);
         }
     }

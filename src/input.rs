@@ -207,11 +207,9 @@ impl Softc {
         if found.is_nosync() {
             return;
         }
-        epoch::enter(|epoch| {
-            let change = Change { tcp: found.is_tcp(), split: true };
-            let wake = bucket.queues.lock().update(found, change, self.limits(self.link(epoch)));
-            self.wake(bucket, wake);
-        });
+        let change = Change { tcp: found.is_tcp(), split: true };
+        let wake = bucket.queues.lock().update(found, change, self.options.maxupd());
+        self.wake(bucket, wake);
     }
 
     fn handle_request(&self, state: StateId) {

@@ -201,7 +201,7 @@ impl Softc {
         }
         *self.config.lock() = new;
         self.options.set(&new);
-        if self.ifp.is_running() {
+        if self.ifp.is_running() && old.defer != new.defer {
             rules::set_hooks(&hooks(new.defer));
         }
         Ok(())

@@ -23,8 +23,8 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
 /// The largest frame with its IP header: what an IPv4 length can say.
 pub const PACKET_MAX: usize = 65535;
 
-/// The smallest MTU that holds a whole state (`PFSYNC_MINPKT` is what the C
-/// module compares with; smaller packets could carry nothing).
+/// The smallest MTU that an operator may set: smaller packets could not carry
+/// a state.
 pub const MTU_MIN: usize =
     HEADER_MAX + size_of::<Header>() + 2 * size_of::<Subheader>() + size_of::<RawState1400>();
 
@@ -46,7 +46,7 @@ pub struct Bucket {
 
 /// What the operator has set, as the data path reads it.
 pub struct Options {
-    pub maxupd: AtomicU8,
+    maxupd: AtomicU8,
     pub defer: AtomicBool,
     /// A [`Format`] by its number.
     format: AtomicU16,
@@ -57,6 +57,11 @@ impl Options {
         self.maxupd.store(config.maxupd, Ordering::Relaxed);
         self.defer.store(config.defer, Ordering::Relaxed);
         self.format.store(config.format as u16, Ordering::Relaxed);
+    }
+
+    /// How many updates of a TCP state may be collapsed.
+    pub fn maxupd(&self) -> u8 {
+        self.maxupd.load(Ordering::Relaxed)
     }
 
     /// The message format of states that are sent.
@@ -152,7 +157,6 @@ impl Softc {
     pub fn limits(&self, link: Option<&Link>) -> Limits {
         Limits {
             room: self.frame_len(link).saturating_sub(size_of::<Header>() + size_of::<Subheader>()),
-            maxupd: self.options.maxupd.load(Ordering::Relaxed),
             state_len: match self.options.format() {
                 Format::V1301 => size_of::<RawState1301>(),
                 Format::V1400 => size_of::<RawState1400>(),

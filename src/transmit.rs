@@ -4,6 +4,7 @@
 use crate::engine::bucket::Queue;
 use crate::engine::bulk::{Pass, Position};
 use crate::kernel::epoch::{self, NetEpoch};
+use crate::kernel::error::Errno;
 use crate::kernel::ifnet::Counter;
 use crate::kernel::ip;
 use crate::kernel::mbuf::Room;
@@ -26,9 +27,17 @@ use core::sync::atomic::Ordering;
 /// the states in, and their input queues hold a few hundred packets.
 const BULK_BURST: i64 = 100;
 
-/// The packet was not sent, for want of memory or of room in the interface's
-/// queue. What was to be in it is to be tried again.
-struct NotSent;
+/// What became of a frame.
+#[derive(PartialEq, Eq)]
+enum Sent {
+    /// It left, or was lost on its way as any packet may be.
+    Yes,
+    /// There was nothing to say.
+    Empty,
+    /// There is no memory, or no room in the interface's queue: try again in a
+    /// while.
+    Later,
+}
 
 /// The software interrupt's function.
 pub extern "C" fn run(arg: *mut c_void) {
@@ -63,20 +72,20 @@ impl Softc {
     }
 
     fn send_bucket(&self, bucket: &Bucket, link: Option<&Link>, epoch: &NetEpoch) {
-        if !self.has_audience(link) {
+        let limits = self.limits(link);
+        if !self.has_audience(link) || !limits.allow_messages() {
             while let Some(state) = self.pop_any(bucket) {
                 drop(state);
             }
             return;
         }
-        let limits = self.limits(link);
         while self.is_due(bucket, limits) {
             let sent = self.send_frame(link, epoch, |writer| {
                 for queue in Queue::PROMPT {
                     self.write_queue(bucket, queue, writer);
                 }
             });
-            if sent.is_err() {
+            if sent == Sent::Later {
                 bucket.due.store(true, Ordering::Release);
                 self.sender_timer.arm(time::tick());
                 return;
@@ -150,7 +159,7 @@ impl Softc {
         link: Option<&Link>,
         epoch: &NetEpoch,
         fill: impl FnOnce(&mut FrameWriter),
-    ) -> Result<(), NotSent> {
+    ) -> Sent {
         let frame_len = self.frame_len(link);
         // Before anything is taken out of a queue: making the packet cannot
         // fail then.
@@ -158,18 +167,18 @@ impl Softc {
             Some(Err(_)) => {
                 count(Stat::NoMemory, 1);
                 self.ifp.count(Counter::OutputErrors, 1);
-                return Err(NotSent);
+                return Sent::Later;
             }
             Some(Ok(room)) => Some(room),
             None => None,
         };
         let mut buffer = self.buffer.lock();
-        let Some((header, frame)) = buffer.split_at_mut_checked(HEADER_MAX) else { return Ok(()) };
+        let Some((header, frame)) = buffer.split_at_mut_checked(HEADER_MAX) else { return Sent::Empty };
         let frame = frame.get_mut(..frame_len).unwrap_or(&mut []);
-        let Ok(mut writer) = FrameWriter::new(frame, &status::checksum()) else { return Ok(()) };
+        let Ok(mut writer) = FrameWriter::new(frame, &status::checksum()) else { return Sent::Empty };
         fill(&mut writer);
         if writer.is_empty() {
-            return Ok(());
+            return Sent::Empty;
         }
         let len = writer.finish();
         let frame = frame.get(..len).unwrap_or(&[]);
@@ -177,16 +186,19 @@ impl Softc {
         if self.ifp.is_watched() {
             self.ifp.tap(frame);
         }
-        let (Some(link), Some(room)) = (link, room) else { return Ok(()) };
+        let (Some(link), Some(room)) = (link, room) else { return Sent::Yes };
         let start = link.write_header(header, len);
         let packet = room.fill(buffer.get(start..HEADER_MAX.saturating_add(len)).unwrap_or(&[]));
         drop(buffer);
         self.ifp.count(Counter::OutputPackets, 1);
         self.ifp.count(Counter::OutputBytes, packet.len());
-        link.send(packet, epoch).map_err(|_| {
-            self.ifp.count(Counter::OutputDrops, 1);
-            NotSent
-        })
+        match link.send(packet, epoch) {
+            Err(Errno::ENOBUFS | Errno::ENOMEM) => {
+                self.ifp.count(Counter::OutputDrops, 1);
+                Sent::Later
+            }
+            _ => Sent::Yes,
+        }
     }
 
     /// Sends requests and clears.
@@ -202,9 +214,10 @@ impl Softc {
                     let _ = writer.push(Action::Clear, &RawClear::from(&clear));
                 }
             });
-            if sent.is_err() {
-                self.sender_timer.arm(time::tick());
-                return;
+            match sent {
+                Sent::Yes => {}
+                Sent::Empty => return,
+                Sent::Later => return self.sender_timer.arm(time::tick()),
             }
         }
     }
@@ -226,13 +239,13 @@ impl Softc {
         for _ in 0..burst {
             let pass = self.bulk_sender.lock().pass();
             let Some(pass) = pass else { return };
-            if link.is_none() {
+            if link.is_none() || !self.limits(link).allow_messages() {
                 self.bulk_sender.lock().cancel();
                 return;
             }
             let mut next = None;
             let sent = self.send_frame(link, epoch, |writer| next = self.write_bulk(&pass, writer));
-            if sent.is_err() {
+            if sent == Sent::Later {
                 break;
             }
             let mut sender = self.bulk_sender.lock();

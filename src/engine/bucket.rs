@@ -63,13 +63,11 @@ pub trait Lists {
     fn count_update(&mut self, state: &Self::State) -> u8;
 }
 
-/// What decides when a bucket's news leaves.
+/// When the prompt queues fill a packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes that a packet has for runs of messages, subheaders included.
     pub room: usize,
-    /// Updates of one TCP state that may be collapsed (`maxupd`).
-    pub maxupd: u8,
     /// Bytes of a whole state in the message format in use.
     pub state_len: usize,
 }
@@ -104,11 +102,19 @@ pub struct Bucket<L> {
     push: bool,
 }
 
+/// Bytes of a run's subheader.
 const SUBHEADER: usize = 4;
 /// Bytes of `pfsync_ins_ack` and `pfsync_del_c`.
 const ID: usize = 12;
 /// Bytes of `pfsync_upd_c`.
 const COMPRESSED: usize = 84;
+
+impl Limits {
+    /// Whether a packet can carry every kind of message at all.
+    pub fn allow_messages(&self) -> bool {
+        self.room >= self.state_len.saturating_add(SUBHEADER)
+    }
+}
 
 impl<L: Lists> Bucket<L> {
     pub const fn new(lists: L) -> Bucket<L> {
@@ -123,14 +129,15 @@ impl<L: Lists> Bucket<L> {
         self.wake_if_full(limits)
     }
 
-    /// pf changed a state.
-    pub fn update(&mut self, state: &L::State, change: Change, limits: Limits) -> Wake {
+    /// pf changed a state. `maxupd` is how many updates of a TCP state may be
+    /// collapsed.
+    pub fn update(&mut self, state: &L::State, change: Change, maxupd: u8) -> Wake {
         let mut push = change.split;
         match self.lists.place(state) {
             None => self.lists.push(Queue::Waiting, state),
             Some(Queue::Ack) => self.lists.transfer(state, Queue::Waiting),
             Some(Queue::Delete) => return Wake::default(),
-            Some(_) => push |= change.tcp && self.lists.count_update(state) >= limits.maxupd,
+            Some(_) => push |= change.tcp && self.lists.count_update(state) >= maxupd,
         }
         if !push {
             return self.wake(false);

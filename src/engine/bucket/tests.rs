@@ -60,7 +60,8 @@ impl Lists for Model {
     }
 }
 
-const LIMITS: Limits = Limits { room: 1400, maxupd: 3, state_len: 277 };
+const LIMITS: Limits = Limits { room: 1400, state_len: 277 };
+const MAXUPD: u8 = 3;
 const TCP: Change = Change { tcp: true, split: false };
 const UDP: Change = Change { tcp: false, split: false };
 
@@ -92,14 +93,14 @@ fn sent(bucket: &mut Bucket<Model>) -> Vec<(Queue, u32)> {
 #[test]
 fn an_update_waits_for_its_second() {
     let mut bucket = bucket();
-    assert_eq!(bucket.update(&1, UDP, LIMITS), Wake { timer: true, sender: false });
+    assert_eq!(bucket.update(&1, UDP, MAXUPD), Wake { timer: true, sender: false });
     for _ in 0..1000 {
-        assert_eq!(bucket.update(&1, UDP, LIMITS), Wake::default());
+        assert_eq!(bucket.update(&1, UDP, MAXUPD), Wake::default());
     }
     assert_eq!(sent(&mut bucket), []);
     assert!(bucket.timeout().sender);
     assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
-    assert!(bucket.update(&1, UDP, LIMITS).timer, "the next second begins with the next update");
+    assert!(bucket.update(&1, UDP, MAXUPD).timer, "the next second begins with the next update");
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn a_thousand_busy_states_do_not_fill_packets() {
     let mut bucket = bucket();
     for round in 0..10 {
         for state in 0..1000 {
-            let wake = bucket.update(&state, UDP, LIMITS);
+            let wake = bucket.update(&state, UDP, MAXUPD);
             assert_eq!(wake, Wake { timer: (round, state) == (0, 0), sender: false });
         }
     }
@@ -118,18 +119,18 @@ fn a_thousand_busy_states_do_not_fill_packets() {
 #[test]
 fn maxupd_lets_only_that_state_go() {
     let mut bucket = bucket();
-    let _ = bucket.update(&1, TCP, LIMITS);
-    let _ = bucket.update(&2, TCP, LIMITS);
-    assert!(!bucket.update(&1, TCP, LIMITS).sender);
-    assert!(!bucket.update(&1, TCP, LIMITS).sender);
-    assert!(bucket.update(&1, TCP, LIMITS).sender);
+    let _ = bucket.update(&1, TCP, MAXUPD);
+    let _ = bucket.update(&2, TCP, MAXUPD);
+    assert!(!bucket.update(&1, TCP, MAXUPD).sender);
+    assert!(!bucket.update(&1, TCP, MAXUPD).sender);
+    assert!(bucket.update(&1, TCP, MAXUPD).sender);
     assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
 }
 
 #[test]
 fn a_state_that_a_peer_updates_too_goes_at_once() {
     let mut bucket = bucket();
-    assert!(bucket.update(&1, Change { tcp: false, split: true }, LIMITS).sender);
+    assert!(bucket.update(&1, Change { tcp: false, split: true }, MAXUPD).sender);
     assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
 }
 
@@ -157,9 +158,9 @@ fn a_state_that_nobody_heard_of_is_not_deleted() {
 #[test]
 fn a_delete_replaces_what_was_queued_and_is_final() {
     let mut bucket = bucket();
-    let _ = bucket.update(&1, UDP, LIMITS);
+    let _ = bucket.update(&1, UDP, MAXUPD);
     let _ = bucket.delete(&1, LIMITS);
-    let _ = bucket.update(&1, UDP, LIMITS);
+    let _ = bucket.update(&1, UDP, MAXUPD);
     let _ = bucket.request(&1);
     let _ = bucket.timeout();
     assert_eq!(sent(&mut bucket), [(Queue::Delete, 1)]);
@@ -168,7 +169,7 @@ fn a_delete_replaces_what_was_queued_and_is_final() {
 #[test]
 fn a_request_turns_the_compressed_update_into_a_whole_one() {
     let mut bucket = bucket();
-    let _ = bucket.update(&1, UDP, LIMITS);
+    let _ = bucket.update(&1, UDP, MAXUPD);
     assert!(bucket.request(&1).sender);
     assert!(bucket.request(&1).sender);
     assert!(bucket.announces(&1));
@@ -192,8 +193,8 @@ proptest! {
         for (event, state) in events {
             let wake = match event {
                 0 => bucket.insert(&state, LIMITS),
-                1 => bucket.update(&state, TCP, LIMITS),
-                2 => bucket.update(&state, UDP, LIMITS),
+                1 => bucket.update(&state, TCP, MAXUPD),
+                2 => bucket.update(&state, UDP, MAXUPD),
                 3 => bucket.request(&state),
                 4 => bucket.delete(&state, LIMITS),
                 _ => bucket.acknowledge(&state),
