@@ -46,7 +46,7 @@ fn main() {
         .compiler(compiler)
         .warnings(false)
         .include("kmod")
-        .files(["kmod/module.c", "kmod/shims.c"]);
+        .files(["kmod/module.c", "kmod/probes.c", "kmod/shims.c"]);
     build.flags(FLAGS);
     for dir in include.split(':') {
         build.flag("-isystem").flag(dir);

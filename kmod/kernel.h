@@ -26,6 +26,7 @@
 #include <sys/proc.h>
 #include <sys/protosw.h>
 #include <sys/rmlock.h>
+#include <sys/sdt.h>
 #include <sys/smp.h>
 #include <sys/socket.h>
 #include <sys/sockio.h>

@@ -100,6 +100,17 @@ void			 pfs_pf_state_ref(struct pf_kstate *);
 void			 pfs_pf_state_release(struct pf_kstate *);
 unsigned int		 pfs_rt_numfibs(void);
 
+/* probes.c: sys/sdt.h */
+void			 pfs_probe_state_queued(uint64_t, uint32_t, int);
+void			 pfs_probe_state_imported(uint64_t, uint32_t, int);
+void			 pfs_probe_state_merged(uint64_t, uint32_t, int);
+void			 pfs_probe_message_sent(int, int);
+void			 pfs_probe_message_received(int, int);
+void			 pfs_probe_message_rejected(int, int);
+void			 pfs_probe_bulk_sending(uint64_t, uint64_t);
+void			 pfs_probe_bulk_awaited(int);
+void			 pfs_probe_packet_deferred(uint64_t, uint32_t, int);
+
 /* LLVM calls it, and the kernel does not export it. */
 int			 (bcmp)(const void *, const void *, size_t);
 

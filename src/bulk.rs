@@ -3,6 +3,7 @@
 use crate::engine::bulk::Tick;
 use crate::kernel::epoch;
 use crate::kernel::{carp, time};
+use crate::probe::{self, Awaited};
 use crate::softc::Softc;
 use crate::vnet;
 use crate::wire::BulkStatus;
@@ -16,6 +17,7 @@ impl Softc {
     }
 
     fn send_bulk_request(&self) {
+        probe::bulk_awaited(Awaited::Asked);
         self.control.lock().request_all();
         vnet::schedule_sender();
         self.receiver_timer.arm(time::SECOND);
@@ -24,13 +26,17 @@ impl Softc {
     /// Stops waiting for a full update.
     pub fn cancel_bulk(&self) {
         let taken = self.bulk_receiver.lock().cancel();
+        probe::bulk_awaited(Awaited::Cancelled);
         carp::demote(taken.saturating_neg(), c"pfsync bulk cancelled");
     }
 
     /// A peer begins a full update, or has ended it.
     pub fn bulk_mark(&self, status: &BulkStatus) {
         let taken = self.bulk_receiver.lock().mark(status, time::uptime());
-        carp::demote(taken.unwrap_or(0).saturating_neg(), c"pfsync bulk done");
+        if let Some(taken) = taken {
+            probe::bulk_awaited(Awaited::Done);
+            carp::demote(taken.saturating_neg(), c"pfsync bulk done");
+        }
     }
 }
 
@@ -43,7 +49,10 @@ pub fn tick(_index: usize) {
             Tick::Idle => {}
             Tick::Wait => softc.receiver_timer.arm(time::SECOND),
             Tick::Ask => softc.send_bulk_request(),
-            Tick::GiveUp { demotion } => carp::demote(demotion.saturating_neg(), c"pfsync bulk fail"),
+            Tick::GiveUp { demotion } => {
+                probe::bulk_awaited(Awaited::GivenUp);
+                carp::demote(demotion.saturating_neg(), c"pfsync bulk fail");
+            }
         }
     });
 }

@@ -1,7 +1,7 @@
 //! What pf calls when something happens to a state, and the timers that end
 //! what these calls begin.
 
-use crate::engine::bucket::Change;
+use crate::engine::bucket::{Change, Queue};
 use crate::engine::defer::Deferral;
 use crate::input::take_in;
 use crate::kernel::epoch::{self, NetEpoch};
@@ -10,6 +10,7 @@ use crate::kernel::mbuf::{self, Packet};
 use crate::kernel::time;
 use crate::pf::rules::{self, Hooks, Rules};
 use crate::pf::{Locked, Origin};
+use crate::probe::{self, Deferred};
 use crate::softc::{Bucket, Softc};
 use crate::stats::{count, Stat};
 use crate::vnet;
@@ -157,6 +158,7 @@ impl Softc {
         let link = self.link(epoch);
         let Some(bucket) = self.bucket(state) else { return };
         if self.has_audience(link) {
+            probe::queued(state.id(), Queue::Insert);
             let wake = bucket.queues.lock().insert(state, self.limits(link));
             self.wake(bucket, wake);
         }
@@ -175,6 +177,7 @@ impl Softc {
         if !state.is_nosync() && self.has_audience(self.link(epoch)) {
             let split = time::uptime().wrapping_sub(state.pfsync_time()) < SPLIT;
             let change = Change { tcp: state.is_tcp(), split };
+            probe::queued(state.id(), Queue::Waiting);
             let wake = bucket.queues.lock().update(state, change, self.options.maxupd());
             self.wake(bucket, wake);
         }
@@ -190,6 +193,7 @@ impl Softc {
             bucket.queues.lock().forget(state);
             return;
         }
+        probe::queued(state.id(), Queue::Delete);
         let wake = bucket.queues.lock().delete(state, self.limits(link));
         self.wake(bucket, wake);
     }
@@ -205,6 +209,7 @@ impl Softc {
         let delay = vnet::defer_delay();
         let Some(bucket) = self.bucket(state) else { return };
         state.set_awaits_ack(true);
+        probe::deferred(state.id(), Deferred::Held);
         let mut deferrals = bucket.deferrals.lock();
         let first = deferrals.next_deadline().is_none();
         let deadline = time::now().saturating_add(delay);
@@ -213,9 +218,7 @@ impl Softc {
         if first {
             bucket.defer_timer.arm(delay);
         }
-        if let Some(packet) = pushed_out {
-            self.released.lock().push(packet);
-        }
+        self.let_go(pushed_out, Deferred::PushedOut);
         let wake = bucket.queues.lock().push();
         self.wake(bucket, wake);
     }
@@ -223,13 +226,15 @@ impl Softc {
     /// Lets the packet go that waits for a state, if one does.
     pub fn release(&self, bucket: &Bucket, state: &Locked) {
         state.set_awaits_ack(false);
-        let packet = bucket.deferrals.lock().release(state.id());
-        self.send_released(packet);
+        let released = bucket.deferrals.lock().release(state.id());
+        self.let_go(released, Deferred::Acknowledged);
     }
 
-    fn send_released(&self, packet: Option<Packet>) {
-        if let Some(packet) = packet {
-            self.released.lock().push(packet);
+    /// Hands a packet to the sender that waits no more.
+    fn let_go(&self, deferral: Option<Deferral<Packet>>, event: Deferred) {
+        if let Some(deferral) = deferral {
+            probe::deferred(deferral.state, event);
+            self.released.lock().push(deferral.packet);
             vnet::schedule_sender();
         }
     }
@@ -260,11 +265,11 @@ pub fn deferral_over(index: usize) {
         let Some(bucket) = softc.buckets.get(index) else { return };
         let now = time::now();
         loop {
-            let packet = bucket.deferrals.lock().expired(now);
-            if packet.is_none() {
+            let expired = bucket.deferrals.lock().expired(now);
+            if expired.is_none() {
                 break;
             }
-            softc.send_released(packet);
+            softc.let_go(expired, Deferred::TimedOut);
         }
         let next = bucket.deferrals.lock().next_deadline();
         if let Some(deadline) = next {

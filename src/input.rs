@@ -9,11 +9,12 @@ use crate::kernel::mbuf::Packet;
 use crate::kernel::time;
 use crate::pf::table::{self, Row};
 use crate::pf::{self, rules, rules::Rules, status, End, Found, Origin, Refused};
+use crate::probe::{self, Rejected};
 use crate::softc::Softc;
 use crate::stats::{count, Stat};
 use crate::vnet;
 use crate::wire::{
-    CompressedUpdate, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
+    Action, CompressedUpdate, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
     Run, State, StateId, TTL,
 };
 use core::ffi::c_int;
@@ -60,6 +61,22 @@ unsafe fn input(mp: *mut *mut sys::mbuf, offp: *mut c_int, ttl: usize) -> c_int 
     DONE
 }
 
+/// Counts a packet or a message that is refused.
+fn reject(action: Option<Action>, reason: Rejected) {
+    let stat = match reason {
+        Rejected::Interface => Stat::BadInterface,
+        Rejected::Ttl => Stat::BadTtl,
+        Rejected::Header => Stat::HeaderDrops,
+        Rejected::Version => Stat::BadVersion,
+        Rejected::Length => Stat::BadLength,
+        Rejected::Action => Stat::BadAction,
+        Rejected::Value => Stat::BadValue,
+        Rejected::State => Stat::BadState,
+    };
+    count(stat, 1);
+    probe::rejected(action.map(|action| action as u8), reason);
+}
+
 /// What a frame's header says of the messages behind it.
 struct Context<'a> {
     origin: Origin,
@@ -73,19 +90,19 @@ impl Softc {
             return;
         }
         if !ptr::eq(packet.received_by(), link.interface().as_ptr()) {
-            return count(Stat::BadInterface, 1);
+            return reject(None, Rejected::Interface);
         }
         self.ifp.count(Counter::InputPackets, 1);
         self.ifp.count(Counter::InputBytes, packet.len());
-        let Ok(bytes) = packet.contiguous(0) else { return count(Stat::HeaderDrops, 1) };
+        let Ok(bytes) = packet.contiguous(0) else { return reject(None, Rejected::Header) };
         if bytes.get(ttl) != Some(&TTL) {
-            return count(Stat::BadTtl, 1);
+            return reject(None, Rejected::Ttl);
         }
         match Frame::parse(bytes.get(offset..).unwrap_or(&[])) {
             Ok(frame) => self.handle_frame(frame),
-            Err(HeaderError::Short) => count(Stat::HeaderDrops, 1),
-            Err(HeaderError::Version(_)) => count(Stat::BadVersion, 1),
-            Err(HeaderError::Length) => count(Stat::BadLength, 1),
+            Err(HeaderError::Short) => reject(None, Rejected::Header),
+            Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
+            Err(HeaderError::Length) => reject(None, Rejected::Length),
         }
     }
 
@@ -96,7 +113,7 @@ impl Softc {
             for run in frame {
                 match run {
                     Ok(run) => {
-                        count(Stat::InputActions(run.action() as u8), run.count());
+                        count_messages(run.action() as u8, run.count());
                         self.handle_run(run, &context);
                     }
                     Err(error) => count_error(error),
@@ -125,7 +142,7 @@ impl Softc {
         for state in states {
             match state {
                 Ok(state) => self.import(&state, context),
-                Err(_) => count(Stat::BadValue, 1),
+                Err(_) => reject(Some(Action::Insert1400), Rejected::Value),
             }
         }
     }
@@ -133,8 +150,8 @@ impl Softc {
     fn import(&self, state: &State, context: &Context) {
         match take_in(self, state, context.origin, context.rules) {
             Ok(()) => {}
-            Err(Refused::RoutingTable) => count(Stat::BadValue, 1),
-            Err(_) => count(Stat::BadState, 1),
+            Err(Refused::RoutingTable) => reject(Some(Action::Insert1400), Rejected::Value),
+            Err(_) => reject(Some(Action::Insert1400), Rejected::State),
         }
     }
 
@@ -142,12 +159,12 @@ impl Softc {
         self.bulk_receiver.lock().progress(time::uptime());
         for state in states {
             let Ok(state) = state else {
-                count(Stat::BadValue, 1);
+                reject(Some(Action::Update1400), Rejected::Value);
                 continue;
             };
             match table::find(state.id) {
                 None => self.import(&state, context),
-                Some(found) if found.proto() != state.proto => count(Stat::BadValue, 1),
+                Some(found) if found.proto() != state.proto => reject(Some(Action::Update1400), Rejected::Value),
                 Some(found) => self.merge(
                     &found,
                     &CompressedUpdate { id: state.id, src: state.src, dst: state.dst, timeout: state.timeout },
@@ -158,14 +175,14 @@ impl Softc {
 
     fn handle_compressed(&self, raw: &RawCompressedUpdate) {
         if raw.check(None).is_err() {
-            return count(Stat::BadValue, 1);
+            return reject(Some(Action::UpdateCompressed), Rejected::Value);
         }
         let Some(found) = table::find(raw.state_id()) else {
             return self.request_state(raw.state_id());
         };
         match raw.check(Some(found.proto())) {
             Ok(update) => self.merge(&found, &update),
-            Err(_) => count(Stat::BadValue, 1),
+            Err(_) => reject(Some(Action::UpdateCompressed), Rejected::Value),
         }
     }
 
@@ -184,6 +201,7 @@ impl Softc {
             true => merge::tcp(found.known(), update_peers),
             false => merge::other(found.known(), update_peers),
         };
+        probe::merged(update.id, verdict);
         let uptime = time::uptime();
         if verdict.src {
             found.set_peer(End::Src, &update.src);
@@ -217,7 +235,7 @@ impl Softc {
             self.bulk_sender.lock().request(time::uptime());
             return vnet::schedule_sender();
         }
-        let Some(found) = table::find(state) else { return count(Stat::BadState, 1) };
+        let Some(found) = table::find(state) else { return reject(Some(Action::UpdateRequest), Rejected::State) };
         let Some(bucket) = self.bucket(&found) else { return };
         if !found.is_nosync() {
             let wake = bucket.queues.lock().request(&found);
@@ -236,14 +254,16 @@ impl Softc {
     fn handle_bulk_status(&self, raw: &RawBulkStatus) {
         match raw.check() {
             Ok(status) => self.bulk_mark(&status),
-            Err(_) => count(Stat::BadValue, 1),
+            Err(_) => reject(Some(Action::BulkStatus), Rejected::Value),
         }
     }
 }
 
 /// Takes a state in, and has it acknowledged if the sender waits for that.
 pub fn take_in(softc: &Softc, state: &State, origin: Origin, rules: &Rules) -> Result<(), Refused> {
-    let found = pf::import(state, origin, rules)?;
+    let imported = pf::import(state, origin, rules);
+    probe::imported(state.id, imported.as_ref().map(|_| ()).map_err(|refused| *refused));
+    let found = imported?;
     if origin != Origin::Ioctl && state.flags.contains(crate::wire::StateFlags::ACK) {
         if let Some(bucket) = softc.bucket(&found) {
             let wake = bucket.queues.lock().acknowledge(&found);
@@ -266,7 +286,7 @@ impl From<Refused> for Errno {
 /// Forgets the states of a creator, whatever their interface, as the C module
 /// does; but not if it names an interface that is not here.
 fn handle_clear(raw: &RawClear, context: &Context) {
-    let Ok(clear) = raw.check() else { return count(Stat::BadValue, 1) };
+    let Ok(clear) = raw.check() else { return reject(Some(Action::Clear), Rejected::Value) };
     if clear.ifname.is_some_and(|name| !pf::knows_interface(&name, context.rules)) {
         return;
     }
@@ -278,20 +298,26 @@ fn handle_clear(raw: &RawClear, context: &Context) {
 fn handle_delete(raw: &RawId) {
     match table::find((*raw).into()) {
         Some(found) => found.unlink(),
-        None => count(Stat::BadState, 1),
+        None => reject(Some(Action::DeleteCompressed), Rejected::State),
     }
+}
+
+/// Counts messages that came, whatever becomes of them.
+fn count_messages(action: u8, messages: usize) {
+    count(Stat::InputActions(action), messages);
+    probe::received(action, messages);
 }
 
 fn count_error(error: FrameError) {
     match error {
-        FrameError::Action { number, count: messages } => {
-            count(Stat::InputActions(number), messages.into());
-            count(Stat::BadAction, 1);
+        FrameError::Action { number, count } => {
+            count_messages(number, count.into());
+            reject(Action::from_number(number), Rejected::Action);
         }
-        FrameError::Length { action, count: messages } => {
-            count(Stat::InputActions(action as u8), messages.into());
-            count(Stat::BadLength, 1);
+        FrameError::Length { action, count } => {
+            count_messages(action as u8, count.into());
+            reject(Some(action), Rejected::Length);
         }
-        FrameError::TrailingBytes => count(Stat::BadLength, 1),
+        FrameError::TrailingBytes => reject(Some(Action::Eof), Rejected::Length),
     }
 }

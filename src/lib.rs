@@ -30,6 +30,8 @@ mod module;
 #[cfg(target_os = "none")]
 mod pf;
 #[cfg(target_os = "none")]
+mod probe;
+#[cfg(target_os = "none")]
 mod softc;
 #[cfg(target_os = "none")]
 mod stats;

@@ -145,7 +145,7 @@ unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, _ifp: *mut sys::
     if let Some(softc) = vnet::retract() {
         softc.stop();
         softc.cancel_bulk();
-        softc.let_go();
+        softc.release_all();
     }
     0
 }

@@ -193,12 +193,12 @@ impl Softc {
 
     /// Sends on every packet that is held back. Nobody finds the interface any
     /// more.
-    pub fn let_go(&self) {
+    pub fn release_all(&self) {
         for bucket in self.buckets.iter() {
             loop {
-                let packet = bucket.deferrals.lock().pop();
-                let Some(packet) = packet else { break };
-                self.released.lock().push(packet);
+                let deferral = bucket.deferrals.lock().pop();
+                let Some(deferral) = deferral else { break };
+                self.released.lock().push(deferral.packet);
             }
         }
         epoch::enter(|epoch| self.forward_released(epoch));

@@ -13,6 +13,7 @@ use crate::kernel::vnet::Vnet;
 use crate::link::{Link, HEADER_MAX};
 use crate::pf::table::{self, Row};
 use crate::pf::{status, Locked, StateRef};
+use crate::probe;
 use crate::softc::{Bucket, Softc};
 use crate::stats::{count, Stat};
 use crate::vnet;
@@ -248,6 +249,7 @@ impl Softc {
             if sent == Sent::Later {
                 break;
             }
+            probe::bulk_sending(next.map_or(table::rows(), |position| position.row), table::rows());
             let mut sender = self.bulk_sender.lock();
             match next {
                 Some(position) => sender.advance(position),
@@ -324,5 +326,6 @@ fn bulk_mark(mark: BulkMark, pass: &Pass) -> RawBulkStatus {
 fn count_messages(frame: &[u8]) {
     for run in Frame::parse(frame).into_iter().flatten().flatten() {
         count(Stat::OutputActions(run.action() as u8), run.count());
+        probe::sent(run.action() as u8, run.count());
     }
 }

@@ -122,7 +122,7 @@ const VARIABLES: &[&str] = &[
     "IFR_CAP_NV_MAXBUFSIZE", "SIOC.*PFSYNC.*", "SIOCSIFFLAGS", "SIOCSIFMTU", "AF_.*", "IPPROTO_.*",
     "E[A-Z0-9]*", "M_[A-Z_]*", "MT_DATA", "MTX_.*", "SWI_.*", "INTR_.*", "PFTM_.*", "PFSTATE_.*", "PFRULE_.*",
     "PFSYNC.*", "PF_.*", "PFUDPS_.*", "PFOTHERS_.*", "TCPS_.*", "IP_.*", "IPTOS_.*", "IPVERSION", "IPV6_VERSION",
-    "PRIV_NETINET_PF", "hz", "tick_sbt", "max_linkhdr", "time_uptime", "mp_ncpus", "carp_demote_adj_p",
+    "PRIV_NETINET_PF", "hz", "tick_sbt", "max_linkhdr", "time_uptime", "mp_ncpus", "carp_demote_adj_p", "sdt_probes_enabled",
     "pfsync_detach_ifnet_ptr", "M_NVLIST", "M_TEMP", "pfs_.*", "LOG_.*", "CALLOUT_.*", "C_.*", "C[S]_DRAIN",
 ];
 

@@ -37,35 +37,35 @@ impl<P, S: AsMut<[Option<Deferral<P>>]>> Deferrals<P, S> {
 
     /// Holds a packet back. Returns one that has to leave for it: the oldest
     /// when the slots are full.
-    pub fn add(&mut self, deferral: Deferral<P>) -> Option<P> {
+    pub fn add(&mut self, deferral: Deferral<P>) -> Option<Deferral<P>> {
         let full = self.len == self.slots.as_mut().len();
         let oldest = if full { self.take(0) } else { None };
         match self.slots.as_mut().get_mut(self.len) {
             Some(slot) => {
                 *slot = Some(deferral);
                 self.len += 1;
-                oldest.map(|deferral| deferral.packet)
+                oldest
             }
             // No slots at all.
-            None => Some(deferral.packet),
+            None => Some(deferral),
         }
     }
 
     /// Takes out the packet that waits for a state.
-    pub fn release(&mut self, state: StateId) -> Option<P> {
+    pub fn release(&mut self, state: StateId) -> Option<Deferral<P>> {
         let held = self.slots.as_mut().get(..self.len)?;
         let index = held.iter().position(|slot| slot.as_ref().is_some_and(|held| held.state == state))?;
-        self.take(index).map(|deferral| deferral.packet)
+        self.take(index)
     }
 
     /// Takes out a packet whose time is over.
-    pub fn expired(&mut self, now: i64) -> Option<P> {
-        (self.next_deadline()? <= now).then(|| self.take(0))?.map(|deferral| deferral.packet)
+    pub fn expired(&mut self, now: i64) -> Option<Deferral<P>> {
+        (self.next_deadline()? <= now).then(|| self.take(0))?
     }
 
     /// Takes out the oldest packet.
-    pub fn pop(&mut self) -> Option<P> {
-        self.take(0).map(|deferral| deferral.packet)
+    pub fn pop(&mut self) -> Option<Deferral<P>> {
+        self.take(0)
     }
 
     /// When the oldest packet has to leave.
@@ -98,34 +98,38 @@ mod tests {
         Deferral { state: id(n), packet: n, deadline }
     }
 
+    fn packet(deferral: Option<Deferral<u8>>) -> Option<u8> {
+        deferral.map(|deferral| deferral.packet)
+    }
+
     #[test]
     fn each_packet_leaves_once() {
         let mut held = deferrals(4);
         for n in 1..=3 {
-            assert_eq!(held.add(hold(n, i64::from(n))), None);
+            assert_eq!(packet(held.add(hold(n, i64::from(n)))), None);
         }
-        assert_eq!(held.release(id(2)), Some(2));
-        assert_eq!(held.release(id(2)), None);
-        assert_eq!(held.expired(0), None);
-        assert_eq!(held.expired(1), Some(1));
+        assert_eq!(packet(held.release(id(2))), Some(2));
+        assert_eq!(packet(held.release(id(2))), None);
+        assert_eq!(packet(held.expired(0)), None);
+        assert_eq!(packet(held.expired(1)), Some(1));
         assert_eq!(held.next_deadline(), Some(3));
-        assert_eq!(held.pop(), Some(3));
-        assert_eq!(held.pop(), None);
+        assert_eq!(packet(held.pop()), Some(3));
+        assert_eq!(packet(held.pop()), None);
         assert_eq!(held.next_deadline(), None);
     }
 
     #[test]
     fn a_full_list_lets_the_oldest_go() {
         let mut held = deferrals(2);
-        assert_eq!(held.add(hold(1, 1)), None);
-        assert_eq!(held.add(hold(2, 2)), None);
-        assert_eq!(held.add(hold(3, 3)), Some(1));
-        assert_eq!(held.pop(), Some(2));
-        assert_eq!(held.pop(), Some(3));
+        assert_eq!(packet(held.add(hold(1, 1))), None);
+        assert_eq!(packet(held.add(hold(2, 2))), None);
+        assert_eq!(packet(held.add(hold(3, 3))), Some(1));
+        assert_eq!(packet(held.pop()), Some(2));
+        assert_eq!(packet(held.pop()), Some(3));
     }
 
     #[test]
     fn without_slots_nothing_is_held() {
-        assert_eq!(deferrals(0).add(hold(1, 1)), Some(1));
+        assert_eq!(packet(deferrals(0).add(hold(1, 1))), Some(1));
     }
 }

@@ -1,0 +1,72 @@
+/*
+ * DTrace probes: the life of a message. src/probe.rs says what each argument
+ * is, and calls these only while some probe of the system is enabled.
+ */
+#include "kernel.h"
+#include "shims.h"
+
+SDT_PROVIDER_DEFINE(pfsync);
+
+SDT_PROBE_DEFINE3(pfsync, , state, queued, "uint64_t", "uint32_t", "int");
+SDT_PROBE_DEFINE3(pfsync, , state, imported, "uint64_t", "uint32_t", "int");
+SDT_PROBE_DEFINE3(pfsync, , state, merged, "uint64_t", "uint32_t", "int");
+SDT_PROBE_DEFINE2(pfsync, , message, sent, "int", "int");
+SDT_PROBE_DEFINE2(pfsync, , message, received, "int", "int");
+SDT_PROBE_DEFINE2(pfsync, , message, rejected, "int", "int");
+SDT_PROBE_DEFINE2(pfsync, , bulk, sending, "uint64_t", "uint64_t");
+SDT_PROBE_DEFINE1(pfsync, , bulk, awaited, "int");
+SDT_PROBE_DEFINE3(pfsync, , packet, deferred, "uint64_t", "uint32_t", "int");
+
+void
+pfs_probe_state_queued(uint64_t id, uint32_t creator, int queue)
+{
+	SDT_PROBE3(pfsync, , state, queued, id, creator, queue);
+}
+
+void
+pfs_probe_state_imported(uint64_t id, uint32_t creator, int result)
+{
+	SDT_PROBE3(pfsync, , state, imported, id, creator, result);
+}
+
+void
+pfs_probe_state_merged(uint64_t id, uint32_t creator, int verdict)
+{
+	SDT_PROBE3(pfsync, , state, merged, id, creator, verdict);
+}
+
+void
+pfs_probe_message_sent(int action, int count)
+{
+	SDT_PROBE2(pfsync, , message, sent, action, count);
+}
+
+void
+pfs_probe_message_received(int action, int count)
+{
+	SDT_PROBE2(pfsync, , message, received, action, count);
+}
+
+void
+pfs_probe_message_rejected(int action, int reason)
+{
+	SDT_PROBE2(pfsync, , message, rejected, action, reason);
+}
+
+void
+pfs_probe_bulk_sending(uint64_t row, uint64_t rows)
+{
+	SDT_PROBE2(pfsync, , bulk, sending, row, rows);
+}
+
+void
+pfs_probe_bulk_awaited(int event)
+{
+	SDT_PROBE1(pfsync, , bulk, awaited, event);
+}
+
+void
+pfs_probe_packet_deferred(uint64_t id, uint32_t creator, int event)
+{
+	SDT_PROBE3(pfsync, , packet, deferred, id, creator, event);
+}
