@@ -26,8 +26,10 @@ impl Softc {
     /// Stops waiting for a full update.
     pub fn cancel_bulk(&self) {
         let taken = self.bulk_receiver.lock().cancel();
-        probe::bulk_awaited(Awaited::Cancelled);
-        carp::demote(taken.saturating_neg(), c"pfsync bulk cancelled");
+        if let Some(taken) = taken {
+            probe::bulk_awaited(Awaited::Cancelled);
+            carp::demote(taken.saturating_neg(), c"pfsync bulk cancelled");
+        }
     }
 
     /// A peer begins a full update, or has ended it.

@@ -92,15 +92,16 @@ impl Receiver {
             }
             BulkMark::End => {
                 let age = now.wrapping_sub(wait.asked);
-                (status.age <= age).then(|| self.cancel())
+                (status.age <= age).then(|| self.cancel())?
             }
         }
     }
 
-    /// Nothing is awaited any more. Returns what to take off carp's demotion.
+    /// Nothing is awaited any more. Returns what to take off carp's demotion,
+    /// if something was.
     #[must_use]
-    pub fn cancel(&mut self) -> i32 {
-        self.wait.take().map_or(0, |wait| wait.demotion)
+    pub fn cancel(&mut self) -> Option<i32> {
+        self.wait.take().map(|wait| wait.demotion)
     }
 
     /// A second is over.
@@ -111,7 +112,9 @@ impl Receiver {
         let quiet = now.wrapping_sub(wait.heard) >= QUIET;
         let over = now.wrapping_sub(wait.asked) >= LIMIT;
         if over || (quiet && wait.tries >= MAX_TRIES) {
-            return Tick::GiveUp { demotion: self.cancel() };
+            let demotion = wait.demotion;
+            self.wait = None;
+            return Tick::GiveUp { demotion };
         }
         if !quiet {
             return Tick::Wait;
@@ -216,7 +219,7 @@ mod tests {
         assert_eq!(receiver.mark(&mark(BulkMark::End, 1), 102), Some(240));
         assert!(receiver.ok());
         assert_eq!(receiver.mark(&mark(BulkMark::End, 1), 102), None);
-        assert_eq!(receiver.cancel(), 0);
+        assert_eq!(receiver.cancel(), None);
         assert_eq!(receiver.tick(200), Tick::Idle);
     }
 
@@ -308,7 +311,7 @@ mod tests {
                 match event {
                     0 => demotion += receiver.ask(now, 240),
                     1 => demotion -= receiver.mark(&mark(BulkMark::End, 0), now).unwrap_or(0),
-                    2 => demotion -= receiver.cancel(),
+                    2 => demotion -= receiver.cancel().unwrap_or(0),
                     3 => receiver.progress(now),
                     4 => assert!(receiver.mark(&mark(BulkMark::Start, 0), now).is_none()),
                     _ => {

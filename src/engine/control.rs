@@ -33,7 +33,7 @@ impl<T: Copy + PartialEq, S: AsMut<[Option<T>]>> Few<T, S> {
             return Ok(());
         }
         *slots.get_mut(self.len).ok_or(NoRoom)? = Some(item);
-        self.len += 1;
+        self.len = self.len.saturating_add(1);
         Ok(())
     }
 

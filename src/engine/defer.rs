@@ -43,7 +43,7 @@ impl<P, S: AsMut<[Option<Deferral<P>>]>> Deferrals<P, S> {
         match self.slots.as_mut().get_mut(self.len) {
             Some(slot) => {
                 *slot = Some(deferral);
-                self.len += 1;
+                self.len = self.len.saturating_add(1);
                 oldest
             }
             // No slots at all.

@@ -167,6 +167,9 @@ impl<'a> Iterator for Frame<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// Bytes of a frame without messages: a header and an end mark.
+const EMPTY: usize = size_of::<Header>() + size_of::<Subheader>();
+
 /// Builds a frame in a caller's buffer; its length is the buffer's at most.
 ///
 /// Messages of one kind pushed in a row share a subheader. Room for the end
@@ -184,7 +187,7 @@ impl<'b> FrameWriter<'b> {
     /// the buffer cannot hold a header and an end mark.
     pub fn new(buffer: &'b mut [u8], checksum: &[u8; 16]) -> Result<FrameWriter<'b>, Full> {
         let header = Header { version: VERSION, pad: 0, len: U16::new(0), pfcksum: *checksum };
-        if buffer.len() < size_of::<Header>() + size_of::<Subheader>() {
+        if buffer.len() < EMPTY {
             return Err(Full);
         }
         header.write_to_prefix(buffer).map_err(|_| Full)?;
@@ -202,7 +205,7 @@ impl<'b> FrameWriter<'b> {
             Some((current, ..)) if current == action => 0,
             _ => size_of::<Subheader>(),
         };
-        let taken = self.used + subheader + size_of::<Subheader>();
+        let taken = self.used.saturating_add(subheader).saturating_add(size_of::<Subheader>());
         self.buffer.len().saturating_sub(taken).checked_div(size).unwrap_or(0)
     }
 
@@ -215,12 +218,11 @@ impl<'b> FrameWriter<'b> {
             Some((current, at, count)) if current == action => (at, count),
             _ => {
                 let at = self.used;
-                self.used += size_of::<Subheader>();
+                self.append(&Subheader { action: action as u8, pad: 0, count: U16::new(0) })?;
                 (at, 0)
             }
         };
-        self.write(self.used, message)?;
-        self.used += size_of::<T>();
+        self.append(message)?;
         let count = count.saturating_add(1);
         self.write(at, &Subheader { action: action as u8, pad: 0, count: U16::new(count) })?;
         self.run = Some((action, at, count));
@@ -230,13 +232,18 @@ impl<'b> FrameWriter<'b> {
     /// Writes the end mark and the length. Returns the frame's length.
     pub fn finish(mut self) -> usize {
         let eof = Subheader { action: Action::Eof as u8, pad: 0, count: U16::new(1) };
-        // `new` and `fits` kept the room that these take.
-        let _ = self.write(self.used, &eof);
-        self.used += size_of::<Subheader>();
+        // `new` and `fits` kept the room that it takes.
+        let _ = self.append(&eof);
         if let Ok((header, _)) = Header::mut_from_prefix(self.buffer) {
             header.len = U16::new(self.used.try_into().unwrap_or(u16::MAX));
         }
         self.used
+    }
+
+    fn append<T: IntoBytes + Immutable>(&mut self, value: &T) -> Result<(), Full> {
+        self.write(self.used, value)?;
+        self.used = self.used.saturating_add(size_of::<T>());
+        Ok(())
     }
 
     fn write<T: IntoBytes + Immutable>(&mut self, at: usize, value: &T) -> Result<(), Full> {

@@ -107,19 +107,14 @@ pub struct IfName([u8; 16]);
 impl IfName {
     /// Checks a name; what follows the terminator is dropped.
     pub fn new(bytes: &[u8; 16]) -> Result<IfName, Invalid> {
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(0);
+        let (text, _) = bytes.split_at_checked(end).ok_or(Invalid::InterfaceName)?;
+        if text.is_empty() || !text.iter().all(u8::is_ascii_graphic) {
+            return Err(Invalid::InterfaceName);
+        }
         let mut name = [0; 16];
-        let mut len = 0;
-        for (to, from) in name.iter_mut().zip(bytes.iter().take_while(|byte| **byte != 0)) {
-            if !from.is_ascii_graphic() {
-                return Err(Invalid::InterfaceName);
-            }
-            *to = *from;
-            len += 1;
-        }
-        match len {
-            0 | 16 => Err(Invalid::InterfaceName),
-            _ => Ok(IfName(name)),
-        }
+        name.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+        Ok(IfName(name))
     }
 
     /// The name with its terminator and zeroes to the end.

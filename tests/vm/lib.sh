@@ -38,6 +38,7 @@ result() {
 
 # Waits until the other machine is at the barrier of the same name.
 barrier() {
+	local answer
 	echo "@barrier $1"
 	read -r answer <&3
 	[ "$answer" = go ] || fail "the other machine is not at barrier $1"
@@ -45,6 +46,7 @@ barrier() {
 
 # publish KEY: gives the lines of standard input to the other machine and the harness.
 publish() {
+	local line
 	while IFS= read -r line; do
 		echo "@publish $1 $line"
 	done
@@ -57,6 +59,7 @@ must_match() {
 
 # Prints the line the other machine published last under this key.
 ask() {
+	local answer
 	echo "@ask $1" >&2
 	read -r answer <&3
 	echo "$answer"
@@ -66,6 +69,7 @@ ask() {
 
 # need_module NAME...: loads modules of the base system, from the image or from --modules.
 need_module() {
+	local name
 	for name in "$@"; do
 		kldload -n "$name" 2>/dev/null ||
 		    kldload "$VM/modules/$name.ko" 2>/dev/null ||
@@ -83,6 +87,7 @@ module_file() {
 
 # load_pfsync test|stock: the given pfsync, and no other, is in the kernel afterwards.
 load_pfsync() {
+	local file
 	unload_pfsync
 	need_module pf
 	file=$(module_file "$1")
@@ -94,6 +99,7 @@ load_pfsync() {
 # destroy_pfsync0 [JAIL]: FreeBSD's own module refuses, since every network stack must have it.
 # Then the interface stays as it was, and the function fails.
 destroy_pfsync0() {
+	local within said
 	within="${1:+jexec $1}"
 	if said=$($within ifconfig pfsync0 destroy 2>&1); then
 		must_not $within ifconfig pfsync0
@@ -116,6 +122,7 @@ unload_pfsync() {
 
 # Tells the harness whose kernel reports will follow, and waits until it knows.
 note_loading() {
+	local answer
 	echo "@loading $1"
 	read -r answer <&3
 }
@@ -124,7 +131,7 @@ note_loading() {
 
 # wait_for SECONDS COMMAND...: tries a command until it succeeds.
 wait_for() {
-	tries=$(($1 * 5))
+	local tries=$(($1 * 5))
 	shift
 	while [ $tries -gt 0 ]; do
 		"$@" >/dev/null 2>&1 && return 0
@@ -136,7 +143,7 @@ wait_for() {
 
 # soon WHAT COMMAND...: the command must succeed within ten seconds.
 soon() {
-	what=$1
+	local what=$1
 	shift
 	wait_for 10 "$@" || fail "$what"
 }
@@ -160,6 +167,7 @@ equal() {
 
 # make_jail NAME...: network stacks of their own.
 make_jail() {
+	local name
 	for name in "$@"; do
 		jail -c name="$name" persist vnet || fail "cannot make jail $name"
 		echo "$name" >> $RUN/jails
@@ -168,33 +176,48 @@ make_jail() {
 	done
 }
 
-# make_wire JAIL_A JAIL_B: an epair between two jails; its name without a or b is in $WIRE.
+# make_wire A B: an epair between two jails, or a jail and `here`; its name without a or b is in $WIRE.
 make_wire() {
 	need_module if_epair
 	WIRE=$(ifconfig epair create) || fail "cannot make an epair"
 	WIRE=${WIRE%a}
 	echo "$1 $WIRE" >> $RUN/wires
-	ifconfig "${WIRE}a" vnet "$1" && ifconfig "${WIRE}b" vnet "$2" ||
-	    fail "cannot move $WIRE to $1 and $2"
+	move_interface "${WIRE}a" "$1"
+	move_interface "${WIRE}b" "$2"
 }
 
-# address JAIL INTERFACE ADDRESS...: IPv4 or IPv6 addresses with prefix lengths.
+move_interface() {
+	[ "$2" = here ] || ifconfig "$1" vnet "$2" || fail "cannot move $1 to $2"
+}
+
+# at WHERE COMMAND...: runs a command in a jail, or outside of all if WHERE is `here`.
+at() {
+	local where=$1
+	shift
+	if [ "$where" = here ]; then
+		"$@"
+	else
+		jexec "$where" "$@"
+	fi
+}
+
+# address WHERE INTERFACE ADDRESS...: IPv4 or IPv6 addresses with prefix lengths.
 address() {
-	where=$1 interface=$2
+	local where=$1 interface=$2 addr
 	shift 2
 	for addr in "$@"; do
 		case $addr in
-		*:*) jexec "$where" ifconfig "$interface" inet6 "$addr" no_dad up ;;
-		*) jexec "$where" ifconfig "$interface" inet "$addr" alias up ;;
+		*:*) at "$where" ifconfig "$interface" inet6 "$addr" no_dad up ;;
+		*) at "$where" ifconfig "$interface" inet "$addr" alias up ;;
 		esac || fail "address $addr on $interface in $where"
 	done
 }
 
-# pf_rules JAIL: rules on standard input; pf is enabled.
+# pf_rules WHERE: rules on standard input; pf is enabled.
 pf_rules() {
-	jexec "$1" pfctl -q -f - || fail "rules in $1"
-	jexec "$1" pfctl -q -e 2>/dev/null
-	jexec "$1" pfctl -si 2>/dev/null | grep -q '^Status: Enabled' || fail "pf is off in $1"
+	at "$1" pfctl -q -f - || fail "rules in $1"
+	at "$1" pfctl -q -e 2>/dev/null
+	at "$1" pfctl -si 2>/dev/null | grep -q '^Status: Enabled' || fail "pf is off in $1"
 }
 
 # Two firewalls, one and two, joined by a sync wire, and a client on a wire to one:
@@ -221,16 +244,16 @@ sync_firewalls() {
 
 # Whether the jail's pfsync has its bulk update behind it.
 in_sync() {
-	jexec "$1" ifconfig pfsync0 | grep -q 'syncok: 1'
+	at "$1" ifconfig pfsync0 | grep -q 'syncok: 1'
 }
 
 # Removes what the case made and reports its exit status unchanged.
 cleanup() {
-	status=$?
+	local status=$? owner wire name
 	trap - EXIT
 	stop_helpers
 	while read -r owner wire; do
-		jexec "$owner" ifconfig "${wire}a" destroy || ifconfig "${wire}a" destroy
+		at "$owner" ifconfig "${wire}a" destroy
 	done < $RUN/wires 2>/dev/null
 	while read -r name; do
 		jail -r "$name"
@@ -244,9 +267,15 @@ cleanup() {
 
 HELPERS=
 
-# helper COMMAND...: runs a command until the case ends, or until stop_helpers.
+# helper WHERE COMMAND...: runs a command until the case ends, or until stop_helpers.
 helper() {
-	"$@" &
+	local where=$1
+	shift
+	if [ "$where" = here ]; then
+		"$@" <&0 4>&- &
+	else
+		jexec "$where" "$@" <&0 4>&- &
+	fi
 	HELPERS="$HELPERS $!"
 }
 
@@ -256,9 +285,10 @@ stop_helpers() {
 	HELPERS=
 }
 
-# serve_udp PORT: something in one takes datagrams on a port and answers the first.
+# serve_udp WHERE PORT: takes datagrams on a port and answers the first.
 serve_udp() {
-	helper sh -c "echo back | exec jexec one nc -u -l $1 >/dev/null"
+	echo back > $RUN/back
+	helper "$1" nc -u -l "$2" <$RUN/back >/dev/null
 }
 
 # send_udp ADDRESS PORT: a datagram from the client, always from the same port.
@@ -266,32 +296,51 @@ send_udp() {
 	echo hello | jexec client nc -u -w 1 -p 4000 "$1" "$2" >/dev/null 2>&1
 }
 
+# open_tcp WHERE ADDRESS PORT: connects the client to a listener at WHERE.
+# What is written to descriptor 4 is sent, until close_tcp.
+open_tcp() {
+	helper "$1" nc -l "$3" >/dev/null
+	wait_for 5 tcp_listens "$1" "$3" || fail "nc does not listen"
+	mkfifo $RUN/typed
+	exec 4<>$RUN/typed
+	helper client nc -N "$2" "$3" <$RUN/typed >/dev/null
+}
+
+tcp_listens() {
+	at "$1" netstat -an -p tcp | grep -q "[.]$2 .*LISTEN"
+}
+
+close_tcp() {
+	exec 4>&-
+	rm $RUN/typed
+}
+
 # --- what pf and pfsync say -------------------------------------------------
 
-# has_state JAIL PATTERN: whether a line of its state table matches.
+# has_state WHERE PATTERN: whether a line of its state table matches.
 has_state() {
-	jexec "$1" pfctl -s states 2>/dev/null | grep -q -E "$2"
+	at "$1" pfctl -s states 2>/dev/null | grep -q -E "$2"
 }
 
 lacks_state() {
 	! has_state "$1" "$2"
 }
 
-# Identity, keys and peers of every state of a jail, a line each, in fixed order.
+# Identity, keys and peers of every state, a line each, in fixed order.
 state_lines() {
-	jexec "$1" pfctl -vv -s states 2>/dev/null | awk '
+	at "$1" pfctl -vv -s states 2>/dev/null | awk '
 		/^[^ ]/ { state = $0; seq = "" }
 		/^   \[/ { gsub(/ +/, " "); seq = $0 }
 		/^   id:/ { print $2, $4, state, seq }' | sort
 }
 
-# counted JAIL WORDS: a number of `netstat -s -p pfsync`, by the words after it.
+# counted WHERE WORDS: a number of `netstat -s -p pfsync`, by the words after it.
 counted() {
-	jexec "$1" netstat -s -p pfsync | sed 's/^[[:space:]]*//' |
+	at "$1" netstat -s -p pfsync | sed 's/^[[:space:]]*//' |
 	    awk -v words="$2" '{ n = $1; sub(/^[0-9]+ /, "") } $0 == words { print n; exit }'
 }
 
-# sent JAIL MESSAGE, received JAIL MESSAGE: messages of a kind, in the words of netstat.
+# sent WHERE MESSAGE, received WHERE MESSAGE: messages of a kind, in the words of netstat.
 sent() {
 	message_count "$1" "$2" sent
 }
@@ -301,8 +350,9 @@ received() {
 }
 
 message_count() {
-	one=$(counted "$1" "$2 $3")
-	echo "${one:-$(counted "$1" "$2s $3")}"
+	local single
+	single=$(counted "$1" "$2 $3")
+	echo "${single:-$(counted "$1" "$2s $3")}"
 }
 
 # --- memory -----------------------------------------------------------------

@@ -24,7 +24,7 @@ mistakes() {
 	list-version-1234	EINVAL_unchanged
 	list-no-maxupd		EINVAL_unchanged	ok_changed
 	list-no-flags		EINVAL_unchanged	ok_changed
-	list-no-version		EINVAL_unchanged	panic
+	list-no-version		ok_unchanged		panic
 	list-maxupd-type	EINVAL_unchanged	ok_changed
 	list-flags-type		EINVAL_unchanged	ok_changed
 	list-version-type	EINVAL_unchanged	panic

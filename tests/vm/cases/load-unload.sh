@@ -20,21 +20,30 @@ round() {
 		destroy_pfsync0 one
 	fi
 	unload_pfsync
+	flush_everywhere
+	must_not ifconfig pfsync0
+}
+
+# rules_everywhere RULE: in the jails and outside.
+rules_everywhere() {
+	echo "$1" | pf_rules one
+	echo "$1" | pf_rules two
+	echo "$1" | pfctl -q -f - || fail "rules"
+}
+
+flush_everywhere() {
 	pfctl -q -F states
 	jexec one pfctl -q -F states
-	must_not ifconfig pfsync0
+	jexec two pfctl -q -F states
 }
 
 need_module pf
 make_jail one two
 make_wire one two
 address one "${WIRE}a" 192.0.2.1/24
-for where in one two; do
-	echo "pass all keep state" | pf_rules $where
-done
-pfctl -q -e
-echo "pass all keep state" | pfctl -q -f - || fail "rules"
 ifconfig lo0 inet 127.0.0.1/8 up
+pfctl -q -e
+rules_everywhere "pass all keep state"
 
 # The first rounds fill caches that stay.
 round 0
@@ -45,6 +54,8 @@ while [ $number -lt $ROUNDS ]; do
 	round $number
 	number=$((number + 1))
 done
+rules_everywhere "pass all no state"
+flush_everywhere
 # pf frees what it no longer needs every ten seconds.
 sleep 12
 memory_in_use > $RUN/after

@@ -16,19 +16,6 @@ rules() {
 	RULES
 }
 
-# Opens a TCP connection from the client to one; descriptor 4 is its writing end.
-open_tcp() {
-	mkfifo $RUN/typed
-	helper jexec one nc -l 7000 >$RUN/heard
-	wait_for 5 tcp_listens || fail "nc does not listen in one"
-	helper sh -c "exec jexec client nc -N $SERVER 7000 <$RUN/typed >/dev/null"
-	exec 4>$RUN/typed
-}
-
-tcp_listens() {
-	jexec one netstat -an -p tcp | grep -q '7000.*LISTEN'
-}
-
 # Whether both firewalls hold the same states, sequence numbers and all.
 same_states() {
 	state_lines one | grep -v ':5999 ' > $RUN/states.one
@@ -53,8 +40,8 @@ unicast)
 esac
 
 echo "states appear"
-serve_udp 5001
-open_tcp
+serve_udp one 5001
+open_tcp one $SERVER 7000
 echo first >&4
 jexec client ping -q -c 1 $SERVER >/dev/null || fail "ping"
 jexec client ping -6 -q -c 1 $SERVER6 >/dev/null || fail "ping over IPv6"
@@ -76,7 +63,7 @@ wait_for 15 same_states || {
 	diff $RUN/states.one $RUN/states.two
 	fail "the state tables differ"
 }
-exec 4>&-
+close_tcp
 soon "two did not see the connection end" has_state two "tcp $SERVER:7000 .*(FIN_WAIT_2|TIME_WAIT)"
 
 echo "no-sync states stay at home"

@@ -3,9 +3,9 @@
 
 # capture JAIL INTERFACE FILTER...: writes packets to a file named after the interface's kind.
 capture() {
-	where=$1 interface=$2 file=$3
+	local where=$1 interface=$2 file=$3
 	shift 3
-	helper jexec "$where" tcpdump -n -s 0 -U -i "$interface" -w "$RUN/$file" "$@"
+	helper "$where" tcpdump -n -s 0 -U -i "$interface" -w "$RUN/$file" "$@"
 	soon "tcpdump on $interface does not start" test -s "$RUN/$file"
 }
 
@@ -17,7 +17,7 @@ decode() {
 # Traffic that makes inserts, updates, deletes and a clear; changes of one state
 # leave after a second, hence the rests.
 make_traffic() {
-	serve_udp 5000
+	serve_udp one 5000
 	jexec client ping -q -c 1 198.51.100.1 >/dev/null
 	jexec client ping -6 -q -c 1 2001:db8:51::1 >/dev/null
 	send_udp 198.51.100.1 5000

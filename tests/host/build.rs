@@ -1,0 +1,43 @@
+//! Reads from FreeBSD's headers the structures that only the kernel's side of
+//! an interface needs, and that `sys-bindings` therefore lacks.
+
+use std::{env, path::PathBuf};
+
+/// Structures, as regular expressions over their names.
+const TYPES: &[&str] = &[
+    "sysinit", "vnet_sysinit", "moduledata", "moduledata_t", "mod_metadata", "rwlock", "pf_keyhash", "bpf_if_ext",
+    "bintime", "sysinit_sub_id", "sysinit_elem_order", "sysinit_cfunc_t", "modeventhand_t",
+    "bpfd_list", "bpf_d",
+];
+
+/// Constants.
+const VARIABLES: &[&str] = &[
+    "EXT_FLAG_EMBREF", "EXT_CLUSTER", "EXT_JUMBOP", "MSIZE", "MCLBYTES", "MJUMPAGESIZE", "MINCLSIZE", "MDT_.*",
+    "RM_RECURSE", "NV_TYPE_.*",
+];
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
+    println!("cargo:rerun-if-changed=kernel.h");
+    let include = env::var("KERNEL_INCLUDE").expect("KERNEL_INCLUDE is set by build/env: `. build/env`");
+    let mut builder = bindgen::Builder::default()
+        .header("kernel.h")
+        .use_core()
+        .ctypes_prefix("::core::ffi")
+        .derive_debug(false)
+        .prepend_enum_name(false)
+        .generate_comments(false)
+        .allowlist_recursively(false)
+        .raw_line("use sys_bindings::*;")
+        .clang_args(["-target", "x86_64-unknown-freebsd14.2", "-nostdinc", "-ffreestanding"])
+        .clang_args(["-D_KERNEL", "-DKLD_MODULE", "-I../../kmod"])
+        .clang_args(include.split(':').map(|dir| format!("-isystem{dir}")));
+    for name in TYPES {
+        builder = builder.allowlist_type(name);
+    }
+    for name in VARIABLES {
+        builder = builder.allowlist_var(name);
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    builder.generate().expect("the kernel's headers parse").write_to_file(out.join("bindings.rs")).expect("writable");
+}

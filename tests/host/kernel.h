@@ -1,0 +1,4 @@
+/* The kernel's structures that only the kernel's own side of an interface
+ * knows; build.rs reads them. */
+#include "../../kmod/kernel.h"
+#include <sys/rwlock.h>

@@ -1,0 +1,182 @@
+//! malloc(9) and uma(9): every block is known, so that leaks, wrong frees and
+//! writes beyond or after are seen.
+
+use super::thread;
+use super::Kernel;
+use super::place::Place;
+use super::violation::violation;
+use std::alloc::Layout;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use sys_bindings as sys;
+
+/// What fresh and freed memory is filled with. As a pointer it is in nobody's
+/// memory.
+const FRESH: u8 = 0xa5;
+const FREED: u8 = 0xde;
+/// Bytes behind each block that must stay as they are.
+const FENCE: usize = 16;
+const FENCE_BYTE: u8 = 0xfd;
+/// Freed memory that is kept to see whether it is written to.
+const QUARANTINE: usize = 1 << 20;
+
+struct Block {
+    size: usize,
+    /// malloc type or zone.
+    kind: &'static str,
+    place: Place,
+}
+
+impl Block {
+    fn layout(&self) -> Layout {
+        Layout::from_size_align(self.size + FENCE, 64).expect("the size of a block")
+    }
+}
+
+/// The memory of a kernel.
+#[derive(Default)]
+pub struct Heap {
+    blocks: RefCell<HashMap<usize, Block>>,
+    freed: RefCell<VecDeque<(usize, Block)>>,
+    freed_bytes: Cell<usize>,
+    /// Calls that could have failed.
+    chances: Cell<u64>,
+    fail_at: Cell<Option<u64>>,
+    fail_rate: Cell<f64>,
+}
+
+impl Heap {
+    /// Memory that is recorded as `kind`. Its address is not 0.
+    pub fn allocate(&self, size: usize, kind: &'static str, zero: bool) -> usize {
+        let block = Block { size, kind, place: Place::here() };
+        // SAFETY: the layout is not empty, and the block is filled as long as
+        // it is.
+        let address = unsafe {
+            let memory = std::alloc::alloc(block.layout());
+            assert!(!memory.is_null(), "out of memory");
+            memory.write_bytes(if zero { 0 } else { FRESH }, size);
+            memory.add(size).write_bytes(FENCE_BYTE, FENCE);
+            memory as usize
+        };
+        self.blocks.borrow_mut().insert(address, block);
+        address
+    }
+
+    /// `free`: the block must be one of that kind.
+    pub fn free(&self, address: usize, kind: &str) {
+        let Some(block) = self.blocks.borrow_mut().remove(&address) else {
+            let freed = self.freed.borrow().iter().any(|(at, _)| *at == address);
+            violation(format!("frees {address:#x} ({kind}), {}", if freed { "twice" } else { "which is no memory" }))
+        };
+        if block.kind != kind {
+            violation(format!("frees memory of {} from {} as {kind}", block.kind, block.place));
+        }
+        self.check_fence(address, &block);
+        if let Some(thread) = thread::try_current() {
+            thread.kernel.locks.check_freed(address, block.size);
+        }
+        // SAFETY: the block was allocated with that size, and is not used any
+        // more.
+        unsafe { (address as *mut u8).write_bytes(FREED, block.size) };
+        self.freed_bytes.set(self.freed_bytes.get() + block.size);
+        self.freed.borrow_mut().push_back((address, block));
+        while self.freed_bytes.get() > QUARANTINE {
+            self.release_oldest();
+        }
+    }
+
+    fn check_fence(&self, address: usize, block: &Block) {
+        // SAFETY: the fence lies behind the block, in its layout.
+        let fence = unsafe { std::slice::from_raw_parts((address + block.size) as *const u8, FENCE) };
+        if fence.iter().any(|byte| *byte != FENCE_BYTE) {
+            violation(format!("writes beyond {} bytes of {} from {}", block.size, block.kind, block.place));
+        }
+    }
+
+    fn release_oldest(&self) {
+        let Some((address, block)) = self.freed.borrow_mut().pop_front() else { return };
+        self.freed_bytes.set(self.freed_bytes.get() - block.size);
+        // SAFETY: freed blocks stay allocated until here.
+        let bytes = unsafe { std::slice::from_raw_parts(address as *const u8, block.size) };
+        if bytes.iter().any(|byte| *byte != FREED) {
+            violation(format!("writes to memory of {} from {} after it is freed", block.kind, block.place));
+        }
+        // SAFETY: allocated with this layout, and given back once.
+        unsafe { std::alloc::dealloc(address as *mut u8, block.layout()) };
+    }
+
+    /// Ends the run if freed memory that is still kept was written to.
+    pub fn check_freed(&self) {
+        while !self.freed.borrow().is_empty() {
+            self.release_oldest();
+        }
+    }
+
+    /// Whether there is memory of that kind at the address.
+    pub fn is(&self, address: usize, kind: &str) -> bool {
+        self.blocks.borrow().get(&address).is_some_and(|block| block.kind == kind)
+    }
+
+    /// What is allocated of a kind, by the places that allocated it.
+    pub fn leaks(&self, kernel: &Kernel, kinds: &[&str]) -> Vec<String> {
+        let blocks = self.blocks.borrow();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for block in blocks.values().filter(|block| kinds.contains(&block.kind)) {
+            *places.entry(format!("{} from {}", block.kind, block.place.name(kernel))).or_default() += 1;
+        }
+        let mut leaks: Vec<_> = places.into_iter().map(|(place, count)| format!("{count} of {place}")).collect();
+        leaks.sort();
+        leaks
+    }
+
+    /// Number of blocks of a kind.
+    pub fn count(&self, kind: &str) -> usize {
+        self.blocks.borrow().values().filter(|block| block.kind == kind).count()
+    }
+
+    /// Whether a call that can fail is to fail this time.
+    pub fn fails(&self) -> bool {
+        let chance = self.chances.get() + 1;
+        self.chances.set(chance);
+        if self.fail_at.get() == Some(chance) {
+            return true;
+        }
+        let rate = self.fail_rate.get();
+        rate > 0.0 && thread::current().kernel.world().random(1 << 20) < (rate * (1u64 << 20) as f64) as u64
+    }
+
+    /// Calls so far that could have failed.
+    pub fn chances(&self) -> u64 {
+        self.chances.get()
+    }
+
+    /// Has the n-th call from now on fail that can.
+    pub fn fail_once(&self, n: Option<u64>) {
+        self.fail_at.set(n.map(|n| self.chances.get() + n));
+    }
+
+    /// Has calls that can fail do so with some probability.
+    pub fn fail_sometimes(&self, rate: f64) {
+        self.fail_rate.set(rate);
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        for (address, block) in self.blocks.get_mut().drain().chain(self.freed.get_mut().drain(..).map(|freed| freed)) {
+            // SAFETY: every block was allocated with its layout; the kernel
+            // that used it is gone.
+            unsafe { std::alloc::dealloc(address as *mut u8, block.layout()) };
+        }
+    }
+}
+
+/// `M_ZERO` of a flag word.
+pub fn wants_zero(flags: i32) -> bool {
+    flags as u32 & sys::M_ZERO != 0
+}
+
+/// `M_NOWAIT` of a flag word: the call may fail.
+pub fn may_fail(flags: i32) -> bool {
+    flags as u32 & sys::M_WAITOK == 0
+}

@@ -1,0 +1,276 @@
+//! The kernel's linker for relocatable objects, as amd64's `link_elf_obj`
+//! works: sections that are to be loaded are laid out, relocations of five
+//! kinds applied, undefined symbols looked up when something refers to them.
+
+use super::cpu;
+use super::low::LowMemory;
+use anyhow::{bail, ensure, Context, Result};
+use object::elf::{self, R_X86_64_32, R_X86_64_32S, R_X86_64_64, R_X86_64_NONE, R_X86_64_PC32, R_X86_64_PLT32};
+use object::read::elf::ElfFile64;
+use object::{
+    LittleEndian, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags, SectionIndex,
+    SectionKind, SymbolSection,
+};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// What an undefined symbol stands for.
+#[derive(Clone, Copy)]
+pub enum Outside {
+    /// A function of the host, anywhere in memory.
+    Function(usize),
+    /// A variable at a low address.
+    Data(usize),
+}
+
+/// A module in memory.
+pub struct Image {
+    /// The text's addresses.
+    text: (usize, usize),
+    functions: Vec<Function>,
+    sets: HashMap<String, Vec<usize>>,
+}
+
+struct Function {
+    start: usize,
+    end: usize,
+    name: String,
+}
+
+/// The section of VNET variables, which the caller places.
+pub const SET_VNET: &str = "set_vnet";
+
+/// What the linker needs to know of the kernel.
+pub struct Environment<'a> {
+    pub memory: &'a LowMemory,
+    pub resolve: &'a dyn Fn(&str) -> Option<Outside>,
+    /// Finds room for the module's VNET variables of that size.
+    pub place_vnet: &'a dyn Fn(usize) -> Option<usize>,
+}
+
+type File<'a> = ElfFile64<'a, LittleEndian>;
+
+struct Linker<'a, 'data> {
+    file: File<'data>,
+    environment: &'a Environment<'a>,
+    /// Where each loaded section lies.
+    places: HashMap<SectionIndex, usize>,
+    stubs: RefCell<HashMap<usize, usize>>,
+}
+
+/// Pages are protected by what is in them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Text,
+    ReadOnly,
+    Data,
+}
+
+impl Use {
+    fn of(flags: u64) -> Use {
+        if flags & u64::from(elf::SHF_EXECINSTR) != 0 {
+            Use::Text
+        } else if flags & u64::from(elf::SHF_WRITE) != 0 {
+            Use::Data
+        } else {
+            Use::ReadOnly
+        }
+    }
+
+    fn protection(self) -> i32 {
+        match self {
+            Use::Text => libc::PROT_READ | libc::PROT_EXEC,
+            Use::ReadOnly => libc::PROT_READ,
+            Use::Data => libc::PROT_READ | libc::PROT_WRITE,
+        }
+    }
+}
+
+/// Bytes of a stub; see [`Linker::stub`].
+const STUB_LEN: usize = 32;
+
+impl Image {
+    /// Links a module into memory.
+    pub fn load(bytes: &[u8], environment: &Environment) -> Result<Image> {
+        let file = File::parse(bytes).context("not an ELF file")?;
+        ensure!(file.elf_header().e_type.get(LittleEndian) == elf::ET_REL, "not a relocatable object");
+        let mut linker = Linker { file, environment, places: HashMap::new(), stubs: RefCell::default() };
+        let ranges = [Use::Text, Use::ReadOnly, Use::Data].map(|kind| (kind, linker.lay_out(kind)));
+        let ranges: Vec<_> = ranges.into_iter().map(|(kind, range)| range.map(|range| (kind, range))).collect::<Result<_>>()?;
+        let stubs = environment.memory.next_page();
+        linker.relocate_all()?;
+        environment.memory.protect(stubs, environment.memory.next_page(), Use::Text.protection())?;
+        let text = ranges.iter().find(|(kind, _)| *kind == Use::Text).map_or((0, 0), |(_, range)| *range);
+        for (kind, (from, to)) in ranges {
+            environment.memory.protect(from, to, kind.protection())?;
+        }
+        Ok(Image { text, functions: linker.functions(), sets: linker.sets() })
+    }
+
+    /// The pointers of a linker set.
+    pub fn set(&self, name: &str) -> &[usize] {
+        self.sets.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Function and offset of a code address of the module.
+    pub fn symbolise(&self, address: usize) -> Option<String> {
+        let function = self.functions.iter().find(|function| (function.start..function.end).contains(&address))?;
+        Some(format!("{:#}+{:#x}", rustc_demangle::demangle(&function.name), address - function.start))
+    }
+
+    /// The return addresses that led to a call of the host, innermost first.
+    /// Ends where the stack leaves the module.
+    pub fn walk(&self, call: cpu::Call) -> impl Iterator<Item = usize> + '_ {
+        // SAFETY: the stub stored the stack pointer of a call that has not
+        // returned: the return address is there.
+        let mut address = if call.stack == 0 { 0 } else { unsafe { *(call.stack as *const usize) } };
+        let mut frame = call.frame;
+        std::iter::from_fn(move || {
+            let found = address;
+            if !self.is_text(found) {
+                return None;
+            }
+            // SAFETY: the module is built with frame pointers: behind a
+            // function's frame lie the caller's frame and return address.
+            (frame, address) = unsafe { (*(frame as *const usize), *((frame + 8) as *const usize)) };
+            Some(found)
+        })
+    }
+
+    /// Whether an address is code of the module.
+    pub fn is_text(&self, address: usize) -> bool {
+        (self.text.0..self.text.1).contains(&address)
+    }
+}
+
+impl Linker<'_, '_> {
+    /// Loads the sections of one kind behind each other, on pages of their
+    /// own. Returns the range.
+    fn lay_out(&mut self, kind: Use) -> Result<(usize, usize)> {
+        let memory = self.environment.memory;
+        let from = memory.next_page();
+        let mut places = Vec::new();
+        for section in self.file.sections() {
+            let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
+            if sh_flags & u64::from(elf::SHF_ALLOC) == 0 || Use::of(sh_flags) != kind {
+                continue;
+            }
+            let size = usize::try_from(section.size())?;
+            let place = match section.name()? {
+                SET_VNET => (self.environment.place_vnet)(size),
+                _ => memory.take(size, usize::try_from(section.align())?),
+            };
+            let place = place.with_context(|| format!("no room for section {:?}", section.name()))?;
+            if section.kind() != SectionKind::UninitializedData {
+                let data = section.data()?;
+                // SAFETY: the place was handed out for this section alone, and
+                // is still writable.
+                unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), place as *mut u8, data.len()) };
+            }
+            places.push((section.index(), place));
+        }
+        self.places.extend(places);
+        Ok((from, memory.next_page()))
+    }
+
+    fn relocate_all(&self) -> Result<()> {
+        for section in self.file.sections() {
+            let Some(place) = self.places.get(&section.index()) else { continue };
+            for (offset, relocation) in section.relocations() {
+                let RelocationFlags::Elf { r_type } = relocation.flags() else { bail!("not an ELF relocation") };
+                let RelocationTarget::Symbol(index) = relocation.target() else { bail!("a relocation without symbol") };
+                let symbol = self.file.symbol_by_index(index)?;
+                let target = self.address(&symbol)? as i64 + relocation.addend();
+                self.apply(r_type, place + usize::try_from(offset)?, target)
+                    .with_context(|| format!("relocation against {:?}", symbol.name()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, kind: u32, at: usize, target: i64) -> Result<()> {
+        let (bytes, value) = match kind {
+            R_X86_64_NONE => return Ok(()),
+            R_X86_64_64 => (8, target),
+            R_X86_64_PC32 | R_X86_64_PLT32 => (4, target - at as i64),
+            R_X86_64_32S | R_X86_64_32 => (4, target),
+            _ => bail!("relocation type {kind}, which the kernel's linker refuses"),
+        };
+        ensure!(bytes == 8 || i32::try_from(value).is_ok(), "{value:#x} does not fit 32 bits");
+        // SAFETY: the relocation lies in a loaded section, which is still
+        // writable.
+        unsafe {
+            match bytes {
+                8 => (at as *mut i64).write_unaligned(value),
+                _ => (at as *mut i32).write_unaligned(value as i32),
+            }
+        }
+        Ok(())
+    }
+
+    fn address<'d>(&self, symbol: &impl ObjectSymbol<'d>) -> Result<usize> {
+        let value = usize::try_from(symbol.address())?;
+        match symbol.section() {
+            SymbolSection::Absolute => Ok(value),
+            SymbolSection::Section(index) => {
+                let place = self.places.get(&index);
+                Ok(place.with_context(|| format!("{:?} is in a section that is not loaded", symbol.name()))? + value)
+            }
+            SymbolSection::Undefined => self.outside(symbol.name()?),
+            section => bail!("symbol {:?} in section {section:?}", symbol.name()),
+        }
+    }
+
+    fn outside(&self, name: &str) -> Result<usize> {
+        match (self.environment.resolve)(name).with_context(|| format!("symbol {name} undefined"))? {
+            Outside::Data(address) => Ok(address),
+            Outside::Function(address) => self.stub(address),
+        }
+    }
+
+    /// A jump to a function of the host from within reach of the module,
+    /// which leaves stack and frame pointer in the CPU's area on its way.
+    fn stub(&self, function: usize) -> Result<usize> {
+        if let Some(stub) = self.stubs.borrow().get(&function) {
+            return Ok(*stub);
+        }
+        let stub = self.environment.memory.take(STUB_LEN, 16).context("no room for stubs")?;
+        let mut code = Vec::with_capacity(STUB_LEN);
+        // mov %rsp, %gs:CALL_STACK; mov %rbp, %gs:CALL_FRAME
+        code.extend([0x65, 0x48, 0x89, 0x24, 0x25]);
+        code.extend(cpu::CALL_STACK.to_le_bytes());
+        code.extend([0x65, 0x48, 0x89, 0x2c, 0x25]);
+        code.extend(cpu::CALL_FRAME.to_le_bytes());
+        // movabs $function, %r11; jmp *%r11
+        code.extend([0x49, 0xbb]);
+        code.extend(function.to_le_bytes());
+        code.extend([0x41, 0xff, 0xe3]);
+        // SAFETY: the memory was handed out for this stub, and is writable.
+        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), stub as *mut u8, code.len()) };
+        self.stubs.borrow_mut().insert(function, stub);
+        Ok(stub)
+    }
+
+    fn functions(&self) -> Vec<Function> {
+        let text = self.file.symbols().filter(|symbol| symbol.kind() == object::SymbolKind::Text);
+        text.filter_map(|symbol| {
+            let start = self.address(&symbol).ok()?;
+            let name = symbol.name().ok()?.to_string();
+            Some(Function { start, end: start + usize::try_from(symbol.size()).ok()?, name })
+        })
+        .collect()
+    }
+
+    fn sets(&self) -> HashMap<String, Vec<usize>> {
+        let sets = self.file.sections().filter_map(|section| {
+            let name = section.name().ok()?.strip_prefix("set_")?;
+            let place = *self.places.get(&section.index())?;
+            let count = usize::try_from(section.size()).ok()? / 8;
+            // SAFETY: the section was loaded there; a set is an array of
+            // pointers (set_vnet's contents are not used as such).
+            let pointers = (0..count).map(|index| unsafe { *((place + 8 * index) as *const usize) }).collect();
+            Some((name.to_string(), pointers))
+        });
+        sets.collect()
+    }
+}

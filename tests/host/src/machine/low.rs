@@ -1,0 +1,63 @@
+//! Memory below 2 GiB.
+//!
+//! Kernel code uses sign-extended 32-bit absolute addresses. In the kernel
+//! they reach the upper 2 GiB; in a process they reach the lower 2 GiB.
+
+use anyhow::{ensure, Result};
+use std::cell::Cell;
+
+/// A region that is handed out from its start and given back as a whole.
+pub struct LowMemory {
+    start: usize,
+    len: usize,
+    used: Cell<usize>,
+}
+
+const PAGE: usize = 4096;
+
+impl LowMemory {
+    /// Maps `len` bytes of zeroes.
+    pub fn map(len: usize) -> Result<LowMemory> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+        // SAFETY: a fresh anonymous mapping disturbs nobody's memory.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
+        ensure!(start != libc::MAP_FAILED, "no memory below 2 GiB: {}", std::io::Error::last_os_error());
+        Ok(LowMemory { start: start as usize, len, used: Cell::new(0) })
+    }
+
+    /// The next `len` bytes, aligned; `None` when there are no more.
+    pub fn take(&self, len: usize, align: usize) -> Option<usize> {
+        let at = (self.start + self.used.get()).next_multiple_of(align.max(1));
+        let end = at.checked_add(len)?;
+        if end > self.start + self.len {
+            return None;
+        }
+        self.used.set(end - self.start);
+        Some(at)
+    }
+
+    /// Makes what is taken next begin on a page of its own.
+    pub fn next_page(&self) -> usize {
+        self.take(0, PAGE).unwrap_or(self.start + self.len)
+    }
+
+    /// Sets what may be done with the pages from `from` to `to`.
+    pub fn protect(&self, from: usize, to: usize, protection: i32) -> Result<()> {
+        if from == to {
+            return Ok(());
+        }
+        assert!(from >= self.start && to <= self.start + self.len && from % PAGE == 0);
+        // SAFETY: the pages lie within this mapping.
+        let error = unsafe { libc::mprotect(from as *mut _, to - from, protection) };
+        ensure!(error == 0, "mprotect: {}", std::io::Error::last_os_error());
+        Ok(())
+    }
+}
+
+impl Drop for LowMemory {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `map`; whoever drops the region uses it no more.
+        unsafe { libc::munmap(self.start as *mut _, self.len) };
+    }
+}

@@ -1,0 +1,150 @@
+# about: two machines, each module with each, message formats and transports: same tables after every step
+# machines: 2
+# param: one test stock
+# param: two test stock
+# param: version 1400 1301
+# param: over multicast unicast multicast6 unicast6
+. /tmp/vm/lib.sh
+
+HERE=192.0.2.1 THERE=192.0.2.2 HERE6=2001:db8:2::1 THERE6=2001:db8:2::2
+MODULE=$one
+if [ "$ROLE" = two ]; then
+	HERE=192.0.2.2 THERE=192.0.2.1 HERE6=2001:db8:2::2 THERE6=2001:db8:2::1
+	MODULE=$two
+fi
+SERVER=198.51.100.1
+CLIENT=198.51.100.254
+SERVER6=2001:db8:51::1
+
+# The peer's address, as the transport wants it.
+peer() {
+	case $over in
+	multicast) echo 224.0.0.240 ;;
+	unicast) echo $THERE ;;
+	multicast6) echo ff12::f0 ;;
+	unicast6) echo $THERE6 ;;
+	esac
+}
+
+start_sync() {
+	ifconfig pfsync0 up version "$version" maxupd 1 syncpeer "$(peer)" syncdev vtnet0 ||
+	    fail "cannot configure pfsync0"
+}
+
+# compare WHAT: both machines come to rest and hold the same states.
+compare() {
+	sleep 3
+	barrier "$1"
+	state_lines here | publish "$1"
+	expiries | publish "$1-expiries"
+	must_match "$1"
+	barrier "$1-told"
+	[ "$ROLE" = one ] || check_expiries "$(ask "$1-expiries")"
+}
+
+# When each state ends, in seconds, all in one line: id=seconds ...
+expiries() {
+	pfctl -vv -s states 2>/dev/null | awk '
+		/expires in/ { sub(/.*expires in /, ""); sub(/,.*/, ""); split($0, t, ":")
+			seconds = t[1] * 3600 + t[2] * 60 + t[3] }
+		/^   id:/ { line = line " " $2 "=" seconds }
+		END { print line }'
+}
+
+# check_expiries LINE: the other machine's states end when ours do, give or take.
+check_expiries() {
+	expiries > $RUN/mine
+	echo "$1" | awk '
+		NR == FNR { for (i = 1; i <= NF; i++) { split($i, t, "="); mine[t[1]] = t[2] }; next }
+		{ for (i = 1; i <= NF; i++) { split($i, t, "="); d = t[2] - mine[t[1]]
+			if (d > 5 || d < -5) { print $i, "but here", mine[t[1]]; bad = 1 } } }
+		END { exit bad }' $RUN/mine - || fail "states end at different times"
+}
+
+traffic() {
+	serve_udp here 5001
+	open_tcp here $SERVER 7000
+	echo first >&4
+	jexec client ping -q -c 1 $SERVER >/dev/null || fail "ping"
+	jexec client ping -6 -q -c 1 $SERVER6 >/dev/null || fail "ping over IPv6"
+	send_udp $SERVER 5001
+	send_udp $SERVER 5999
+}
+
+more_traffic() {
+	dd if=/dev/zero bs=1k count=200 2>/dev/null >&4
+	send_udp $SERVER 5001
+}
+
+as_one() {
+	[ "$ROLE" = one ] || return 0
+	"$@"
+}
+
+as_two() {
+	[ "$ROLE" = two ] || return 0
+	"$@"
+}
+
+# The states must be there, or equal tables prove nothing.
+must_hold() {
+	must has_state here "tcp $SERVER:7000 <- $CLIENT:.*$1"
+	must has_state here "icmp $SERVER:"
+	must has_state here "ipv6-icmp $SERVER6"
+	must has_state here "udp $SERVER:5001 .*$2"
+	must lacks_state here ":5999"
+}
+
+# Forgets all states without telling the peer.
+forget() {
+	ifconfig pfsync0 down -syncdev
+	pfctl -q -F states
+}
+
+[ -f "$(module_file "$MODULE")" ] || skip "needs FreeBSD's own module: --stock"
+load_pfsync "$MODULE"
+ifconfig lo0 inet 127.0.0.1/8 up
+address here vtnet0 $HERE/24 $HERE6/64
+make_jail client
+make_wire here client
+address here "${WIRE}a" $SERVER/24 $SERVER6/64
+address client "${WIRE}b" $CLIENT/24 2001:db8:51::254/64
+pf_rules here <<-RULES
+	set timeout { icmp.first 120, udp.first 120, udp.single 120, udp.multiple 120 }
+	set timeout { tcp.closing 120, tcp.finwait 120, tcp.closed 120 }
+	set skip on { lo0 vtnet0 }
+	pass quick proto udp to port 5999 keep state (no-sync)
+	pass quick inet6 proto icmp6 icmp6-type { neighbrsol, neighbradv, routersol, 143 } no state
+	pass keep state
+RULES
+pfctl -q -F states
+barrier addresses
+ping -q -c 1 $THERE >/dev/null || fail "the other machine does not answer"
+ping -6 -q -c 1 $THERE6 >/dev/null || fail "the other machine does not answer over IPv6"
+start_sync
+wait_for 30 in_sync here || fail "not in sync"
+
+barrier inserts
+as_one traffic
+compare inserted
+as_two must_hold ESTABLISHED:ESTABLISHED SINGLE
+
+as_one more_traffic
+compare updated
+as_two must_hold ESTABLISHED:ESTABLISHED MULTIPLE
+
+as_two forget
+barrier forgotten
+as_two start_sync
+wait_for 60 in_sync here || fail "the bulk update does not end"
+compare bulk
+as_two must_hold ESTABLISHED:ESTABLISHED MULTIPLE
+
+as_one pfctl -q -k $CLIENT
+compare deleted
+must lacks_state here $CLIENT
+
+as_one pfctl -q -F states
+compare cleared
+equal "states after clear" "" "$(state_lines here)"
+as_one close_tcp

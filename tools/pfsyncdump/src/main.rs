@@ -1,0 +1,122 @@
+//! Decodes captures of pfsync(4), with the module's own reader. See `--help`.
+
+mod capture;
+mod decode;
+mod link;
+mod names;
+mod reason;
+mod record;
+mod summary;
+mod view;
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::capture::{Capture, Packet};
+use crate::decode::Decoded;
+use crate::record::{records, Origin};
+use crate::summary::Summary;
+
+/// Decodes pfsync in captures: pcap and pcapng, of a pfsync interface
+/// (DLT_PFSYNC), of Ethernet with or without VLAN tags, of the loopback
+/// interface, or raw IP. One line a message; what is malformed is shown with
+/// its offset in the packet and the reason. Packets that are not pfsync are
+/// passed over.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// One JSON object a message, or the summary as JSON
+    #[arg(long)]
+    json: bool,
+    /// Only count frames, messages, bytes, creators and what was rejected
+    #[arg(long)]
+    summary: bool,
+    /// The capture; - for standard input
+    file: String,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args).with_context(|| args.file.clone()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pfsyncdump: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the reader of the output has gone, as `head` does.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+fn run(args: &Args) -> Result<()> {
+    let capture = Capture::new(open(&args.file)?)?;
+    // Written line by line, so that a capture still going on can be watched.
+    let mut output = io::stdout().lock();
+    match args.summary {
+        true => summarise(capture, args.json, &mut output),
+        false => list(capture, args.json, &mut output),
+    }
+}
+
+fn open(file: &str) -> Result<Box<dyn Read>> {
+    match file {
+        "-" => Ok(Box::new(io::stdin())),
+        _ => Ok(Box::new(File::open(file)?)),
+    }
+}
+
+/// Prints a record for everything in the capture.
+fn list(capture: Capture, json: bool, output: &mut impl Write) -> Result<()> {
+    for (number, packet) in (1..).zip(capture) {
+        let Some((origin, decoded)) = decode(number, &packet?) else { continue };
+        for record in records(&origin, &decoded) {
+            match json {
+                true => writeln!(output, "{}", serde_json::to_string(&record)?)?,
+                false => writeln!(output, "{record}")?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints counts of what is in the capture, up to an error if there is one.
+fn summarise(capture: Capture, json: bool, output: &mut impl Write) -> Result<()> {
+    let mut summary = Summary::default();
+    let mut result = Ok(());
+    for (number, packet) in (1..).zip(capture) {
+        match packet {
+            Ok(packet) => decode(number, &packet).iter().for_each(|(_, decoded)| summary.add(decoded)),
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        }
+    }
+    match json {
+        true => writeln!(output, "{}", summary.to_json()?)?,
+        false => write!(output, "{summary}")?,
+    }
+    result
+}
+
+/// What is in a packet, `None` if it is not pfsync.
+fn decode(number: u64, packet: &Packet) -> Option<(Origin, Decoded)> {
+    let (addresses, decoded) = match link::locate(packet) {
+        Ok(located) => {
+            let located = located?;
+            (located.addresses, Decoded::read(located.frame, located.offset))
+        }
+        Err(rejection) => (None, Decoded::rejected(rejection)),
+    };
+    let (src, dst) = addresses.unzip();
+    Some((Origin { time: packet.time, frame: number, src, dst }, decoded))
+}

@@ -1,0 +1,86 @@
+//! Why something in a capture was rejected, in words.
+
+use std::fmt;
+
+use pfsync::wire::{Action, FrameError, HeaderError, Invalid};
+
+use crate::names;
+
+/// What was rejected, and why.
+#[derive(Debug, PartialEq)]
+pub struct Rejection {
+    /// In the recorded packet.
+    pub offset: usize,
+    /// Of the messages that it concerns, if it concerns some and not the whole
+    /// frame.
+    pub action: Option<Action>,
+    pub reason: Reason,
+}
+
+/// Why a packet, a frame or a message was rejected.
+#[derive(Debug, PartialEq)]
+pub enum Reason {
+    /// A link type that this program does not know.
+    LinkType(u32),
+    /// Too short for what the link type says it begins with.
+    Link,
+    /// An IP header that cannot be read.
+    IpHeader,
+    /// One fragment of an IP packet; pfsync never sends any.
+    Fragment,
+    Header(HeaderError),
+    Frame(FrameError),
+    Message(Invalid),
+    /// The frame is over and no end mark was seen.
+    NoEnd,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Reason::LinkType(number) => write!(f, "link type {number} is not known here"),
+            Reason::Link => f.write_str("shorter than its link header"),
+            Reason::IpHeader => f.write_str("bad IP header"),
+            Reason::Fragment => f.write_str("fragment of an IP packet"),
+            Reason::Header(error) => header(f, *error),
+            Reason::Frame(error) => frame(f, *error),
+            Reason::Message(field) => f.write_str(invalid(*field)),
+            Reason::NoEnd => f.write_str("no end mark"),
+        }
+    }
+}
+
+fn header(f: &mut fmt::Formatter, error: HeaderError) -> fmt::Result {
+    match error {
+        HeaderError::Short => f.write_str("shorter than a pfsync header"),
+        HeaderError::Version(version) => write!(f, "protocol version {version}"),
+        HeaderError::Length => f.write_str("length in the header does not fit the packet"),
+    }
+}
+
+fn frame(f: &mut fmt::Formatter, error: FrameError) -> fmt::Result {
+    match error {
+        FrameError::Action { number, count } => {
+            write!(f, "action {number} (count {count}) is none of pfsync's")
+        }
+        FrameError::Length { action, count } => {
+            write!(f, "{count} of {} announced, fewer bytes left", names::action(action))
+        }
+        FrameError::TrailingBytes => f.write_str("end mark before the end of the packet"),
+    }
+}
+
+fn invalid(field: Invalid) -> &'static str {
+    match field {
+        Invalid::Family => "address family is neither IPv4 nor IPv6",
+        Invalid::Direction => "direction is neither in nor out",
+        Invalid::Timeout => "timeout is none of a state's",
+        Invalid::PeerState => "peer state is none of the protocol's",
+        Invalid::WindowScale => "window scale above 14",
+        Invalid::Creator => "creator id is zero",
+        Invalid::InterfaceName => "interface name is not one",
+        Invalid::RouteTo => "kind of routing is none of pf's",
+        Invalid::RoutingTable => "routing table below -1",
+        Invalid::BulkStatus => "bulk status is neither start nor end",
+    }
+}

@@ -1,0 +1,147 @@
+//! What is printed of a packet: a record for each message and for each thing
+//! that was rejected, as a line of text or a JSON object.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use pfsync::wire::{Action, StateId};
+use serde::{Serialize, Serializer};
+
+use crate::decode::{Decoded, DecodedMessage};
+use crate::names;
+use crate::reason::Reason;
+use crate::view::{hex, IdView, View};
+
+/// The packet that records come from.
+#[derive(Clone, Serialize)]
+pub struct Origin {
+    #[serde(serialize_with = "seconds")]
+    pub time: Duration,
+    /// Number of the packet in the capture, from 1.
+    pub frame: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dst: Option<IpAddr>,
+}
+
+/// A line of output.
+#[derive(Serialize)]
+pub struct Record {
+    #[serde(flatten)]
+    origin: Origin,
+    /// The sender's ruleset checksum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
+    /// Of what the record is about, in the recorded packet.
+    offset: usize,
+    /// `None` where the whole frame is concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'static str>,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content {
+    Message(View),
+    Rejected {
+        rejected: String,
+        #[serde(flatten)]
+        id: Option<IdView>,
+    },
+}
+
+/// As decimal digits: a JSON number would lose the last of them.
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{}.{:09}", time.as_secs(), time.subsec_nanos()))
+}
+
+/// The records of a packet. The end mark has none.
+pub fn records(origin: &Origin, decoded: &Decoded) -> Vec<Record> {
+    let checksum = decoded.checksum.as_ref().map(|checksum| hex(checksum));
+    let record = |offset, action: Option<Action>, content| Record {
+        origin: origin.clone(),
+        checksum: checksum.clone(),
+        offset,
+        action: action.map(names::action),
+        content,
+    };
+    let messages =
+        decoded.runs.iter().flat_map(|run| run.messages.iter().map(|message| (run.action, message)));
+    let messages = messages.map(|(action, message)| record(message.offset, Some(action), content(message)));
+    let rejection = decoded.rejection.as_ref();
+    let rejection = rejection.map(|it| record(it.offset, it.action, rejected(&it.reason, None)));
+    messages.chain(rejection).collect()
+}
+
+fn content(message: &DecodedMessage) -> Content {
+    match &message.content {
+        Ok(content) => Content::Message(content.into()),
+        Err(field) => rejected(&Reason::Message(*field), message.id),
+    }
+}
+
+fn rejected(reason: &Reason, id: Option<StateId>) -> Content {
+    Content::Rejected { rejected: reason.to_string(), id: id.map(IdView::from) }
+}
+
+/// `time frame src > dst`, the addresses where there are any.
+impl Display for Origin {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        let seconds = self.time.as_secs();
+        let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(f, "{hours:02}:{minutes:02}:{seconds:02}.{:06} {}", self.time.subsec_micros(), self.frame)?;
+        match (self.src, self.dst) {
+            (Some(src), Some(dst)) => write!(f, " {src} > {dst}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Display for Record {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "{} {}", self.origin, self.action.unwrap_or("frame"))?;
+        match &self.content {
+            Content::Message(view) => write!(f, " {view}"),
+            Content::Rejected { rejected, id } => {
+                write!(f, " rejected at offset {}: {rejected}", self.offset)?;
+                id.as_ref().map_or(Ok(()), |id| write!(f, " ({id})"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Rejection;
+
+    fn rejected() -> Record {
+        let origin = Origin {
+            time: Duration::new(90_061, 5_000),
+            frame: 3,
+            src: Some([192, 0, 2, 1].into()),
+            dst: Some([192, 0, 2, 2].into()),
+        };
+        let decoded = Decoded::rejected(Rejection { offset: 34, action: None, reason: Reason::NoEnd });
+        records(&origin, &decoded).remove(0)
+    }
+
+    #[test]
+    fn lines_begin_with_the_time_of_day() {
+        let expected = "01:01:01.000005 3 192.0.2.1 > 192.0.2.2 frame rejected at offset 34: no end mark";
+        assert_eq!(rejected().to_string(), expected);
+    }
+
+    #[test]
+    fn json_has_every_digit_of_the_time() {
+        let expected = concat!(
+            r#"{"time":"90061.000005000","frame":3,"src":"192.0.2.1","dst":"192.0.2.2","#,
+            r#""offset":34,"rejected":"no end mark"}"#
+        );
+        assert_eq!(serde_json::to_string(&rejected()).unwrap(), expected);
+    }
+}

@@ -1,0 +1,181 @@
+//! Counts by action.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
+
+use pfsync::wire::{Action, Header};
+use serde::Serialize;
+
+use crate::decode::{Decoded, DecodedRun};
+use crate::names;
+use crate::view::hex;
+
+/// What was counted in a capture.
+#[derive(Default)]
+pub struct Summary {
+    /// By the number of the action.
+    actions: BTreeMap<u8, (Action, Count)>,
+    total: Count,
+}
+
+/// What was counted of an action, or of all.
+#[derive(Default)]
+struct Count {
+    /// Frames in which the action was seen.
+    frames: u64,
+    /// The end mark counts as one.
+    messages: u64,
+    /// Of subheaders and messages; of headers too in the total.
+    bytes: u64,
+    creators: BTreeSet<[u8; 4]>,
+    rejected: u64,
+}
+
+impl Summary {
+    /// Counts what is in a packet.
+    pub fn add(&mut self, decoded: &Decoded) {
+        let mut seen = BTreeMap::new();
+        for run in &decoded.runs {
+            seen.insert(run.action as u8, run.action);
+            let count = Count::of(run);
+            self.total.add(&count);
+            self.action(run.action).add(&count);
+        }
+        if let Some(rejection) = &decoded.rejection {
+            self.total.rejected += 1;
+            if let Some(action) = rejection.action {
+                seen.insert(action as u8, action);
+                self.action(action).rejected += 1;
+            }
+        }
+        for action in seen.into_values() {
+            self.action(action).frames += 1;
+        }
+        self.total.frames += 1;
+        self.total.bytes += decoded.checksum.map_or(0, |_| size_of::<Header>() as u64);
+    }
+
+    fn action(&mut self, action: Action) -> &mut Count {
+        &mut self.actions.entry(action as u8).or_insert_with(|| (action, Count::default())).1
+    }
+
+    /// The table, its last row the total.
+    fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        let actions = self.actions.values().map(|(action, count)| Row::new(names::action(*action), count));
+        actions.chain([Row::new("total", &self.total)])
+    }
+
+    /// The table as an array of objects.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(&self.rows().collect::<Vec<_>>())
+    }
+}
+
+impl Count {
+    /// What is in a run, without its frame.
+    fn of(run: &DecodedRun) -> Count {
+        let checked = run.messages.iter().filter_map(|message| message.content.as_ref().ok());
+        let messages = match run.action {
+            Action::Eof => 1,
+            _ => run.messages.len(),
+        };
+        Count {
+            frames: 0,
+            messages: messages as u64,
+            bytes: run.len as u64,
+            rejected: (run.messages.len() - checked.clone().count()) as u64,
+            creators: checked.filter_map(|message| message.creator()).collect(),
+        }
+    }
+
+    fn add(&mut self, other: &Count) {
+        self.frames += other.frames;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.creators.extend(&other.creators);
+        self.rejected += other.rejected;
+    }
+}
+
+/// A row of the table.
+#[derive(Serialize)]
+struct Row {
+    action: &'static str,
+    frames: u64,
+    messages: u64,
+    bytes: u64,
+    creators: Vec<String>,
+    rejected: u64,
+}
+
+impl Row {
+    fn new(action: &'static str, count: &Count) -> Row {
+        let Count { frames, messages, bytes, rejected, .. } = *count;
+        let creators = count.creators.iter().map(|creator| hex(creator)).collect();
+        Row { action, frames, messages, bytes, creators, rejected }
+    }
+}
+
+impl Display for Summary {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<17} {:>9} {:>9} {:>11} {:>9}  creators",
+            "action", "frames", "messages", "bytes", "rejected"
+        )?;
+        for row in self.rows() {
+            let Row { action, frames, messages, bytes, rejected, .. } = row;
+            let creators = row.creators.join(" ");
+            let line =
+                format!("{action:<17} {frames:>9} {messages:>9} {bytes:>11} {rejected:>9}  {creators}");
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pfsync::wire::{FrameWriter, RawBulkStatus, RawId};
+
+    /// A delete, a bulk status that is none, then another delete.
+    fn decoded() -> Decoded {
+        let mut buffer = vec![0; 100];
+        let mut writer = FrameWriter::new(&mut buffer, &[0; 16]).unwrap();
+        let id = RawId { id: [1; 8], creator: [2; 4] };
+        writer.push(Action::DeleteCompressed, &id).unwrap();
+        let status = RawBulkStatus { creator: [3; 4], endtime: 0.into(), status: 9, pad: [0; 3] };
+        writer.push(Action::BulkStatus, &status).unwrap();
+        writer.push(Action::DeleteCompressed, &id).unwrap();
+        let len = writer.finish();
+        Decoded::read(&buffer[..len], 0)
+    }
+
+    #[test]
+    fn a_frame_counts_once_for_an_action() {
+        let mut summary = Summary::default();
+        summary.add(&decoded());
+        summary.add(&Decoded::read(&[], 0));
+        let rows: Vec<_> =
+            summary.rows().map(|row| (row.action, row.frames, row.messages, row.rejected)).collect();
+        let expected =
+            [("delete-compressed", 1, 2, 0), ("bulk-status", 1, 1, 1), ("eof", 1, 1, 0), ("total", 2, 4, 2)];
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn bytes_add_up_to_the_frame() {
+        let mut summary = Summary::default();
+        summary.add(&decoded());
+        let bytes: Vec<_> = summary.rows().map(|row| row.bytes).collect();
+        assert_eq!(bytes, [32, 16, 4, 20 + 32 + 16 + 4]);
+    }
+
+    #[test]
+    fn creators_of_rejected_messages_are_left_out() {
+        let mut summary = Summary::default();
+        summary.add(&decoded());
+        assert_eq!(summary.rows().last().unwrap().creators, ["02020202"]);
+    }
+}

@@ -1,0 +1,79 @@
+//! What format 1400 adds to a state.
+
+use std::fmt::{self, Display, Formatter};
+
+use pfsync::wire::Extra;
+use serde::Serialize;
+
+use super::{optional, unless};
+
+/// What a rule does to the packets of a state.
+#[derive(Serialize)]
+pub struct ActionsView {
+    pub qid: u16,
+    pub pqid: u16,
+    pub dnpipe: u16,
+    pub dnrpipe: u16,
+    pub rtableid: i32,
+    pub min_ttl: u8,
+    pub set_tos: u8,
+    pub max_mss: u16,
+    pub set_prio: [u8; 2],
+}
+
+impl From<&Extra> for ActionsView {
+    fn from(extra: &Extra) -> ActionsView {
+        ActionsView {
+            qid: extra.qid,
+            pqid: extra.pqid,
+            dnpipe: extra.dnpipe,
+            dnrpipe: extra.dnrpipe,
+            rtableid: extra.rtableid,
+            min_ttl: extra.min_ttl,
+            set_tos: extra.set_tos,
+            max_mss: extra.max_mss,
+            set_prio: extra.set_prio,
+        }
+    }
+}
+
+/// Only what a rule has set.
+impl Display for ActionsView {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        optional(f, "qid", unless(self.qid, 0))?;
+        optional(f, "pqid", unless(self.pqid, 0))?;
+        optional(f, "dnpipe", unless(self.dnpipe, 0))?;
+        optional(f, "dnrpipe", unless(self.dnrpipe, 0))?;
+        optional(f, "rtable", unless(self.rtableid, -1))?;
+        optional(f, "min-ttl", unless(self.min_ttl, 0))?;
+        optional(f, "set-tos", unless(self.set_tos, 0))?;
+        optional(f, "max-mss", unless(self.max_mss, 0))?;
+        match self.set_prio {
+            [0, 0] => Ok(()),
+            [first, second] => write!(f, " set-prio {first},{second}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_are_shown_when_set() {
+        let nothing = ActionsView {
+            qid: 0,
+            pqid: 0,
+            dnpipe: 0,
+            dnrpipe: 0,
+            rtableid: -1,
+            min_ttl: 0,
+            set_tos: 0,
+            max_mss: 0,
+            set_prio: [0; 2],
+        };
+        assert_eq!(nothing.to_string(), "");
+        let some = ActionsView { qid: 2, rtableid: 0, set_prio: [1, 2], ..nothing };
+        assert_eq!(some.to_string(), " qid 2 rtable 0 set-prio 1,2");
+    }
+}

@@ -1,0 +1,75 @@
+//! The two ends of a connection.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use pfsync::wire::{Direction, Family, Key};
+use serde::Serialize;
+
+/// Both ends of a connection, the one that opened it first.
+#[derive(PartialEq, Serialize)]
+pub struct KeyView {
+    pub from: Endpoint,
+    pub to: Endpoint,
+}
+
+#[derive(PartialEq, Serialize)]
+pub struct Endpoint {
+    pub addr: IpAddr,
+    pub port: u16,
+}
+
+/// The address in a key; an IPv4 address takes the first bytes.
+pub fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
+    let [a, b, c, d, ..] = *bytes;
+    match family {
+        Family::Inet => Ipv4Addr::new(a, b, c, d).into(),
+        Family::Inet6 => Ipv6Addr::from(*bytes).into(),
+    }
+}
+
+impl KeyView {
+    /// The ends of a key in the order of the connection: pf keeps the firewall's
+    /// side of an outgoing one second.
+    pub fn new(key: &Key, family: Family, direction: Direction) -> KeyView {
+        let [first, second] = [0, 1].map(|side| Endpoint {
+            addr: address(&key.addr[side], family),
+            port: u16::from_be_bytes(key.port[side]),
+        });
+        match direction {
+            Direction::Out => KeyView { from: second, to: first },
+            Direction::In | Direction::InOut => KeyView { from: first, to: second },
+        }
+    }
+}
+
+impl Display for KeyView {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "{} -> {}", self.from, self.to)
+    }
+}
+
+/// As pfctl writes it: a port, if there is one, behind a colon, or in brackets
+/// where the address has colons itself.
+impl Display for Endpoint {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self.addr {
+            addr if self.port == 0 => addr.fmt(f),
+            IpAddr::V4(addr) => write!(f, "{addr}:{}", self.port),
+            IpAddr::V6(addr) => write!(f, "{addr}[{}]", self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_written_as_pfctl_does() {
+        let text = |addr: &str, port| Endpoint { addr: addr.parse().unwrap(), port }.to_string();
+        assert_eq!(text("192.0.2.1", 80), "192.0.2.1:80");
+        assert_eq!(text("2001:db8::1", 80), "2001:db8::1[80]");
+        assert_eq!(text("192.0.2.1", 0), "192.0.2.1");
+    }
+}

@@ -1,0 +1,157 @@
+//! The messages that are not whole states.
+
+use std::fmt::{self, Display, Formatter};
+
+use pfsync::wire::{BulkMark, BulkStatus, Clear, CompressedUpdate, RawTdb, StateId};
+use serde::Serialize;
+
+use super::peer::peers;
+use super::{hex, PeerView};
+use crate::names::{self, PeerKind};
+
+/// A state's identity, in hexadecimal as pfctl shows it.
+#[derive(Serialize)]
+pub struct IdView {
+    pub id: String,
+    pub creator: String,
+}
+
+impl From<StateId> for IdView {
+    fn from(id: StateId) -> IdView {
+        IdView { id: hex(&id.id), creator: hex(&id.creator) }
+    }
+}
+
+impl Display for IdView {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "id {} creator {}", self.id, self.creator)
+    }
+}
+
+/// An update request.
+#[derive(Serialize)]
+pub struct RequestView {
+    #[serde(flatten)]
+    pub id: IdView,
+    /// Whether it is for every state there is.
+    pub all: bool,
+}
+
+impl From<StateId> for RequestView {
+    fn from(id: StateId) -> RequestView {
+        RequestView { id: id.into(), all: id == StateId::ALL }
+    }
+}
+
+impl Display for RequestView {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self.all {
+            true => f.write_str("for all states"),
+            false => self.id.fmt(f),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct ClearView {
+    pub creator: String,
+    /// `None` for every interface.
+    pub interface: Option<String>,
+}
+
+impl From<&Clear> for ClearView {
+    fn from(clear: &Clear) -> ClearView {
+        let interface = clear.ifname.map(|name| name.as_str().to_owned());
+        ClearView { creator: hex(&clear.creator), interface }
+    }
+}
+
+impl Display for ClearView {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        let interface = self.interface.as_deref().unwrap_or("every interface");
+        write!(f, "creator {} on {interface}", self.creator)
+    }
+}
+
+#[derive(Serialize)]
+pub struct UpdateView {
+    #[serde(flatten)]
+    pub id: IdView,
+    pub src: PeerView,
+    pub dst: PeerView,
+    pub timeout: &'static str,
+}
+
+impl From<&CompressedUpdate> for UpdateView {
+    fn from(update: &CompressedUpdate) -> UpdateView {
+        let kind = PeerKind::of_timeout(update.timeout);
+        UpdateView {
+            id: update.id.into(),
+            src: PeerView::new(&update.src, kind),
+            dst: PeerView::new(&update.dst, kind),
+            timeout: names::timeout(update.timeout),
+        }
+    }
+}
+
+impl Display for UpdateView {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        self.id.fmt(f)?;
+        peers(f, &self.src, &self.dst)?;
+        write!(f, " timeout {}", self.timeout)
+    }
+}
+
+#[derive(Serialize)]
+pub struct BulkStatusView {
+    pub creator: String,
+    pub status: &'static str,
+    pub age: u32,
+}
+
+impl From<&BulkStatus> for BulkStatusView {
+    fn from(status: &BulkStatus) -> BulkStatusView {
+        let mark = match status.mark {
+            BulkMark::Start => "start",
+            BulkMark::End => "end",
+        };
+        BulkStatusView { creator: hex(&status.creator), status: mark, age: status.age }
+    }
+}
+
+impl Display for BulkStatusView {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "{} creator {} age {}s", self.status, self.creator, self.age)
+    }
+}
+
+#[derive(Serialize)]
+pub struct TdbView {
+    pub spi: String,
+    pub proto: String,
+    pub rpl: u32,
+    pub bytes: u64,
+    pub updates: u8,
+}
+
+impl From<&RawTdb> for TdbView {
+    fn from(tdb: &RawTdb) -> TdbView {
+        TdbView {
+            spi: format!("{:08x}", tdb.spi.get()),
+            proto: names::protocol(tdb.sproto),
+            rpl: tdb.rpl.get(),
+            bytes: tdb.cur_bytes.get(),
+            updates: tdb.updates,
+        }
+    }
+}
+
+impl Display for TdbView {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(
+            f,
+            "spi {} {} replay {} bytes {} updates {}",
+            self.spi, self.proto, self.rpl, self.bytes, self.updates
+        )
+    }
+}

@@ -1,0 +1,85 @@
+//! Messages with every field as it is shown, in a line of text (`Display`) and
+//! in JSON (`Serialize`) alike.
+
+mod actions;
+mod key;
+mod message;
+mod peer;
+mod route;
+mod state;
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter};
+
+use serde::Serialize;
+
+use crate::decode::Message;
+
+pub use actions::ActionsView;
+pub use key::KeyView;
+pub use message::{BulkStatusView, ClearView, IdView, RequestView, TdbView, UpdateView};
+pub use peer::PeerView;
+pub use route::RouteView;
+pub use state::StateView;
+
+/// Words for people, one of them for each bit that is set.
+pub type Words = Vec<Cow<'static, str>>;
+
+/// A message to be shown.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum View {
+    Clear(ClearView),
+    State(Box<StateView>),
+    Update(UpdateView),
+    Request(RequestView),
+    Id(IdView),
+    BulkStatus(BulkStatusView),
+    Tdb(TdbView),
+}
+
+impl From<&Message> for View {
+    fn from(message: &Message) -> View {
+        match message {
+            Message::Clear(clear) => View::Clear(clear.into()),
+            Message::State(state) => View::State(Box::new((&**state).into())),
+            Message::Update(update) => View::Update(update.into()),
+            Message::Request(id) => View::Request((*id).into()),
+            Message::Id(id) => View::Id((*id).into()),
+            Message::BulkStatus(status) => View::BulkStatus(status.into()),
+            Message::Tdb(tdb) => View::Tdb(tdb.into()),
+        }
+    }
+}
+
+impl Display for View {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            View::Clear(clear) => clear.fmt(f),
+            View::State(state) => state.fmt(f),
+            View::Update(update) => update.fmt(f),
+            View::Request(request) => request.fmt(f),
+            View::Id(id) => id.fmt(f),
+            View::BulkStatus(status) => status.fmt(f),
+            View::Tdb(tdb) => tdb.fmt(f),
+        }
+    }
+}
+
+/// Bytes as a number in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The value, if it is not the one that says nothing.
+fn unless<T: PartialEq>(value: T, nothing: T) -> Option<T> {
+    (value != nothing).then_some(value)
+}
+
+fn optional(f: &mut Formatter, label: &str, value: Option<impl Display>) -> fmt::Result {
+    value.map_or(Ok(()), |value| write!(f, " {label} {value}"))
+}
+
+fn words(f: &mut Formatter, label: &str, words: &Words) -> fmt::Result {
+    optional(f, label, (!words.is_empty()).then(|| words.join(",")))
+}

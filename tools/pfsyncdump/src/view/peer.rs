@@ -1,0 +1,129 @@
+//! What is known of one end of a connection.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter};
+
+use pfsync::wire::{Peer, Scrub};
+use serde::Serialize;
+
+use super::{optional, unless};
+use crate::names::{self, PeerKind};
+
+/// One end of a connection.
+#[derive(Serialize)]
+pub struct PeerView {
+    pub state: Cow<'static, str>,
+    pub seqlo: u32,
+    pub seqhi: u32,
+    pub seqdiff: u32,
+    pub max_win: u16,
+    pub mss: u16,
+    /// The shift alone.
+    pub wscale: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scrub: Option<ScrubView>,
+}
+
+/// What TCP normalisation keeps of a peer.
+#[derive(Serialize)]
+pub struct ScrubView {
+    pub timestamp: bool,
+    pub ttl: u8,
+    pub ts_mod: u32,
+}
+
+/// The bits of a peer's window scale that are a shift (`PF_WSCALE_MASK`).
+const WSCALE_MASK: u8 = 0x0f;
+
+impl PeerView {
+    pub fn new(peer: &Peer, kind: PeerKind) -> PeerView {
+        PeerView {
+            state: names::peer_state(kind, peer.state),
+            seqlo: peer.seqlo,
+            seqhi: peer.seqhi,
+            seqdiff: peer.seqdiff,
+            max_win: peer.max_win,
+            mss: peer.mss,
+            wscale: peer.wscale & WSCALE_MASK,
+            scrub: peer.scrub.map(ScrubView::from),
+        }
+    }
+
+    /// Whether there is more to say than the state: only TCP's peers have it.
+    fn has_details(&self) -> bool {
+        let numbers = [self.seqlo, self.seqhi, self.seqdiff, self.max_win.into(), self.mss.into()];
+        numbers != [0; 5] || self.scrub.is_some()
+    }
+}
+
+impl From<Scrub> for ScrubView {
+    fn from(scrub: Scrub) -> ScrubView {
+        ScrubView { timestamp: scrub.timestamp, ttl: scrub.ttl, ts_mod: scrub.ts_mod }
+    }
+}
+
+/// The state of both peers, then what is known of their sequence numbers.
+pub fn peers(f: &mut Formatter, src: &PeerView, dst: &PeerView) -> fmt::Result {
+    write!(f, " {}:{}", src.state, dst.state)?;
+    for (side, peer) in [("src", src), ("dst", dst)] {
+        if peer.has_details() {
+            write!(f, " {side} {peer}")?;
+        }
+    }
+    Ok(())
+}
+
+/// As pfctl writes it: `[seqlo + window](+seqdiff) wscale`.
+impl Display for PeerView {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "[{} + {}]", self.seqlo, self.seqhi.wrapping_sub(self.seqlo))?;
+        if self.seqdiff != 0 {
+            write!(f, "(+{})", self.seqdiff)?;
+        }
+        optional(f, "win", unless(self.max_win, 0))?;
+        optional(f, "wscale", unless(self.wscale, 0))?;
+        optional(f, "mss", unless(self.mss, 0))?;
+        match &self.scrub {
+            Some(scrub) if scrub.timestamp => {
+                write!(f, " scrub ttl {} timestamp +{}", scrub.ttl, scrub.ts_mod)
+            }
+            Some(scrub) => write!(f, " scrub ttl {}", scrub.ttl),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> PeerView {
+        PeerView {
+            state: "CLOSED".into(),
+            seqlo: 0,
+            seqhi: 0,
+            seqdiff: 0,
+            max_win: 0,
+            mss: 0,
+            wscale: 0,
+            scrub: None,
+        }
+    }
+
+    #[test]
+    fn windows_may_wrap() {
+        let peer = PeerView { seqlo: u32::MAX, seqhi: 4, seqdiff: 9, wscale: 6, ..peer() };
+        assert_eq!(peer.to_string(), "[4294967295 + 5](+9) wscale 6");
+    }
+
+    #[test]
+    fn peers_say_what_there_is() {
+        assert!(!peer().has_details());
+        let scrub = |timestamp| ScrubView { timestamp, ttl: 64, ts_mod: 3 };
+        let plain = PeerView { scrub: Some(scrub(false)), ..peer() };
+        assert!(plain.has_details());
+        assert_eq!(plain.to_string(), "[0 + 0] scrub ttl 64");
+        let modulated = PeerView { scrub: Some(scrub(true)), ..peer() };
+        assert_eq!(modulated.to_string(), "[0 + 0] scrub ttl 64 timestamp +3");
+    }
+}

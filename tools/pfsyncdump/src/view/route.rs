@@ -1,0 +1,56 @@
+//! Where packets of a state are sent.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::IpAddr;
+
+use pfsync::wire::{RouteTo, State};
+use serde::Serialize;
+
+use super::key::address;
+use crate::names;
+
+#[derive(Serialize)]
+pub struct RouteView {
+    /// `None` in format 1301, which only has the address.
+    pub kind: Option<&'static str>,
+    pub interface: Option<String>,
+    pub addr: IpAddr,
+}
+
+impl RouteView {
+    /// Where packets of the state are sent, if not where the routing table says.
+    pub fn of(state: &State) -> Option<RouteView> {
+        let addr = address(&state.rt_addr, state.family);
+        match state.extra.as_ref().map(|extra| &extra.route) {
+            Some(RouteTo::Fast { kind, ifname }) => Some(RouteView {
+                kind: Some(names::route(*kind)),
+                interface: Some(ifname.as_str().to_owned()),
+                addr,
+            }),
+            Some(RouteTo::No) | None if addr.is_unspecified() => None,
+            Some(RouteTo::No) | None => Some(RouteView { kind: None, interface: None, addr }),
+        }
+    }
+}
+
+impl Display for RouteView {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match (self.kind, &self.interface) {
+            (Some(kind), Some(interface)) => write!(f, "{kind} {}@{interface}", self.addr),
+            _ => write!(f, "gateway {}", self.addr),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_without_interface_is_a_gateway() {
+        let addr = [192, 0, 2, 9].into();
+        let route = RouteView { kind: Some("route-to"), interface: Some("em1".into()), addr };
+        assert_eq!(route.to_string(), "route-to 192.0.2.9@em1");
+        assert_eq!(RouteView { kind: None, interface: None, addr }.to_string(), "gateway 192.0.2.9");
+    }
+}
