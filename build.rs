@@ -41,12 +41,11 @@ fn main() {
     let include = env::var("KERNEL_INCLUDE").expect("KERNEL_INCLUDE is set by the Makefile: use `make`");
     let compiler = env::var("KERNEL_CC").expect("KERNEL_CC is set by the Makefile: use `make`");
     let mut build = cc::Build::new();
-    build
-        .no_default_flags(true)
-        .compiler(compiler)
-        .warnings(false)
-        .include("kmod")
-        .files(["kmod/module.c", "kmod/probes.c", "kmod/shims.c"]);
+    build.no_default_flags(true).compiler(compiler).warnings(false).include("kmod").files([
+        "kmod/module.c",
+        "kmod/probes.c",
+        "kmod/shims.c",
+    ]);
     build.flags(FLAGS);
     for dir in include.split(':') {
         build.flag("-isystem").flag(dir);

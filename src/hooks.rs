@@ -94,17 +94,25 @@ unsafe extern "C" fn clear_hook(_creator: u32, ifname: *const c_char) {
 }
 
 /// An operator loads a state (`pfctl -L`, DIOCADDSTATE).
-unsafe extern "C" fn import_hook(message: *mut sys::pfsync_state_union, _flags: c_int, version: c_int) -> c_int {
+unsafe extern "C" fn import_hook(
+    message: *mut sys::pfsync_state_union,
+    _flags: c_int,
+    version: c_int,
+) -> c_int {
     // SAFETY: pf passes a message of that version, and holds the rules.
     let result = unsafe {
         match version as u32 {
             sys::PFSYNC_MSG_VERSION_1301 => {
                 let bytes = core::slice::from_raw_parts(message.cast::<u8>(), size_of::<RawState1301>());
-                RawState1301::ref_from_bytes(bytes).map_err(|_| Errno::EINVAL).and_then(|raw| load(raw.check()))
+                RawState1301::ref_from_bytes(bytes)
+                    .map_err(|_| Errno::EINVAL)
+                    .and_then(|raw| load(raw.check()))
             }
             sys::PFSYNC_MSG_VERSION_1400 => {
                 let bytes = core::slice::from_raw_parts(message.cast::<u8>(), size_of::<RawState1400>());
-                RawState1400::ref_from_bytes(bytes).map_err(|_| Errno::EINVAL).and_then(|raw| load(raw.check()))
+                RawState1400::ref_from_bytes(bytes)
+                    .map_err(|_| Errno::EINVAL)
+                    .and_then(|raw| load(raw.check()))
             }
             _ => Err(Errno::EINVAL),
         }
@@ -122,7 +130,8 @@ unsafe fn load(state: core::result::Result<State, crate::wire::Invalid>) -> Resu
     epoch::enter(|epoch| {
         let softc = vnet::softc(epoch).ok_or(Errno::EOPNOTSUPP)?;
         // SAFETY: as the caller promises.
-        unsafe { rules::held(|rules: &Rules| take_in(softc, &state, Origin::Ioctl, rules)) }.map_err(Errno::from)
+        unsafe { rules::held(|rules: &Rules| take_in(softc, &state, Origin::Ioctl, rules)) }
+            .map_err(Errno::from)
     })
 }
 

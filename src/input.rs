@@ -14,8 +14,8 @@ use crate::softc::Softc;
 use crate::stats::{count, Stat};
 use crate::vnet;
 use crate::wire::{
-    Action, CompressedUpdate, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
-    Run, State, StateId, TTL,
+    Action, CompressedUpdate, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear,
+    RawCompressedUpdate, RawId, Run, State, StateId, TTL,
 };
 use core::ffi::c_int;
 use core::ptr::{self, NonNull};
@@ -130,7 +130,9 @@ impl Softc {
             Run::Update1301(messages) => self.handle_updates(messages.iter().map(|raw| raw.check()), context),
             Run::Update1400(messages) => self.handle_updates(messages.iter().map(|raw| raw.check()), context),
             Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| self.handle_compressed(raw)),
-            Run::UpdateRequest(messages) => messages.iter().for_each(|raw| self.handle_request((*raw).into())),
+            Run::UpdateRequest(messages) => {
+                messages.iter().for_each(|raw| self.handle_request((*raw).into()))
+            }
             Run::DeleteCompressed(messages) => messages.iter().for_each(handle_delete),
             Run::InsertAck(messages) => messages.iter().for_each(|raw| self.handle_ack((*raw).into())),
             Run::BulkStatus(messages) => messages.iter().for_each(|raw| self.handle_bulk_status(raw)),
@@ -164,10 +166,17 @@ impl Softc {
             };
             match table::find(state.id) {
                 None => self.import(&state, context),
-                Some(found) if found.proto() != state.proto => reject(Some(Action::Update1400), Rejected::Value),
+                Some(found) if found.proto() != state.proto => {
+                    reject(Some(Action::Update1400), Rejected::Value)
+                }
                 Some(found) => self.merge(
                     &found,
-                    &CompressedUpdate { id: state.id, src: state.src, dst: state.dst, timeout: state.timeout },
+                    &CompressedUpdate {
+                        id: state.id,
+                        src: state.src,
+                        dst: state.dst,
+                        timeout: state.timeout,
+                    },
                 ),
             }
         }
@@ -235,7 +244,9 @@ impl Softc {
             self.bulk_sender.lock().request(time::uptime());
             return vnet::schedule_sender();
         }
-        let Some(found) = table::find(state) else { return reject(Some(Action::UpdateRequest), Rejected::State) };
+        let Some(found) = table::find(state) else {
+            return reject(Some(Action::UpdateRequest), Rejected::State);
+        };
         let Some(bucket) = self.bucket(&found) else { return };
         if !found.is_nosync() {
             let wake = bucket.queues.lock().request(&found);
@@ -291,7 +302,9 @@ fn handle_clear(raw: &RawClear, context: &Context) {
         return;
     }
     for index in 0..table::rows() {
-        while Row::lock(index).is_some_and(|row| row.unlink_first(|state| state.id().creator == clear.creator)) {}
+        while Row::lock(index)
+            .is_some_and(|row| row.unlink_first(|state| state.id().creator == clear.creator))
+        {}
     }
 }
 

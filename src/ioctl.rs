@@ -10,8 +10,8 @@ use crate::kernel::{epoch, user};
 use crate::link::Link;
 use crate::pf::rules;
 use crate::softc::{Softc, MTU_MIN};
-use crate::wire::IfName;
 use crate::vnet::{self, Configuration};
+use crate::wire::IfName;
 use core::ffi::{c_int, c_ulong, c_void, CStr};
 use sys_bindings as sys;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -123,7 +123,8 @@ impl Softc {
 
     fn flags(&self) -> u64 {
         let ok = if self.bulk_receiver.lock().ok() { FLAG_OK } else { 0 };
-        let defer = if self.options.defer.load(core::sync::atomic::Ordering::Relaxed) { FLAG_DEFER } else { 0 };
+        let defer =
+            if self.options.defer.load(core::sync::atomic::Ordering::Relaxed) { FLAG_DEFER } else { 0 };
         ok | defer
     }
 

@@ -14,9 +14,16 @@ use zerocopy::IntoBytes;
 pub const HEADER_MAX: usize = size_of::<Ipv6Header>();
 
 enum Path {
-    Inet { to: [u8; 4], group: Option<Group4> },
+    Inet {
+        to: [u8; 4],
+        group: Option<Group4>,
+    },
     /// Addresses with their scope embedded.
-    Inet6 { from: [u8; 16], to: [u8; 16], group: Option<Group6> },
+    Inet6 {
+        from: [u8; 16],
+        to: [u8; 16],
+        group: Option<Group6>,
+    },
 }
 
 /// A sync interface with its peers. Read in the network epoch; dropping it
@@ -67,8 +74,12 @@ impl Link {
     pub fn write_header(&self, to: &mut [u8], len: usize) -> usize {
         // `to` has HEADER_MAX bytes, so that the headers fit.
         let _ = match &self.path {
-            Path::Inet { to: dst, .. } => Ipv4Header::new(*dst, ip::identification(), len).write_to_suffix(to).is_ok(),
-            Path::Inet6 { from, to: dst, .. } => Ipv6Header::new(*from, *dst, len).write_to_suffix(to).is_ok(),
+            Path::Inet { to: dst, .. } => {
+                Ipv4Header::new(*dst, ip::identification(), len).write_to_suffix(to).is_ok()
+            }
+            Path::Inet6 { from, to: dst, .. } => {
+                Ipv6Header::new(*from, *dst, len).write_to_suffix(to).is_ok()
+            }
         };
         to.len().saturating_sub(self.header_len())
     }

@@ -66,7 +66,11 @@ impl Options {
 
     /// The message format of states that are sent.
     pub fn format(&self) -> Format {
-        if self.format.load(Ordering::Relaxed) == Format::V1301 as u16 { Format::V1301 } else { Format::V1400 }
+        if self.format.load(Ordering::Relaxed) == Format::V1301 as u16 {
+            Format::V1301
+        } else {
+            Format::V1400
+        }
     }
 }
 
@@ -123,7 +127,11 @@ impl Softc {
                 defer: AtomicBool::new(config.defer),
                 format: AtomicU16::new(config.format as u16),
             },
-            buffer: Mutex::new(c"pfsync buffer", Slice::new(PACKET_MAX, Wait::Sleep, |_| Ok(0))?, Wait::Sleep)?,
+            buffer: Mutex::new(
+                c"pfsync buffer",
+                Slice::new(PACKET_MAX, Wait::Sleep, |_| Ok(0))?,
+                Wait::Sleep,
+            )?,
             buckets: Slice::new(vnet::bucket_count(), Wait::Sleep, |index| Bucket::new(vnet, index))?,
             control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
             bulk_sender: Mutex::new(c"pfsync bulk sender", bulk::Sender::new(), Wait::Sleep)?,

@@ -18,8 +18,8 @@ use crate::softc::{Bucket, Softc};
 use crate::stats::{count, Stat};
 use crate::vnet;
 use crate::wire::{
-    Action, BulkMark, BulkStatus, Format, Frame, FrameWriter, Full, RawBulkStatus, RawClear, RawCompressedUpdate,
-    RawId, RawState1301, RawState1400,
+    Action, BulkMark, BulkStatus, Format, Frame, FrameWriter, Full, RawBulkStatus, RawClear,
+    RawCompressedUpdate, RawId, RawState1301, RawState1400,
 };
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
@@ -155,12 +155,7 @@ impl Softc {
 
     /// Builds a frame by `fill`, shows it to who watches and sends it. A frame
     /// that stays empty is dropped.
-    fn send_frame(
-        &self,
-        link: Option<&Link>,
-        epoch: &NetEpoch,
-        fill: impl FnOnce(&mut FrameWriter),
-    ) -> Sent {
+    fn send_frame(&self, link: Option<&Link>, epoch: &NetEpoch, fill: impl FnOnce(&mut FrameWriter)) -> Sent {
         let frame_len = self.frame_len(link);
         // Before anything is taken out of a queue: making the packet cannot
         // fail then.
@@ -284,7 +279,13 @@ impl Softc {
 
     /// Writes the states of a row, from behind the last one that was sent. If
     /// that is gone, the row is sent again.
-    fn write_row(&self, row: &Row, pass: &Pass, position: &mut Position, writer: &mut FrameWriter) -> Result<(), Full> {
+    fn write_row(
+        &self,
+        row: &Row,
+        pass: &Pass,
+        position: &mut Position,
+        writer: &mut FrameWriter,
+    ) -> Result<(), Full> {
         let (action, _) = self.message(Queue::Update);
         let sent = position.after.and_then(|last| row.states().position(|state| state.id() == last));
         for state in row.states().skip(sent.map_or(0, |index| index.saturating_add(1))) {

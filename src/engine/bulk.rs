@@ -61,9 +61,14 @@ impl Receiver {
     #[must_use]
     pub fn ask(&mut self, now: u32, demotion: i32) -> i32 {
         let given = self.wait.map(|wait| wait.demotion);
-        let wait = Wait { asked: now, heard: now, started: false, tries: 0, demotion: given.unwrap_or(demotion) };
+        let wait =
+            Wait { asked: now, heard: now, started: false, tries: 0, demotion: given.unwrap_or(demotion) };
         self.wait = Some(wait);
-        if given.is_some() { 0 } else { demotion }
+        if given.is_some() {
+            0
+        } else {
+            demotion
+        }
     }
 
     /// Whether no full update is awaited (`PFSYNCF_OK`).

@@ -50,8 +50,7 @@ pub fn tcp(known: [Known; 2], update: [&Peer; 2]) -> Verdict {
     } else {
         src.state > new_src.state && (src.state < PROXY_SRC || new_src.state >= PROXY_SRC)
     };
-    let dst_stale =
-        dst.state > new_dst.state || (dst.state >= SYN_SENT && behind(new_dst.seqlo, dst.seqlo));
+    let dst_stale = dst.state > new_dst.state || (dst.state >= SYN_SENT && behind(new_dst.seqlo, dst.seqlo));
     Verdict { src: !src_stale, dst: !dst_stale }
 }
 

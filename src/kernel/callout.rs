@@ -60,7 +60,15 @@ impl Callout {
         // SAFETY: the callout is initialised, and `arg` lives until it is
         // drained in `drop`.
         unsafe {
-            sys::callout_reset_sbt_on(self.inner.callout.get(), delay, 0, Some(trampoline), arg, -1, sys::C_HARDCLOCK as i32);
+            sys::callout_reset_sbt_on(
+                self.inner.callout.get(),
+                delay,
+                0,
+                Some(trampoline),
+                arg,
+                -1,
+                sys::C_HARDCLOCK as i32,
+            );
         }
     }
 

@@ -76,7 +76,8 @@ pub struct Description {
     pub header_len: u8,
     pub mtu: u32,
     pub ioctl: unsafe extern "C" fn(*mut sys::ifnet, c_ulong, *mut i8) -> c_int,
-    pub output: unsafe extern "C" fn(*mut sys::ifnet, *mut sys::mbuf, *const sys::sockaddr, *mut sys::route) -> c_int,
+    pub output:
+        unsafe extern "C" fn(*mut sys::ifnet, *mut sys::mbuf, *const sys::sockaddr, *mut sys::route) -> c_int,
 }
 
 /// A pseudo-device of our own, with a bpf(4) tap. Dropping it detaches it,
@@ -209,7 +210,13 @@ unsafe impl Sync for Cloner {}
 
 /// The functions of a cloner, as the kernel calls them.
 pub struct CloneFunctions {
-    pub create: unsafe extern "C" fn(*mut sys::if_clone, *mut i8, usize, *mut sys::ifc_data, *mut *mut sys::ifnet) -> c_int,
+    pub create: unsafe extern "C" fn(
+        *mut sys::if_clone,
+        *mut i8,
+        usize,
+        *mut sys::ifc_data,
+        *mut *mut sys::ifnet,
+    ) -> c_int,
     pub destroy: unsafe extern "C" fn(*mut sys::if_clone, *mut sys::ifnet, u32) -> c_int,
 }
 
@@ -227,7 +234,9 @@ impl Cloner {
         };
         // SAFETY: the name is copied, the request is read during the call, and
         // the functions live as long as the module.
-        NonNull::new(unsafe { sys::ifc_attach_cloner(name.as_ptr(), &mut request) }).map(Cloner).ok_or(Errno::EEXIST)
+        NonNull::new(unsafe { sys::ifc_attach_cloner(name.as_ptr(), &mut request) })
+            .map(Cloner)
+            .ok_or(Errno::EEXIST)
     }
 
     /// The cloner as a pointer for C to keep, which [`Cloner::from_raw`] takes

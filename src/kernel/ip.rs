@@ -39,7 +39,8 @@ impl Group4 {
         // SAFETY: all zeroes is an option set without membership.
         let mut options = Box::new(unsafe { core::mem::zeroed::<sys::ip_moptions>() }, Wait::Sleep)?;
         // SAFETY: allocates; the thread may sleep.
-        let filter = NonNull::new(unsafe { sys::ip_mfilter_alloc(sys::M_WAITOK as i32, 0, 0) }).ok_or(Errno::ENOMEM)?;
+        let filter = NonNull::new(unsafe { sys::ip_mfilter_alloc(sys::M_WAITOK as i32, 0, 0) })
+            .ok_or(Errno::ENOMEM)?;
         let addr = sys::in_addr { s_addr: u32::from_ne_bytes(group) };
         // SAFETY: interface and filter are valid; the membership is stored in
         // the filter, which leaves it in `drop`.
@@ -99,10 +100,17 @@ impl Group6 {
         // SAFETY: all zeroes is an option set without membership.
         let mut options = Box::new(unsafe { core::mem::zeroed::<sys::ip6_moptions>() }, Wait::Sleep)?;
         // SAFETY: allocates; the thread may sleep.
-        let filter = NonNull::new(unsafe { sys::pfs_ip6_mfilter_alloc(sys::M_WAITOK as i32) }).ok_or(Errno::ENOMEM)?;
+        let filter =
+            NonNull::new(unsafe { sys::pfs_ip6_mfilter_alloc(sys::M_WAITOK as i32) }).ok_or(Errno::ENOMEM)?;
         // SAFETY: as in `Group4::join`.
         let joined = Errno::check(unsafe {
-            sys::in6_joingroup(ifp.as_ptr(), &in6(group), ptr::null_mut(), &mut (*filter.as_ptr()).im6f_in6m, 0)
+            sys::in6_joingroup(
+                ifp.as_ptr(),
+                &in6(group),
+                ptr::null_mut(),
+                &mut (*filter.as_ptr()).im6f_in6m,
+                0,
+            )
         });
         if let Err(error) = joined {
             // SAFETY: the filter was allocated above and joined nothing.
@@ -144,7 +152,9 @@ pub fn output4(packet: Packet, group: Option<&Group4>, _epoch: &NetEpoch) -> Res
     let flags = sys::IP_RAWOUTPUT as c_int;
     // SAFETY: ip_output consumes the packet and only reads the options; the
     // network epoch is entered.
-    Errno::check(unsafe { sys::ip_output(packet.into_raw(), ptr::null_mut(), ptr::null_mut(), flags, options, ptr::null_mut()) })
+    Errno::check(unsafe {
+        sys::ip_output(packet.into_raw(), ptr::null_mut(), ptr::null_mut(), flags, options, ptr::null_mut())
+    })
 }
 
 /// Sends an IPv6 packet whose header is complete. No lock may be held.
@@ -152,7 +162,15 @@ pub fn output6(packet: Packet, group: Option<&Group6>, _epoch: &NetEpoch) -> Res
     let options = group.map_or(ptr::null_mut(), |group| group.options.as_ptr());
     // SAFETY: as in `output4`.
     Errno::check(unsafe {
-        sys::ip6_output(packet.into_raw(), ptr::null_mut(), ptr::null_mut(), 0, options, ptr::null_mut(), ptr::null_mut())
+        sys::ip6_output(
+            packet.into_raw(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            0,
+            options,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
     })
 }
 
@@ -163,8 +181,23 @@ pub fn forward(packet: Packet, _epoch: &NetEpoch) -> Result<()> {
     // SAFETY: as in `output4`.
     Errno::check(unsafe {
         match version {
-            Some(4) => sys::ip_output(packet.into_raw(), ptr::null_mut(), ptr::null_mut(), 0, ptr::null_mut(), ptr::null_mut()),
-            Some(6) => sys::ip6_output(packet.into_raw(), ptr::null_mut(), ptr::null_mut(), 0, ptr::null_mut(), ptr::null_mut(), ptr::null_mut()),
+            Some(4) => sys::ip_output(
+                packet.into_raw(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                0,
+                ptr::null_mut(),
+                ptr::null_mut(),
+            ),
+            Some(6) => sys::ip6_output(
+                packet.into_raw(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                0,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+            ),
             _ => return Err(Errno::EINVAL),
         }
     })

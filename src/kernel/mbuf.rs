@@ -129,10 +129,21 @@ impl Room {
     pub fn new(len: usize) -> Result<Room> {
         // SAFETY: the kernel sets this at boot, before modules run.
         let link = unsafe { ptr::addr_of!(sys::max_linkhdr).read() };
-        let total = u32::try_from(len).ok().and_then(|len| len.checked_add(link)).and_then(|sum| i32::try_from(sum).ok());
+        let total = u32::try_from(len)
+            .ok()
+            .and_then(|len| len.checked_add(link))
+            .and_then(|sum| i32::try_from(sum).ok());
         let total = total.ok_or(Errno::ENOBUFS)?;
         // SAFETY: asks for a fresh chain with a packet header.
-        let m = unsafe { sys::m_getm2(ptr::null_mut(), total, sys::M_NOWAIT as i32, sys::MT_DATA as i16, sys::M_PKTHDR as i32) };
+        let m = unsafe {
+            sys::m_getm2(
+                ptr::null_mut(),
+                total,
+                sys::M_NOWAIT as i32,
+                sys::MT_DATA as i16,
+                sys::M_PKTHDR as i32,
+            )
+        };
         let m = NonNull::new(m).ok_or(Errno::ENOBUFS)?;
         // SAFETY: the first mbuf has at least MHLEN bytes, more than any link
         // header.
@@ -168,7 +179,8 @@ impl Room {
         // SAFETY: the first mbuf of a packet has a packet header.
         unsafe {
             let first = packet.0.as_ptr();
-            (*first).__bindgen_anon_3.__bindgen_anon_1.as_mut().__bindgen_anon_1.m_pkthdr.len = bytes.len() as i32;
+            (*first).__bindgen_anon_3.__bindgen_anon_1.as_mut().__bindgen_anon_1.m_pkthdr.len =
+                bytes.len() as i32;
         }
         packet
     }

@@ -2,8 +2,8 @@
 
 use super::state::{End, Locked};
 use crate::kernel::time;
-use crate::wire::{CompressedUpdate, Direction, Extra, Family, IfName, Key, RouteTo, StateFlags};
 use crate::wire::State;
+use crate::wire::{CompressedUpdate, Direction, Extra, Family, IfName, Key, RouteTo, StateFlags};
 use sys_bindings as sys;
 
 /// The bytes of an address.

@@ -96,7 +96,8 @@ fn new_key(key: &Key, state: &State) -> Option<*mut sys::pf_state_key> {
     // its lists empty; then the key is ours to fill.
     unsafe {
         let zone = sys::pfs_pf_state_key_z();
-        let new: *mut sys::pf_state_key = sys::uma_zalloc_arg(zone, ptr::null_mut(), sys::M_NOWAIT as i32).cast();
+        let new: *mut sys::pf_state_key =
+            sys::uma_zalloc_arg(zone, ptr::null_mut(), sys::M_NOWAIT as i32).cast();
         let to = new.as_mut()?;
         for (to, from) in to.addr.iter_mut().zip(key.addr) {
             to.__bindgen_anon_1.addr8 = from;

@@ -61,7 +61,8 @@ impl StateLists {
     ///
     /// `st` stands in no queue, and the caller hands over a reference.
     unsafe fn link(&mut self, queue: Queue, st: *mut sys::pf_kstate) {
-        let sync_state = SYNC_STATE.iter().find(|(other, _)| *other == queue).map_or(NOWHERE, |(_, number)| *number);
+        let sync_state =
+            SYNC_STATE.iter().find(|(other, _)| *other == queue).map_or(NOWHERE, |(_, number)| *number);
         let head = self.head(queue);
         // SAFETY: these fields belong to the lists.
         unsafe {

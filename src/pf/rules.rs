@@ -38,7 +38,8 @@ pub unsafe fn held<R>(inside: impl FnOnce(&Rules) -> R) -> R {
 pub type Hooks = sys::pfs_hooks;
 
 /// No hooks.
-pub const NO_HOOKS: Hooks = Hooks { import: None, insert: None, update: None, remove: None, clear: None, defer: None };
+pub const NO_HOOKS: Hooks =
+    Hooks { import: None, insert: None, update: None, remove: None, clear: None, defer: None };
 
 /// Has pf call these hooks from now on, in the current network stack. Takes
 /// the rules' lock for writing. A call of the hooks that were set before may

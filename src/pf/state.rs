@@ -288,7 +288,8 @@ pub(super) unsafe fn write_peer(to: *mut sys::pf_state_peer, peer: &Peer) {
         let Some(scrub) = peer.scrub else { return };
         if (*to).scrub.is_null() {
             let flags = sys::M_NOWAIT | sys::M_ZERO;
-            (*to).scrub = sys::uma_zalloc_arg(sys::pfs_pf_state_scrub_z(), ptr::null_mut(), flags as i32).cast();
+            (*to).scrub =
+                sys::uma_zalloc_arg(sys::pfs_pf_state_scrub_z(), ptr::null_mut(), flags as i32).cast();
         }
         if let Some(to) = (*to).scrub.as_mut() {
             to.pfss_flags = if scrub.timestamp { sys::PFSS_TIMESTAMP as u16 } else { 0 };

@@ -11,7 +11,9 @@ pub fn find(id: StateId) -> Option<Found<'static>> {
     let creator = u32::from_ne_bytes(id.creator);
     // SAFETY: looks up in the current network stack's table; what is found
     // comes with its row locked.
-    unsafe { NonNull::new(sys::pf_find_state_byid(u64::from_ne_bytes(id.id), creator)).map(|st| Found::assume(st)) }
+    unsafe {
+        NonNull::new(sys::pf_find_state_byid(u64::from_ne_bytes(id.id), creator)).map(|st| Found::assume(st))
+    }
 }
 
 /// Number of rows in the id hash.

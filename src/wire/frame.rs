@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_states_fit_four_to_a_packet() {
+    fn five_whole_states_fit_a_packet() {
         let bytes = written(1460, |w| {
             let state = RawState1400::new_zeroed();
             while w.push(Action::Update1400, &state).is_ok() {}

@@ -33,7 +33,10 @@ mod state;
 pub use frame::{Frame, FrameError, FrameWriter, Full, HeaderError, Run};
 pub use header::{Action, Header, Subheader, ACTIONS, VERSION};
 pub use ip::{Ipv4Header, Ipv6Header};
-pub use message::{BulkMark, BulkStatus, Clear, CompressedUpdate, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawTdb};
+pub use message::{
+    BulkMark, BulkStatus, Clear, CompressedUpdate, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
+    RawTdb,
+};
 pub use peer::{Peer, RawPeer, Scrub};
 pub use state::{
     Direction, Extra, Family, Format, IfName, Key, RawState1301, RawState1400, RouteTo, State, StateFlags,

@@ -36,8 +36,8 @@ const TCP_STATE_MAX: u8 = 12;
 const SCTP_STATE_MAX: u8 = 0x80;
 /// `PFUDPS_MULTIPLE` and `PFOTHERS_MULTIPLE`.
 const OTHER_STATE_MAX: u8 = 2;
-/// The bits of a window scale that are a shift (`PF_WSCALE_MASK`); the others
-/// are `PF_WSCALE_FLAG` and `PF_WSCALE_UNKNOWN`.
+/// The bits of a window scale that are a shift (`PF_WSCALE_MASK`); the highest
+/// is `PF_WSCALE_FLAG`.
 const WSCALE_MASK: u8 = 0x0f;
 /// The largest shift (RFC 7323, 2.3; `TCP_MAX_WINSHIFT`).
 const WSCALE_MAX: u8 = 14;
@@ -57,7 +57,7 @@ pub struct Peer {
     pub mss: u16,
     /// `TCPS_*`, `PF_TCPS_PROXY_*`, `PFUDPS_*` or `PFOTHERS_*`.
     pub state: u8,
-    /// Shift and `PF_WSCALE_*` flags.
+    /// Shift and `PF_WSCALE_FLAG`.
     pub wscale: u8,
     pub scrub: Option<Scrub>,
 }

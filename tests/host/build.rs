@@ -7,7 +7,7 @@ use std::{env, path::PathBuf};
 const TYPES: &[&str] = &[
     "sysinit", "vnet_sysinit", "moduledata", "moduledata_t", "mod_metadata", "rwlock", "pf_keyhash", "bpf_if_ext",
     "bintime", "sysinit_sub_id", "sysinit_elem_order", "sysinit_cfunc_t", "modeventhand_t",
-    "bpfd_list", "bpf_d",
+    "bpfd_list", "bpf_d", "sx_args",
 ];
 
 /// Constants.

@@ -1,10 +1,11 @@
 # Words for test cases. Read by each case with `. /tmp/vm/lib.sh`; runs in the
 # guest and needs only FreeBSD's base system. A case ends with status 0 (passed),
-# 77 (skipped) or any other (failed), and leaves nothing behind: see cleanup.
+# 77 (skipped), 75 (the other machine gave up) or any other (failed), and leaves nothing behind: see cleanup.
 
 VM=/tmp/vm
 RUN=$VM/run
 SKIPPED=77
+ABANDONED=75
 rm -rf $RUN
 mkdir -p $RUN
 : > $RUN/jails
@@ -41,7 +42,10 @@ barrier() {
 	local answer
 	echo "@barrier $1"
 	read -r answer <&3
-	[ "$answer" = go ] || fail "the other machine is not at barrier $1"
+	[ "$answer" = go ] || {
+		echo "FAIL: the other machine did not come to barrier $1"
+		exit $ABANDONED
+	}
 }
 
 # publish KEY: gives the lines of standard input to the other machine and the harness.

@@ -35,7 +35,7 @@ start_sync() {
 compare() {
 	sleep 3
 	barrier "$1"
-	state_lines here | publish "$1"
+	state_lines here | grep -v ':5999 ' | publish "$1"
 	expiries | publish "$1-expiries"
 	must_match "$1"
 	barrier "$1-told"
@@ -45,19 +45,21 @@ compare() {
 # When each state ends, in seconds, all in one line: id=seconds ...
 expiries() {
 	pfctl -vv -s states 2>/dev/null | awk '
+		/^[^ ]/ { shared = !/:5999 / }
 		/expires in/ { sub(/.*expires in /, ""); sub(/,.*/, ""); split($0, t, ":")
 			seconds = t[1] * 3600 + t[2] * 60 + t[3] }
-		/^   id:/ { line = line " " $2 "=" seconds }
+		shared && /^   id:/ { line = line " " $2 "=" seconds }
 		END { print line }'
 }
 
-# check_expiries LINE: the other machine's states end when ours do, give or take.
+# check_expiries LINE: the other machine's states end when ours do, but for the time an
+# update may wait and the time between looking here and there.
 check_expiries() {
 	expiries > $RUN/mine
 	echo "$1" | awk '
 		NR == FNR { for (i = 1; i <= NF; i++) { split($i, t, "="); mine[t[1]] = t[2] }; next }
 		{ for (i = 1; i <= NF; i++) { split($i, t, "="); d = t[2] - mine[t[1]]
-			if (d > 5 || d < -5) { print $i, "but here", mine[t[1]]; bad = 1 } } }
+			if (d > 20 || d < -20) { print $i, "but here", mine[t[1]]; bad = 1 } } }
 		END { exit bad }' $RUN/mine - || fail "states end at different times"
 }
 
@@ -110,8 +112,7 @@ make_wire here client
 address here "${WIRE}a" $SERVER/24 $SERVER6/64
 address client "${WIRE}b" $CLIENT/24 2001:db8:51::254/64
 pf_rules here <<-RULES
-	set timeout { icmp.first 120, udp.first 120, udp.single 120, udp.multiple 120 }
-	set timeout { tcp.closing 120, tcp.finwait 120, tcp.closed 120 }
+	set timeout { icmp.first 500, icmp.error 600, udp.first 200, udp.single 300, udp.multiple 400 }
 	set skip on { lo0 vtnet0 }
 	pass quick proto udp to port 5999 keep state (no-sync)
 	pass quick inet6 proto icmp6 icmp6-type { neighbrsol, neighbradv, routersol, 143 } no state
@@ -146,5 +147,5 @@ must lacks_state here $CLIENT
 
 as_one pfctl -q -F states
 compare cleared
-equal "states after clear" "" "$(state_lines here)"
+must lacks_state here "[0-9]"
 as_one close_tcp

@@ -15,6 +15,9 @@ use crate::lab::Lab;
 /// The exit status with which a script says that it cannot run here.
 const SKIP_STATUS: i32 = 77;
 
+/// The exit status of a script whose peer did not come to a barrier.
+const ABANDONED_STATUS: i32 = 75;
+
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
     Passed,
@@ -43,6 +46,20 @@ struct Script {
     must_match: Vec<String>,
     output: String,
     console_start: usize,
+}
+
+impl Script {
+    /// What it published under a key, if anything.
+    fn lines(&self, key: &str) -> &[String] {
+        self.published.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the script says is wrong, or at least its exit status.
+    fn complaint(&self) -> String {
+        let said = self.output.lines().rev().find_map(|line| line.strip_prefix("FAIL: "));
+        let status = self.status.unwrap_or_default();
+        said.map_or_else(|| format!("exit status {status}"), str::to_owned)
+    }
 }
 
 struct Run<'a> {
@@ -158,8 +175,7 @@ impl Run<'_> {
     /// Replies with what the other machine published last under a key.
     fn answer(&mut self, machine: usize, key: &str) -> Result<()> {
         let peer = self.lab.peer_of(machine).context("`ask` needs two machines")?;
-        let lines = self.scripts[peer].published.get(key);
-        let line = lines.and_then(|lines| lines.last()).cloned().unwrap_or_default();
+        let line = self.scripts[peer].lines(key).last().cloned().unwrap_or_default();
         self.lab.guests[machine].tell(&line)
     }
 
@@ -196,21 +212,20 @@ impl Run<'_> {
         })
     }
 
+    /// The complaint of the script that failed first, not of the one it left waiting.
     fn first_bad_status(&self) -> Option<String> {
-        let bad = |status: i32| status != 0 && status != SKIP_STATUS;
-        self.scripts.iter().find_map(|script| {
-            let status = script.status.filter(|status| bad(*status))?;
-            let complaint = script.output.lines().rev().find_map(|line| line.strip_prefix("FAIL: "));
-            Some(complaint.map_or_else(|| format!("exit status {status}"), str::to_owned))
-        })
+        let failed = |script: &&Script| !matches!(script.status, Some(0 | SKIP_STATUS));
+        let waited = |script: &&Script| script.status == Some(ABANDONED_STATUS);
+        let mut scripts: Vec<_> = self.scripts.iter().filter(failed).collect();
+        scripts.sort_by_key(waited);
+        scripts.first().map(|script| script.complaint())
     }
 
     /// The first key whose values differ between the machines.
     fn first_mismatch(&self) -> Option<String> {
         let [one, two] = &self.scripts[..] else { return None };
         let keys = one.must_match.iter().chain(&two.must_match);
-        keys.filter_map(|key| difference(key, one.published.get(key), two.published.get(key)))
-            .next()
+        keys.filter_map(|key| difference(key, one.lines(key), two.lines(key))).next()
     }
 
     fn skip_reason(&self) -> Option<String> {
@@ -232,10 +247,7 @@ impl Run<'_> {
 }
 
 /// In what the lines published by two machines differ, if they do.
-fn difference(key: &str, one: Option<&Vec<String>>, two: Option<&Vec<String>>) -> Option<String> {
-    let (Some(one), Some(two)) = (one, two) else {
-        return Some(format!("{key}: published by one machine only"));
-    };
+fn difference(key: &str, one: &[String], two: &[String]) -> Option<String> {
     let differing = one.iter().zip(two).filter(|(one, two)| one != two).count();
     match one.iter().zip(two).find(|(one, two)| one != two) {
         Some((first, second)) => Some(format!(
@@ -258,15 +270,15 @@ mod tests {
 
     #[test]
     fn equal_values_do_not_differ() {
-        assert_eq!(difference("k", Some(&lines(&["a"])), Some(&lines(&["a"]))), None);
+        assert_eq!(difference("k", &lines(&["a"]), &lines(&["a"])), None);
+        assert_eq!(difference("k", &[], &[]), None);
     }
 
     #[test]
     fn differences_are_told() {
         let (a, b) = (lines(&["a", "b"]), lines(&["a", "c"]));
-        let told = difference("k", Some(&a), Some(&b)).unwrap();
+        let told = difference("k", &a, &b).unwrap();
         assert!(told.contains("`b`") && told.contains("`c`") && told.contains("1 lines"));
-        assert!(difference("k", Some(&a), Some(&lines(&["a"]))).unwrap().contains("2 lines"));
-        assert!(difference("k", Some(&a), None).is_some());
+        assert!(difference("k", &a, &a[..1]).unwrap().contains("2 lines"));
     }
 }

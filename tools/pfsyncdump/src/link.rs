@@ -65,25 +65,26 @@ fn at_ip(data: &[u8], offset: usize) -> Result<Option<Located<'_>>, Rejection> {
 
 /// The frame in a packet whose headers were read.
 fn in_ip<'a>(data: &'a [u8], sliced: &LaxSlicedPacket<'a>) -> Result<Option<Located<'a>>, Rejection> {
-    let Some((addresses, net)) = sliced.net.as_ref().and_then(|net| Some((ip_addresses(net)?, net))) else {
-        return match sliced.stop_err {
-            Some((_, Layer::IpHeader | Layer::Ipv4Header | Layer::Ipv6Header)) => Err(reject(
-                sliced.ether_payload().map_or(0, |ip| offset_in(data, ip.payload)),
-                Reason::IpHeader,
-            )),
-            _ => Ok(None),
-        };
-    };
-    match net.ip_payload_ref() {
-        Some(payload) if payload.ip_number != IpNumber(IPPROTO_PFSYNC) => Ok(None),
-        Some(payload) if payload.fragmented => {
-            Err(reject(offset_in(data, payload.payload), Reason::Fragment))
+    let Some(net) = &sliced.net else { return without_ip(data, sliced) };
+    let (Some(addresses), Some(payload)) = (ip_addresses(net), net.ip_payload_ref()) else { return Ok(None) };
+    if payload.ip_number != IpNumber(IPPROTO_PFSYNC) {
+        return Ok(None);
+    }
+    let offset = offset_in(data, payload.payload);
+    if payload.fragmented {
+        return Err(reject(offset, Reason::Fragment));
+    }
+    Ok(Some(Located { addresses: Some(addresses), offset, frame: payload.payload }))
+}
+
+/// A packet in which no IP header was found, though there may have to be one.
+fn without_ip<'a>(data: &[u8], sliced: &LaxSlicedPacket) -> Result<Option<Located<'a>>, Rejection> {
+    match sliced.stop_err {
+        Some((_, Layer::IpHeader | Layer::Ipv4Header | Layer::Ipv6Header)) => {
+            let offset = sliced.ether_payload().map_or(0, |ip| offset_in(data, ip.payload));
+            Err(reject(offset, Reason::IpHeader))
         }
-        Some(payload) => {
-            let offset = offset_in(data, payload.payload);
-            Ok(Some(Located { addresses: Some(addresses), offset, frame: payload.payload }))
-        }
-        None => Ok(None),
+        _ => Ok(None),
     }
 }
 

@@ -117,6 +117,6 @@ fn decode(number: u64, packet: &Packet) -> Option<(Origin, Decoded)> {
         }
         Err(rejection) => (None, Decoded::rejected(rejection)),
     };
-    let (src, dst) = addresses.unzip();
-    Some((Origin { time: packet.time, frame: number, src, dst }, decoded))
+    let (sender, receiver) = addresses.unzip();
+    Some((Origin { time: packet.time, frame: number, sender, receiver }, decoded))
 }

@@ -21,9 +21,9 @@ pub struct Origin {
     /// Number of the packet in the capture, from 1.
     pub frame: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub src: Option<IpAddr>,
+    pub sender: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dst: Option<IpAddr>,
+    pub receiver: Option<IpAddr>,
 }
 
 /// A line of output.
@@ -88,14 +88,14 @@ fn rejected(reason: &Reason, id: Option<StateId>) -> Content {
     Content::Rejected { rejected: reason.to_string(), id: id.map(IdView::from) }
 }
 
-/// `time frame src > dst`, the addresses where there are any.
+/// `time frame sender > receiver`, the addresses where there are any.
 impl Display for Origin {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         let seconds = self.time.as_secs();
         let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         write!(f, "{hours:02}:{minutes:02}:{seconds:02}.{:06} {}", self.time.subsec_micros(), self.frame)?;
-        match (self.src, self.dst) {
-            (Some(src), Some(dst)) => write!(f, " {src} > {dst}"),
+        match (self.sender, self.receiver) {
+            (Some(sender), Some(receiver)) => write!(f, " {sender} > {receiver}"),
             _ => Ok(()),
         }
     }
@@ -123,8 +123,8 @@ mod tests {
         let origin = Origin {
             time: Duration::new(90_061, 5_000),
             frame: 3,
-            src: Some([192, 0, 2, 1].into()),
-            dst: Some([192, 0, 2, 2].into()),
+            sender: Some([192, 0, 2, 1].into()),
+            receiver: Some([192, 0, 2, 2].into()),
         };
         let decoded = Decoded::rejected(Rejection { offset: 34, action: None, reason: Reason::NoEnd });
         records(&origin, &decoded).remove(0)
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn json_has_every_digit_of_the_time() {
         let expected = concat!(
-            r#"{"time":"90061.000005000","frame":3,"src":"192.0.2.1","dst":"192.0.2.2","#,
+            r#"{"time":"90061.000005000","frame":3,"sender":"192.0.2.1","receiver":"192.0.2.2","#,
             r#""offset":34,"rejected":"no end mark"}"#
         );
         assert_eq!(serde_json::to_string(&rejected()).unwrap(), expected);

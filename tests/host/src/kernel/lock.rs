@@ -90,6 +90,11 @@ impl Locks {
         }
     }
 
+    /// Whether a lock is initialised.
+    pub fn exists(&self, address: usize) -> bool {
+        self.locks.borrow().contains_key(&address)
+    }
+
     /// Number of locks that are initialised.
     pub fn count(&self) -> usize {
         self.locks.borrow().len()

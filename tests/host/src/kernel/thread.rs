@@ -140,6 +140,7 @@ impl Thread {
         let cpu = cpu::this();
         cpu.thread.set(self.td());
         cpu.call.set(self.call.get());
+        self.kernel.variables.set_uptime(&self.kernel);
         CURRENT.set(Some(self.clone()));
         let mut body = self.body.borrow_mut();
         let result = body.as_mut().map(|body| body.resume(()));

@@ -13,6 +13,8 @@ pub struct KeyView {
     pub to: Endpoint,
 }
 
+/// An address and a port, or what pf keeps in its place: the id or type of
+/// ICMP.
 #[derive(PartialEq, Serialize)]
 pub struct Endpoint {
     pub addr: IpAddr,

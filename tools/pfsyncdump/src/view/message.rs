@@ -52,6 +52,7 @@ impl Display for RequestView {
     }
 }
 
+/// All states of a creator are gone.
 #[derive(Serialize)]
 pub struct ClearView {
     pub creator: String,
@@ -73,6 +74,7 @@ impl Display for ClearView {
     }
 }
 
+/// A compressed update.
 #[derive(Serialize)]
 pub struct UpdateView {
     #[serde(flatten)]
@@ -102,6 +104,7 @@ impl Display for UpdateView {
     }
 }
 
+/// The start or the end of a full update.
 #[derive(Serialize)]
 pub struct BulkStatusView {
     pub creator: String,
@@ -125,6 +128,7 @@ impl Display for BulkStatusView {
     }
 }
 
+/// OpenBSD's IPsec replay counter; its address is not decoded.
 #[derive(Serialize)]
 pub struct TdbView {
     pub spi: String,

@@ -76,10 +76,12 @@ fn unless<T: PartialEq>(value: T, nothing: T) -> Option<T> {
     (value != nothing).then_some(value)
 }
 
+/// A word and what belongs to it, if there is something.
 fn optional(f: &mut Formatter, label: &str, value: Option<impl Display>) -> fmt::Result {
     value.map_or(Ok(()), |value| write!(f, " {label} {value}"))
 }
 
+/// A word and those that belong to it, if there are some.
 fn words(f: &mut Formatter, label: &str, words: &Words) -> fmt::Result {
     optional(f, label, (!words.is_empty()).then(|| words.join(",")))
 }

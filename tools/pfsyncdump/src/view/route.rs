@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::key::address;
 use crate::names;
 
+/// A rule's `route-to`, `dup-to` or `reply-to`.
 #[derive(Serialize)]
 pub struct RouteView {
     /// `None` in format 1301, which only has the address.
@@ -45,6 +46,24 @@ impl Display for RouteView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pfsync::wire::{Extra, Family, RawState1400};
+    use zerocopy::FromZeros;
+
+    /// A state that goes to 192.0.2.9.
+    fn state(extra: Option<Extra>) -> State {
+        let mut raw = RawState1400::new_zeroed();
+        raw.common.creator = [1; 4];
+        raw.common.ifname[..3].copy_from_slice(b"all");
+        raw.common.af = Family::Inet as u8;
+        raw.common.rt_addr[..4].copy_from_slice(&[192, 0, 2, 9]);
+        State { extra, ..raw.check().unwrap() }
+    }
+
+    #[test]
+    fn only_a_state_with_an_address_is_routed() {
+        assert_eq!(RouteView::of(&state(None)).unwrap().to_string(), "gateway 192.0.2.9");
+        assert!(RouteView::of(&State { rt_addr: [0; 16], ..state(None) }).is_none());
+    }
 
     #[test]
     fn a_route_without_interface_is_a_gateway() {

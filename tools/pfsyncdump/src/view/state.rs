@@ -9,6 +9,7 @@ use super::peer::peers;
 use super::{optional, unless, words, ActionsView, IdView, KeyView, PeerView, RouteView, Words};
 use crate::names::{self, PeerKind};
 
+/// A state; the keys are in the order of the connection.
 #[derive(Serialize)]
 pub struct StateView {
     #[serde(flatten)]
@@ -39,7 +40,7 @@ pub struct StateView {
     pub updates: u8,
     /// Only in format 1400.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub actions: Option<ActionsView>,
+    pub rule_actions: Option<ActionsView>,
 }
 
 impl From<&State> for StateView {
@@ -70,7 +71,7 @@ impl From<&State> for StateView {
             log: names::bits(state.log, &names::LOG),
             sync_flags: names::bits(state.sync_flags, &names::SYNC_FLAGS),
             updates: state.updates,
-            actions: state.extra.as_ref().map(ActionsView::from),
+            rule_actions: state.extra.as_ref().map(ActionsView::from),
         }
     }
 }
@@ -119,6 +120,65 @@ impl Display for StateView {
         words(f, "log", &self.log)?;
         words(f, "sync-flags", &self.sync_flags)?;
         optional(f, "updates", unless(self.updates, 0))?;
-        self.actions.as_ref().map_or(Ok(()), |actions| actions.fmt(f))
+        self.rule_actions.as_ref().map_or(Ok(()), |actions| actions.fmt(f))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pfsync::wire::RawState1400;
+    use zerocopy::FromZeros;
+
+    /// A translated, routed connection through the firewall's outer side.
+    fn raw() -> RawState1400 {
+        let mut raw = RawState1400::new_zeroed();
+        raw.common.id = 0x6b02_0b3d_u64.to_be_bytes();
+        raw.common.creator = [0xef, 7, 0xe1, 0xd1];
+        raw.common.ifname[..3].copy_from_slice(b"em0");
+        raw.common.af = Family::Inet as u8;
+        raw.common.proto = 17;
+        raw.common.direction = Direction::Out as u8;
+        for (key, client) in raw.common.key.iter_mut().zip([[203, 0, 113, 1], [198, 51, 100, 2]]) {
+            key.addr[0][..4].copy_from_slice(&[192, 0, 2, 53]);
+            key.addr[1][..4].copy_from_slice(&client);
+            key.port = [[0, 53], [4, 0]];
+        }
+        raw.common.rt_addr[..4].copy_from_slice(&[192, 0, 2, 9]);
+        raw.common.rule = 4.into();
+        raw.common.anchor = u32::MAX.into();
+        raw.common.nat_rule = 2.into();
+        raw.rt = 2;
+        raw.rt_ifname[..3].copy_from_slice(b"em1");
+        raw.state_flags = (StateFlags::SLOPPY | StateFlags::ACK).bits().into();
+        raw.log = 3;
+        raw.sync_flags = 4;
+        raw.updates = 9;
+        raw.dnpipe = 5.into();
+        raw
+    }
+
+    #[test]
+    fn every_field_has_its_word() {
+        let view = StateView::from(&raw().check().unwrap());
+        let expected =
+            "id 000000006b020b3d creator ef07e1d1 on em0 out udp 203.0.113.1:1024 -> 192.0.2.53:53 \
+            stack 198.51.100.2:1024 -> 192.0.2.53:53 NO_TRAFFIC:NO_TRAFFIC timeout tcp.first age 0s \
+            expires 0s packets 0:0 bytes 0:0 rule 4 nat-rule 2 route-to 192.0.2.9@em1 flags sloppy,ack \
+            log log,all sync-flags src-node updates 9 dnpipe 5 rtable 0";
+        assert_eq!(view.to_string(), expected);
+    }
+
+    #[test]
+    fn unnamed_flags_are_shown_as_a_number() {
+        assert_eq!(flags(StateFlags::from_bits_retain(0x0406)), ["sloppy", "0x404"]);
+    }
+
+    #[test]
+    fn an_incoming_connection_is_read_the_other_way() {
+        let mut raw = raw();
+        raw.common.direction = Direction::In as u8;
+        let view = StateView::from(&raw.check().unwrap());
+        assert_eq!(view.wire.to_string(), "192.0.2.53:53 -> 203.0.113.1:1024");
     }
 }

@@ -1,0 +1,67 @@
+# about: a hundred loads and unloads, creates and destroys, new sync interfaces and vnets, all under traffic
+# needs: programs
+# timeout: 1500
+. /tmp/vm/lib.sh
+
+ROUNDS=100
+
+# Packets of many flows, without end: states come, change and are flushed while the rest goes on.
+traffic() {
+	while :; do
+		jexec one $VM/bin/blast 127.0.0.1 9 200 2000 >/dev/null
+		jexec one pfctl -q -F states
+	done
+}
+
+# configure WHERE END: a sync interface of the pair, now multicast, now unicast, now deferring.
+configure() {
+	case $(($3 % 3)) in
+	0) jexec "$1" ifconfig pfsync0 syncdev "$SYNC$2" -defer up ;;
+	1) jexec "$1" ifconfig pfsync0 syncdev "$SYNC$2" syncpeer "$4" up ;;
+	2) jexec "$1" ifconfig pfsync0 -syncpeer syncdev "$SYNC$2" defer maxupd 1 up ;;
+	esac || fail "configure pfsync0 in $1, round $3"
+}
+
+# A network stack that uses pfsync and goes, now with the module in it, now after it.
+passing_vnet() {
+	jail -c name=passing persist vnet || fail "jail"
+	jexec passing ifconfig pfsync0 up || fail "pfsync0 in a new vnet"
+}
+
+round() {
+	load_pfsync test
+	configure one a $1 192.0.2.2
+	configure two b $(($1 + 1)) 192.0.2.1
+	passing_vnet
+	sleep 0.5
+	case $(($1 % 4)) in
+	0) jexec one ifconfig pfsync0 -syncdev ;;
+	1) destroy_pfsync0 one; destroy_pfsync0 two; must jexec two ifconfig pfsync0 create ;;
+	2) jexec two ifconfig pfsync0 down ;;
+	3) jexec one ifconfig pfsync0 mtu 1400 ;;
+	esac
+	sleep 0.2
+	[ $(($1 % 2)) -eq 0 ] || jail -r passing
+	unload_pfsync
+	[ $(($1 % 2)) -eq 1 ] || jail -r passing
+}
+
+need_module pf
+make_firewalls
+printf 'set limit states 100000\nset skip on %sa\npass keep state\n' "$SYNC" | pf_rules one
+printf 'set limit states 100000\nset skip on %sb\npass keep state\n' "$SYNC" | pf_rules two
+traffic &
+HELPERS=$!
+round 0
+memory_in_use > $RUN/before
+number=1
+while [ $number -le $ROUNDS ]; do
+	round $number
+	number=$((number + 1))
+done
+stop_helpers
+sleep 12
+memory_in_use > $RUN/after
+! grep '^malloc:pfsync ' $RUN/after || fail "pfsync's memory is still there"
+grew=$(memory_grew $RUN/before $RUN/after $((ROUNDS / 2)) | grep -v "^zone:pf_state")
+[ -z "$grew" ] || fail "memory grew: $grew"
