@@ -76,7 +76,7 @@ impl Locked<'_> {
                 direction: match u32::from((*st).direction) {
                     sys::PF_IN => Direction::In,
                     sys::PF_OUT => Direction::Out,
-                    _ => Direction::InOut,
+                    _ => return None,
                 },
                 src: self.peer(End::Src),
                 dst: self.peer(End::Dst),

@@ -307,7 +307,7 @@ unsafe fn fill(
         (*st).sync_state = sys::PFSYNC_S_NONE as u8;
         (*st).rt_addr.__bindgen_anon_1.addr8 = state.rt_addr;
         (*st).rule.ptr = rule;
-        (*st).act.log = state.log;
+        (*st).act.log = state.log & sys::PF_LOG_ALL as u8;
         (*st).state_flags = flags.bits();
         write_peer(&raw mut (*st).src, &state.src);
         write_peer(&raw mut (*st).dst, &state.dst);

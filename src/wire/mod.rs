@@ -85,6 +85,8 @@ pub enum Invalid {
     RouteTo,
     /// A routing table number below -1.
     RoutingTable,
+    /// A priority beyond 7, in a state that sets one.
+    Priority,
     /// A bulk status other than start and end.
     BulkStatus,
 }

@@ -142,8 +142,6 @@ pub enum Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Direction {
-    /// `PF_INOUT`, which pf accepts and never uses.
-    InOut = 0,
     /// `PF_IN`
     In = 1,
     /// `PF_OUT`
@@ -232,6 +230,8 @@ pub struct State {
 
 /// `PF_REPLYTO`, the highest kind of routing.
 const ROUTE_MAX: u8 = 4;
+/// `PF_PRIO_MAX`, the highest 802.1Q priority.
+const PRIO_MAX: u8 = 7;
 /// A rule number that says there is none.
 const NO_RULE: u32 = u32::MAX;
 
@@ -285,7 +285,6 @@ impl RawCommon {
             },
             proto: self.proto,
             direction: match self.direction {
-                0 => Direction::InOut,
                 1 => Direction::In,
                 2 => Direction::Out,
                 _ => return Err(Invalid::Direction),
@@ -365,6 +364,10 @@ impl RawState1400 {
         let rtableid = self.rtableid.get();
         if rtableid < -1 {
             return Err(Invalid::RoutingTable);
+        }
+        let flags = StateFlags::from_bits_retain(self.state_flags.get());
+        if flags.contains(StateFlags::SETPRIO) && self.set_prio.iter().any(|prio| *prio > PRIO_MAX) {
+            return Err(Invalid::Priority);
         }
         Ok(Extra {
             qid: self.qid.get(),
@@ -455,6 +458,7 @@ mod tests {
         raw.common.ifname[..3].copy_from_slice(b"em0");
         raw.common.af = 2;
         raw.common.proto = 6;
+        raw.common.direction = 1;
         raw.rtableid = I32::new(-1);
         raw
     }
@@ -463,6 +467,15 @@ mod tests {
         let mut raw = plain();
         change(&mut raw);
         raw.check().err()
+    }
+
+    /// Expects that for a state that sets a priority.
+    fn check_with_setprio(change: &mut dyn FnMut(&mut RawState1400), expected: Option<Invalid>) {
+        let with_flag = |s: &mut RawState1400| {
+            s.state_flags = U16::new(StateFlags::SETPRIO.bits());
+            change(s);
+        };
+        assert_eq!(refused(with_flag), expected);
     }
 
     #[test]
@@ -475,6 +488,7 @@ mod tests {
     fn every_impossible_field_is_refused() {
         assert_eq!(refused(|_| ()), None);
         assert_eq!(refused(|s| s.common.af = 10), Some(Invalid::Family));
+        assert_eq!(refused(|s| s.common.direction = 0), Some(Invalid::Direction));
         assert_eq!(refused(|s| s.common.direction = 3), Some(Invalid::Direction));
         for timeout in [14, 19, 25, 255] {
             assert_eq!(refused(|s| s.timeout = timeout), Some(Invalid::Timeout));
@@ -490,6 +504,9 @@ mod tests {
         assert_eq!(refused(|s| s.rt = 5), Some(Invalid::RouteTo));
         assert_eq!(refused(|s| s.rt = 2), Some(Invalid::InterfaceName));
         assert_eq!(refused(|s| s.rtableid = I32::new(-2)), Some(Invalid::RoutingTable));
+        assert_eq!(refused(|s| s.set_prio = [8, 0]), None);
+        check_with_setprio(&mut |s| s.set_prio = [8, 0], Some(Invalid::Priority));
+        check_with_setprio(&mut |s| s.set_prio = [7, 7], None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ const TYPES: &[&str] = &[
 /// Constants.
 const VARIABLES: &[&str] = &[
     "EXT_FLAG_EMBREF", "EXT_CLUSTER", "EXT_JUMBOP", "MSIZE", "MCLBYTES", "MJUMPAGESIZE", "MINCLSIZE", "MDT_.*",
-    "RM_RECURSE", "NV_TYPE_.*",
+    "RM_RECURSE", "NV_TYPE_.*", "CTLFLAG_VNET",
 ];
 
 fn main() {

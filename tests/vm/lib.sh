@@ -69,6 +69,20 @@ ask() {
 	echo "$answer"
 }
 
+# Switches the other machine off, without a word of warning.
+kill_peer() {
+	local answer
+	echo "@kill-peer"
+	read -r answer <&3
+}
+
+# Boots the other machine; its script starts again, with AGAIN=yes.
+revive_peer() {
+	local answer
+	echo "@revive-peer"
+	read -r answer <&3
+}
+
 # --- modules ----------------------------------------------------------------
 
 # need_module NAME...: loads modules of the base system, from the image or from --modules.

@@ -1,1 +1,18 @@
+//! A FreeBSD kernel in a Linux process, as far as pfsync can tell. It loads
+//! the `pfsync.ko` that ships; see README.md.
+//!
+//! - [`machine`]: memory, CPU and linker;
+//! - [`kernel`]: threads, locks, memory, time, interfaces;
+//! - [`kpi`]: the functions that the module calls;
+//! - [`pf`]: the state table;
+//! - [`net`]: the network between kernels;
+//! - [`lab`]: firewalls made of all that.
+
+pub mod kernel;
+pub mod kpi;
+pub mod lab;
+pub mod machine;
 pub mod native;
+pub mod net;
+pub mod nv;
+pub mod pf;

@@ -57,6 +57,7 @@ memory_in_use > $RUN/before
 number=1
 while [ $number -le $ROUNDS ]; do
 	round $number
+	[ $((number % 10)) -ne 0 ] || echo "round $number"
 	number=$((number + 1))
 done
 stop_helpers

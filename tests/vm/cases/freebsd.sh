@@ -15,9 +15,16 @@ suite() {
 	( cd $RUN && /usr/libexec/atf-sh $SUITE -s $DIR -r $RUN/verdict "$1" )
 }
 
+# needs_helper FILE: the test uses a program that is written in Python and may not run here.
+needs_helper() {
+	case $(head -n 1 "$1") in
+	*python*) python3 -c 'import scapy' 2>/dev/null || skip "needs Python and scapy in the image" ;;
+	esac
+}
+
 case $test in
-defer | route_to)
-	python3 -c 'import scapy' 2>/dev/null || skip "needs Python and scapy in the image" ;;
+defer) needs_helper $DIR/pfsync_defer.py ;;
+route_to) needs_helper $DIR/../common/pft_ping.py ;;
 pbr | pfsync_pbr) need_module carp if_bridge ;;
 ipsec) need_module ipsec if_enc ;;
 esac

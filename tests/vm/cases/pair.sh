@@ -88,13 +88,20 @@ as_two() {
 	"$@"
 }
 
-# The states must be there, or equal tables prove nothing.
+# must_hold TCP UDP: the states are there, or equal tables would prove nothing.
 must_hold() {
-	must has_state here "tcp $SERVER:7000 <- $CLIENT:.*$1"
-	must has_state here "icmp $SERVER:"
-	must has_state here "ipv6-icmp $SERVER6"
-	must has_state here "udp $SERVER:5001 .*$2"
+	must_have "tcp $SERVER:7000 <- $CLIENT:.*$1"
+	must_have "icmp $SERVER:"
+	must_have "ipv6-icmp $SERVER6"
+	must_have "udp $SERVER:5001 .*$2"
 	must lacks_state here ":5999"
+}
+
+must_have() {
+	has_state here "$1" || {
+		pfctl -s states
+		fail "no state like '$1'"
+	}
 }
 
 # Forgets all states without telling the peer.

@@ -45,12 +45,15 @@ impl Case {
         }
     }
 
-    /// The case with one more parameter set.
-    fn with(&self, parameter: &str, value: &str) -> Self {
+    /// The case with one more parameter set; `hz` is also the kernel's kern.hz.
+    fn with(&self, parameter: &str, value: &str) -> Result<Self> {
         let mut case = self.clone();
         case.name = format!("{}-{value}", self.name);
         case.settings.push((parameter.to_owned(), value.to_owned()));
-        case
+        if parameter == "hz" {
+            case.hz = Some(value.parse()?);
+        }
+        Ok(case)
     }
 
     /// Whether `wanted` names this case or the script it comes from.
@@ -88,7 +91,7 @@ fn parse(script: &str, text: &str) -> Result<Vec<Case>> {
     if case.about.is_empty() {
         bail!("the header has no `# about:` line");
     }
-    Ok(combinations(case, &parameters))
+    combinations(case, &parameters)
 }
 
 /// The comment lines at the top of a script that have the form `# key: value`.
@@ -134,13 +137,15 @@ fn read_parameter(value: &str) -> Result<Parameter> {
     Ok(Parameter { name, values })
 }
 
-fn combinations(case: Case, parameters: &[Parameter]) -> Vec<Case> {
-    parameters.iter().fold(vec![case], |cases, parameter| {
-        cases
-            .iter()
-            .flat_map(|case| parameter.values.iter().map(|v| case.with(&parameter.name, v)))
-            .collect()
-    })
+fn combinations(case: Case, parameters: &[Parameter]) -> Result<Vec<Case>> {
+    let mut cases = vec![case];
+    for parameter in parameters {
+        let values = &parameter.values;
+        let each = |case: &Case| values.iter().map(|v| case.with(&parameter.name, v)).collect();
+        let multiplied: Vec<Vec<Case>> = cases.iter().map(each).collect::<Result<_>>()?;
+        cases = multiplied.concat();
+    }
+    Ok(cases)
 }
 
 /// The cases the user asked for, those that can share guests side by side.
@@ -163,7 +168,8 @@ mod tests {
 
     #[test]
     fn header_is_read() {
-        let text = "#!/bin/sh\n# about: a b: c\n# needs: stock programs\n# machines: 2\n# hz: 1000\n\n# wires: 3\n";
+        let text =
+            "#!/bin/sh\n# about: a b: c\n# needs: stock programs\n# machines: 2\n# hz: 1000\n\n# wires: 3\n";
         let cases = parse("x", text).unwrap();
         assert_eq!(cases.len(), 1);
         let case = &cases[0];
@@ -180,6 +186,13 @@ mod tests {
         assert_eq!(names, ["m-1301-mcast", "m-1301-ucast", "m-1400-mcast", "m-1400-ucast"]);
         assert_eq!(cases[1].settings[1], ("to".into(), "ucast".into()));
         assert!(cases[3].answers_to("m") && !cases[3].answers_to("m-1400"));
+    }
+
+    #[test]
+    fn a_parameter_may_set_hz() {
+        let cases = parse("m", "# about: x\n# param: hz 100 1000\n").unwrap();
+        assert_eq!(cases[1].hz, Some(1000));
+        assert!(parse("m", "# about: x\n# param: hz fast\n").is_err());
     }
 
     #[test]

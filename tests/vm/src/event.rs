@@ -44,15 +44,17 @@ pub enum Message {
     Measured { key: String, value: String },
     /// Another module is about to be loaded, or was unloaded; waits for a reply.
     Loading(Loaded),
+    /// Waits while the other machine is switched off at once.
+    KillPeer,
+    /// Waits while the other machine boots again; it runs the case with `AGAIN=yes`.
+    RevivePeer,
     /// Anything else.
     Output(String),
 }
 
 impl Message {
     pub fn parse(line: &str) -> Message {
-        line.strip_prefix('@')
-            .and_then(parse_directive)
-            .unwrap_or_else(|| Message::Output(line.to_owned()))
+        line.strip_prefix('@').and_then(parse_directive).unwrap_or_else(|| Message::Output(line.to_owned()))
     }
 }
 
@@ -73,6 +75,8 @@ fn parse_directive(text: &str) -> Option<Message> {
             let (key, value) = rest.split_once('=')?;
             Message::Measured { key: key.to_owned(), value: value.to_owned() }
         }
+        "kill-peer" => Message::KillPeer,
+        "revive-peer" => Message::RevivePeer,
         "loading" => Message::Loading(parse_loaded(rest)?),
         _ => return None,
     };

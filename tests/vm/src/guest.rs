@@ -33,6 +33,8 @@ impl Guest {
     /// Starts a guest and the threads that listen to it; does not wait for it to boot.
     pub fn start(args: &Args, machine: &Machine, log: &Path, events: Sender<Tagged>) -> Result<Self> {
         let socket = machine.control_socket();
+        // A machine that boots again finds the socket of its former life.
+        let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).context("socket for the second serial port")?;
         let mut qemu = qemu::start(args, machine)?;
         let (Some(screen), Some(keyboard)) = (qemu.stdout.take(), qemu.stdin.take()) else {
@@ -53,6 +55,12 @@ impl Guest {
     pub fn boot(&mut self, variables: &[String], limit: Duration) -> Result<()> {
         boot::reach_shell(&mut self.console, variables, limit)?;
         boot::start_agent(&mut self.console)
+    }
+
+    /// Ends QEMU at once, if it has not ended by itself.
+    pub fn kill(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
     }
 
     /// Writes a line to whoever reads the second serial port in the guest.
@@ -90,9 +98,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
+        self.kill();
     }
 }
 

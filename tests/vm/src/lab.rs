@@ -1,7 +1,7 @@
 //! The guests that run a case together.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{channel, Receiver};
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
@@ -27,49 +27,72 @@ impl Shape {
         let wires = if case.machines > 1 { case.wires } else { 0 };
         Shape { machines: case.machines, wires, hz: case.hz.or(args.hz) }
     }
+
+    /// Kernel variables of its guests, as the loader or QEMU's `-append` takes them.
+    fn kernel_variables(self) -> Vec<String> {
+        let mut variables = vec!["boot_serial=YES".to_owned(), "console=comconsole".to_owned()];
+        variables.extend(self.hz.map(|hz| format!("kern.hz={hz}")));
+        variables
+    }
 }
 
 /// Running guests that wait for cases.
-pub struct Lab {
+pub struct Lab<'a> {
     pub shape: Shape,
     pub guests: Vec<Guest>,
     pub events: Receiver<Tagged>,
+    sender: Sender<Tagged>,
+    args: &'a Args,
+    logs: LogNames,
     /// Holds the sockets and the guests' disk for as long as they run.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
-impl Lab {
+impl<'a> Lab<'a> {
     /// Boots the guests of a shape, at the same time.
-    pub fn start(args: &Args, shape: Shape, programs: &[PathBuf], logs: &LogNames) -> Result<Self> {
+    pub fn start(args: &'a Args, shape: Shape, programs: &[PathBuf], logs: LogNames) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("pfsync-vm").tempdir()?;
-        let disk = folder.path().join("payload.tar");
-        payload::write(&disk, args, programs).context("cannot pack the guest's files")?;
+        payload::write(&payload_in(&folder), args, programs).context("cannot pack the guest's files")?;
         let (sender, events) = channel();
-        let limit = Duration::from_secs(args.boot_timeout);
-        let machines: Vec<_> = (0..shape.machines)
-            .map(|number| Machine {
-                number,
-                wires: shape.wires,
-                hz: shape.hz,
-                payload: &disk,
-                sockets: folder.path(),
-            })
-            .collect();
-        let mut guests = Vec::new();
-        for machine in &machines {
-            let log = logs.console(ROLES[machine.number]);
-            guests.push(Guest::start(args, machine, &log, sender.clone())?);
+        let mut lab = Lab { shape, guests: Vec::new(), events, sender, args, logs, folder };
+        for number in 0..shape.machines {
+            let guest = lab.switch_on(number)?;
+            lab.guests.push(guest);
         }
-        boot_all(&mut guests, &machines, limit)?;
-        let lab = Lab { shape, guests, events, _folder: folder };
-        lab.wait_until_ready()?;
+        lab.boot_all()?;
+        lab.wait_until_ready(shape.machines)?;
         Ok(lab)
     }
 
-    fn wait_until_ready(&self) -> Result<()> {
+    /// Starts the QEMU of one machine.
+    fn switch_on(&mut self, number: usize) -> Result<Guest> {
+        let payload = payload_in(&self.folder);
+        let machine = Machine {
+            number,
+            wires: self.shape.wires,
+            variables: self.shape.kernel_variables(),
+            payload: &payload,
+            sockets: self.folder.path(),
+        };
+        let log = self.logs.next_console(ROLES[number]);
+        Guest::start(self.args, &machine, &log, self.sender.clone())
+    }
+
+    fn boot_all(&mut self) -> Result<()> {
+        let limit = Duration::from_secs(self.args.boot_timeout);
+        let variables = self.shape.kernel_variables();
+        std::thread::scope(|scope| {
+            let boot = |guest: &mut Guest| guest.boot(&variables, limit);
+            let boots: Vec<_> =
+                self.guests.iter_mut().map(|guest| scope.spawn(move || boot(guest))).collect();
+            boots.into_iter().try_for_each(|thread| thread.join().expect("booting does not panic"))
+        })
+    }
+
+    fn wait_until_ready(&self, machines: usize) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(120);
         let mut ready = 0;
-        while ready < self.guests.len() {
+        while ready < machines {
             let left = deadline.saturating_duration_since(Instant::now());
             let event = self.events.recv_timeout(left);
             match event.context("the case runner in the guest does not answer")?.1 {
@@ -82,37 +105,54 @@ impl Lab {
         Ok(())
     }
 
+    /// Switches a machine off as if its power failed.
+    pub fn kill(&mut self, machine: usize) -> Result<()> {
+        self.guests[machine].kill();
+        loop {
+            let event = self.events.recv_timeout(Duration::from_secs(30));
+            // What it said last does not matter any more.
+            match event.context("QEMU does not end")? {
+                (number, Event::Gone) if number == machine => return Ok(()),
+                (number, Event::Gone) => bail!("machine {} stopped too", ROLES[number]),
+                (_, Event::Panicked(line)) => bail!("kernel panic: {line}"),
+                (_, Event::Said(_)) => {}
+            }
+        }
+    }
+
+    /// Switches a machine on again and waits until it takes orders.
+    pub fn revive(&mut self, machine: usize) -> Result<()> {
+        let mut guest = self.switch_on(machine)?;
+        guest.boot(&self.shape.kernel_variables(), Duration::from_secs(self.args.boot_timeout))?;
+        self.guests[machine] = guest;
+        self.wait_until_ready(1)
+    }
+
     /// The other machine of two, or none if it is alone.
     pub fn peer_of(&self, machine: usize) -> Option<usize> {
         (self.guests.len() > 1).then_some(1 - machine)
     }
 }
 
-fn boot_all(guests: &mut [Guest], machines: &[Machine], limit: Duration) -> Result<()> {
-    std::thread::scope(|scope| {
-        let boots: Vec<_> = guests
-            .iter_mut()
-            .zip(machines)
-            .map(|(guest, machine)| {
-                let variables = machine.kernel_variables();
-                scope.spawn(move || guest.boot(&variables, limit))
-            })
-            .collect();
-        for boot in boots {
-            boot.join().expect("booting does not panic")?;
-        }
-        Ok(())
-    })
+fn payload_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("payload.tar")
 }
 
-/// Names for the console logs of one boot after the other.
-pub struct LogNames<'a> {
-    pub folder: &'a Path,
-    pub boot: usize,
+/// Names for the console logs, one boot after the other.
+pub struct LogNames {
+    folder: PathBuf,
+    lab: usize,
+    consoles: usize,
 }
 
-impl LogNames<'_> {
-    fn console(&self, role: &str) -> PathBuf {
-        self.folder.join(format!("console-{}-{role}.log", self.boot))
+impl LogNames {
+    /// Names for the consoles of the given lab, counted from 1.
+    pub fn new(folder: &Path, lab: usize) -> Self {
+        LogNames { folder: folder.to_owned(), lab, consoles: 0 }
+    }
+
+    fn next_console(&mut self, role: &str) -> PathBuf {
+        self.consoles += 1;
+        self.folder.join(format!("console-{}.{}-{role}.log", self.lab, self.consoles))
     }
 }

@@ -74,11 +74,8 @@ mod tests {
         write(&disk, &args, &[]).unwrap();
         assert_eq!(std::fs::metadata(&disk).unwrap().len() % 512, 0);
         let mut archive = tar::Archive::new(File::open(&disk).unwrap());
-        let names: Vec<_> = archive
-            .entries()
-            .unwrap()
-            .map(|entry| entry.unwrap().path().unwrap().into_owned())
-            .collect();
+        let names: Vec<_> =
+            archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
         assert!(names.contains(&PathBuf::from("pfsync.ko")));
         assert!(names.contains(&PathBuf::from("lib.sh")));
     }

@@ -12,7 +12,8 @@ pub struct Machine<'a> {
     pub number: usize,
     /// How many virtual wires join it to the other machine.
     pub wires: usize,
-    pub hz: Option<u32>,
+    /// Kernel variables, for a kernel that is started without a loader.
+    pub variables: Vec<String>,
     /// The raw disk that holds the tar archive for the guest.
     pub payload: &'a Path,
     /// Folder for the sockets of the second serial port and of the wires.
@@ -27,13 +28,6 @@ impl Machine<'_> {
 
     fn wire_end(&self, wire: usize, machine: usize) -> PathBuf {
         self.sockets.join(format!("wire{wire}-{machine}"))
-    }
-
-    /// Kernel variables every guest gets, as the loader or QEMU's `-append` takes them.
-    pub fn kernel_variables(&self) -> Vec<String> {
-        let mut variables = vec!["boot_serial=YES".to_owned(), "console=comconsole".to_owned()];
-        variables.extend(self.hz.map(|hz| format!("kern.hz={hz}")));
-        variables
     }
 }
 
@@ -70,7 +64,7 @@ fn add_system(qemu: &mut Command, args: &Args, machine: &Machine) {
         add_disk(qemu, "system", image, format_of(image));
     }
     if let (Some(kernel), Some(root)) = (&args.kernel, &args.root) {
-        let mut variables = machine.kernel_variables();
+        let mut variables = machine.variables.clone();
         variables.push("vfs.root.mountfrom=ufs:/dev/vtbd0".to_owned());
         qemu.arg("-kernel").arg(kernel).args(["-append", &variables.join(" ")]);
         add_disk(qemu, "system", root, format_of(root));
@@ -109,9 +103,7 @@ fn add_wires(qemu: &mut Command, machine: &Machine) {
             machine.wire_end(wire, here).display(),
             machine.wire_end(wire, there).display(),
         ));
-        qemu.arg("-device").arg(format!(
-            "virtio-net-pci,netdev=wire{wire},mac=52:54:00:00:{wire:02x}:{:02x}",
-            here + 1
-        ));
+        qemu.arg("-device")
+            .arg(format!("virtio-net-pci,netdev=wire{wire},mac=52:54:00:00:{wire:02x}:{:02x}", here + 1));
     }
 }

@@ -84,8 +84,16 @@ pub fn find(text: &str) -> Vec<Report> {
 /// Whether a line belongs to the report that the line before belongs to.
 fn continues(line: &str) -> bool {
     const STARTS: [&str; 10] = [
-        " 1st ", " 2nd ", " 3rd ", "lock order ", "#", "exclusive ", "shared ", "stack backtrace",
-        "KDB: stack backtrace", "--- ",
+        " 1st ",
+        " 2nd ",
+        " 3rd ",
+        "lock order ",
+        "#",
+        "exclusive ",
+        "shared ",
+        "stack backtrace",
+        "KDB: stack backtrace",
+        "--- ",
     ];
     let in_trace = line.contains("() at ") || line.contains("/frame 0x");
     let new_report = line.starts_with("lock order reversal");

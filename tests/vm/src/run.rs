@@ -62,11 +62,14 @@ impl Script {
     }
 }
 
-struct Run<'a> {
-    lab: &'a mut Lab,
+struct Run<'r, 'lab> {
+    lab: &'r mut Lab<'lab>,
+    case: &'r Case,
+    args: &'r Args,
     scripts: Vec<Script>,
     measured: Vec<(String, String)>,
-    args: &'a Args,
+    /// What the kernel of a machine reported that was switched off since.
+    early_report: Option<String>,
 }
 
 /// Runs a case; it fails when it does not end in time.
@@ -77,8 +80,10 @@ pub fn run(lab: &mut Lab, case: &Case, args: &Args) -> Result<Outcome> {
         .iter()
         .map(|guest| Script { console_start: guest.position(), ..Script::default() })
         .collect();
-    let mut run = Run { lab, scripts, measured: Vec::new(), args };
-    run.start(case)?;
+    let mut run = Run { lab, case, args, scripts, measured: Vec::new(), early_report: None };
+    for machine in 0..run.scripts.len() {
+        run.start_script(machine, None)?;
+    }
     let trouble = run.follow(Instant::now() + limit, limit)?;
     // What the kernel says of a case's last steps may still be on its way.
     std::thread::sleep(Duration::from_millis(300));
@@ -86,17 +91,16 @@ pub fn run(lab: &mut Lab, case: &Case, args: &Args) -> Result<Outcome> {
     Ok(run.into_outcome(verdict))
 }
 
-impl Run<'_> {
-    fn start(&mut self, case: &Case) -> Result<()> {
-        let mut settings: Vec<_> =
-            case.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+impl Run<'_, '_> {
+    /// Has a guest run its script, with one setting more than the case's own.
+    fn start_script(&mut self, machine: usize, extra: Option<&str>) -> Result<()> {
+        let own = self.case.settings.iter().map(|(name, value)| format!("{name}={value}"));
+        let mut settings: Vec<_> = own.chain(extra.map(str::to_owned)).collect();
         if self.args.reference {
             settings.push("REFERENCE=yes".to_owned());
         }
-        for (guest, role) in self.lab.guests.iter_mut().zip(ROLES) {
-            guest.tell(&format!("run {} {role} {}", case.script, settings.join(" ")))?;
-        }
-        Ok(())
+        let order = format!("run {} {} {}", self.case.script, ROLES[machine], settings.join(" "));
+        self.lab.guests[machine].tell(&order)
     }
 
     /// Serves the scripts until all have ended; returns what went wrong on the way.
@@ -142,6 +146,8 @@ impl Run<'_> {
             Message::Ask(key) => self.answer(machine, &key)?,
             Message::Measured { key, value } => self.measured.push((key, value)),
             Message::Loading(loaded) => self.note_loaded(machine, loaded)?,
+            Message::KillPeer => self.kill_peer(machine)?,
+            Message::RevivePeer => self.revive_peer(machine)?,
         }
         Ok(())
     }
@@ -190,18 +196,33 @@ impl Run<'_> {
         guest.tell("noted")
     }
 
+    fn kill_peer(&mut self, machine: usize) -> Result<()> {
+        let peer = self.lab.peer_of(machine).context("`kill_peer` needs two machines")?;
+        self.early_report = self.kernel_report();
+        self.lab.kill(peer)?;
+        self.lab.guests[machine].tell("killed")
+    }
+
+    /// Boots the machine that was killed; its script starts anew.
+    fn revive_peer(&mut self, machine: usize) -> Result<()> {
+        let peer = self.lab.peer_of(machine).context("`revive_peer` needs two machines")?;
+        self.lab.revive(peer)?;
+        self.scripts[peer].console_start = 0;
+        self.start_script(peer, Some("AGAIN=yes"))?;
+        self.lab.guests[machine].tell("revived")
+    }
+
     fn judge(&self, trouble: Option<String>) -> Verdict {
         if let Some(trouble) = trouble {
             return Verdict::Failed(trouble);
         }
-        let failure = self
-            .kernel_report()
-            .or_else(|| self.first_bad_status())
-            .or_else(|| self.first_mismatch());
-        match (failure, self.skip_reason()) {
-            (Some(failure), _) => Verdict::Failed(failure),
-            (None, Some(reason)) => Verdict::Skipped(reason),
-            (None, None) => Verdict::Passed,
+        let troubles =
+            [self.early_report.clone(), self.kernel_report(), self.first_bad_status(), self.first_mismatch()];
+        let troubles: Vec<_> = troubles.into_iter().flatten().collect();
+        match self.skip_reason() {
+            _ if !troubles.is_empty() => Verdict::Failed(troubles.join("; ")),
+            Some(reason) => Verdict::Skipped(reason),
+            None => Verdict::Passed,
         }
     }
 
@@ -250,9 +271,9 @@ impl Run<'_> {
 fn difference(key: &str, one: &[String], two: &[String]) -> Option<String> {
     let differing = one.iter().zip(two).filter(|(one, two)| one != two).count();
     match one.iter().zip(two).find(|(one, two)| one != two) {
-        Some((first, second)) => Some(format!(
-            "{key}: {differing} lines differ, one has `{first}` where two has `{second}`"
-        )),
+        Some((first, second)) => {
+            Some(format!("{key}: {differing} lines differ, one has `{first}` where two has `{second}`"))
+        }
         None if one.len() != two.len() => {
             Some(format!("{key}: {} lines on one, {} on two", one.len(), two.len()))
         }

@@ -18,7 +18,7 @@ struct Suite<'a> {
     logs: PathBuf,
     programs: Result<Vec<PathBuf>>,
     /// Guests that are still good for a further case.
-    lab: Option<Lab>,
+    lab: Option<Lab<'a>>,
     boots: usize,
     summary: Summary,
 }
@@ -27,11 +27,8 @@ struct Suite<'a> {
 pub fn run(args: &Args, cases: &[Case]) -> Result<Summary> {
     let logs = args.log_dir();
     std::fs::create_dir_all(&logs).with_context(|| format!("{}", logs.display()))?;
-    let programs = if cases.iter().any(|case| case.needs_programs) {
-        programs::build(args)
-    } else {
-        Ok(Vec::new())
-    };
+    let programs =
+        if cases.iter().any(|case| case.needs_programs) { programs::build(args) } else { Ok(Vec::new()) };
     let summary = Summary::default();
     let mut suite = Suite { args, logs, programs, lab: None, boots: 0, summary };
     for case in cases {
@@ -48,8 +45,7 @@ impl Suite<'_> {
         }
         self.boot_for(case)?;
         let lab = self.lab.as_mut().expect("guests were just booted");
-        let outcome = run::run(lab, case, self.args)
-            .with_context(|| format!("case {}", case.name))?;
+        let outcome = run::run(lab, case, self.args).with_context(|| format!("case {}", case.name))?;
         write_logs(&self.logs, case, &outcome)?;
         if let Verdict::Failed(_) = outcome.verdict {
             show_failure(&outcome);
@@ -78,9 +74,9 @@ impl Suite<'_> {
         }
         self.lab = None;
         self.boots += 1;
-        let logs = LogNames { folder: &self.logs, boot: self.boots };
+        let logs = LogNames::new(&self.logs, self.boots);
         let programs = self.programs.as_deref().unwrap_or_default();
-        let lab = Lab::start(self.args, shape, programs, &logs);
+        let lab = Lab::start(self.args, shape, programs, logs);
         self.lab = Some(lab.context("FreeBSD did not start")?);
         Ok(())
     }

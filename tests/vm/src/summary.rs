@@ -42,9 +42,8 @@ impl Summary {
         if !self.measured.is_empty() {
             println!("\nmeasured:");
         }
-        let width = |column: usize| {
-            self.measured.iter().map(|row| row[column].len()).max().unwrap_or_default()
-        };
+        let width =
+            |column: usize| self.measured.iter().map(|row| row[column].len()).max().unwrap_or_default();
         let (case_width, key_width) = (width(0), width(1));
         for [case, key, value] in &self.measured {
             println!("  {case:<case_width$}  {key:<key_width$}  {value}");

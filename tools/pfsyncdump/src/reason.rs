@@ -81,6 +81,7 @@ fn invalid(field: Invalid) -> &'static str {
         Invalid::InterfaceName => "interface name is not one",
         Invalid::RouteTo => "kind of routing is none of pf's",
         Invalid::RoutingTable => "routing table below -1",
+        Invalid::Priority => "priority is above 7",
         Invalid::BulkStatus => "bulk status is neither start nor end",
     }
 }

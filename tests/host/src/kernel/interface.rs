@@ -97,7 +97,7 @@ impl Interfaces {
             let bpf = interface.bpf as *mut native::bpf_if_ext;
             // SAFETY: bpfattach allocated the structure, which lives until
             // bpfdetach. Whether the list is empty is all that is read of it.
-            unsafe { (*bpf).bif_dlist.lh_first = if on { bpf.cast() } else { ptr::null_mut() } };
+            unsafe { (*bpf).bif_dlist.clh_first = if on { bpf.cast() } else { ptr::null_mut() } };
         });
     }
 

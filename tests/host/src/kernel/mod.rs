@@ -50,6 +50,8 @@ pub struct Kernel {
     pub module: RefCell<Option<Module>>,
     pub vnets: RefCell<Vec<Rc<Vnet>>>,
     pub sysctls: RefCell<Vec<usize>>,
+    /// nvlists that the module owns, and where it got them.
+    pub lists: RefCell<std::collections::HashMap<usize, place::Place>>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
     /// Last: what is above refers to it.
@@ -58,7 +60,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Boots a kernel with one network stack and pf in it.
-    pub fn boot(world: &Rc<World>, name: &str) -> Result<Rc<Kernel>> {
+    pub fn boot(world: &Rc<World>, name: &str, rules: &Rules) -> Result<Rc<Kernel>> {
         let low = LowMemory::map(LOW_MEMORY)?;
         let variables = Variables::new(&low)?;
         let kernel = Rc::new(Kernel {
@@ -74,12 +76,13 @@ impl Kernel {
             module: RefCell::default(),
             vnets: RefCell::default(),
             sysctls: RefCell::default(),
+            lists: RefCell::default(),
             image: RefCell::default(),
             crashed: Cell::new(false),
             low,
         });
         kernel.variables.initialise(&kernel);
-        kernel.add_vnet(&Rules::default())?;
+        kernel.add_vnet(rules)?;
         Ok(kernel)
     }
 

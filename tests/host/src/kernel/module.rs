@@ -30,6 +30,8 @@ type VnetFunction = *const native::vnet_sysinit;
 #[derive(Default)]
 pub struct Module {
     event: Cell<Option<*const native::moduledata>>,
+    /// The error that the module answered its loading with.
+    refused: Cell<i32>,
     vnet_init: RefCell<Vec<VnetFunction>>,
     vnet_uninit: RefCell<Vec<VnetFunction>>,
 }
@@ -97,33 +99,51 @@ impl Kernel {
         self.set_image(Some(Rc::new(image)));
         *self.module.borrow_mut() = Some(Module::default());
         let kernel = self.clone();
-        self.run("kldload", &self.vnet(), move || kernel.start_module())?
+        let refused = self.run("kldload", &self.vnet(), move || kernel.start_module())??;
+        if refused != 0 {
+            self.forget_module();
+        }
+        ensure!(refused == 0, "the module refuses to be loaded: error {refused}");
+        Ok(())
     }
 
-    fn start_module(&self) -> Result<()> {
+    /// Runs the module's initialisation. Returns the error that it answered
+    /// with; then it is taken down again.
+    fn start_module(&self) -> Result<i32> {
         let image = self.image().context("linked")?;
         *self.sysctls.borrow_mut() = image.set("sysctl_set").to_vec();
-        self.fetch_tunables();
         for entry in sorted(image.set("sysinit_set")) {
             run_sysinit(entry);
         }
-        Ok(())
+        let refused = self.module.borrow().as_ref().map_or(0, |module| module.refused.get());
+        if refused != 0 {
+            self.end_module()?;
+        }
+        Ok(refused)
     }
 
     /// `kldunload pfsync`. Ends the run if the module leaves anything behind.
     pub fn unload(self: &Rc<Self>) -> Result<()> {
         let kernel = self.clone();
         self.run("kldunload", &self.vnet(), move || kernel.stop_module())??;
+        self.forget_module();
+        Ok(())
+    }
+
+    fn forget_module(&self) {
         self.module.take();
         self.set_image(None);
         self.sysctls.take();
         self.variables.free_module();
-        Ok(())
     }
 
     fn stop_module(&self) -> Result<()> {
         let error = self.module_event(sys::MOD_UNLOAD);
         ensure!(error == 0, "the module refuses to be unloaded: error {error}");
+        self.end_module()
+    }
+
+    fn end_module(&self) -> Result<()> {
         let image = self.image().context("linked")?;
         for entry in sorted(image.set("sysuninit_set")).into_iter().rev() {
             run_sysinit(entry);
@@ -148,6 +168,9 @@ impl Kernel {
         let leaks = self.heap.leaks(self, &kinds);
         if !leaks.is_empty() {
             violation(format!("leaks memory: {}", leaks.join("; ")));
+        }
+        if let Some(place) = self.lists.borrow().values().next() {
+            violation(format!("leaks an nvlist from {}", place.name(self)));
         }
         if self.callouts.pending() > 0 {
             violation("leaves callouts armed".into());
@@ -216,7 +239,8 @@ kpi::symbols! {
         kernel.module.borrow().iter().for_each(|module| module.event.set(Some(data)));
         let error = kernel.module_event(sys::MOD_LOAD);
         if error != 0 {
-            violation(format!("the module refuses to be loaded: error {error}"));
+            kernel.module_event(sys::MOD_UNLOAD);
+            kernel.module.borrow().iter().for_each(|module| module.refused.set(error));
         }
     }
 

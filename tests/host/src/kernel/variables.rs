@@ -28,6 +28,9 @@ pub struct Globals {
     pub sysctl_net: sys::sysctl_oid,
     pub vnet_lock: native::rwlock,
     pub vnet_head: *mut sys::vnet,
+    /// Nobody traces: dtrace(1) would set both.
+    pub probes_enabled: bool,
+    pub probe_function: usize,
 }
 
 /// The VNET variables of the kernel and of pf, at the start of the region of
@@ -130,6 +133,8 @@ impl Variables {
             "sysctl___net" => sysctl_net,
             "vnet_rwlock" => vnet_lock,
             "vnet_head" => vnet_head,
+            "sdt_probes_enabled" => probes_enabled,
+            "sdt_probe_func" => probe_function,
         });
         let of_vnet = addresses!(self.vnet_start, VnetVariables, name, {
             "vnet_entry_pf_status" => status,

@@ -112,7 +112,7 @@ pub fn packet_len(m: *mut sys::mbuf) -> usize {
 
 /// A packet that an interface received, in pieces of at most `piece` bytes.
 pub fn received(bytes: &[u8], ifp: *mut sys::ifnet, piece: usize) -> *mut sys::mbuf {
-    let mut first = ptr::null_mut();
+    let mut first: *mut sys::mbuf = ptr::null_mut();
     let mut last: *mut sys::mbuf = ptr::null_mut();
     for chunk in bytes.chunks(piece.clamp(1, native::MJUMPAGESIZE as usize)) {
         let cluster = if chunk.len() > HEADER_ROOM { native::MJUMPAGESIZE as usize } else { 0 };

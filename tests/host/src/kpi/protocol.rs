@@ -12,7 +12,8 @@ fn register(family: u8, protocol: u8, input: Option<Input>) -> i32 {
     if kernel.heap.fails() {
         return sys::EEXIST as i32;
     }
-    match (input, kernel.protocols.borrow_mut().entry((family, protocol))) {
+    let mut protocols = kernel.protocols.borrow_mut();
+    match (input, protocols.entry((family, protocol))) {
         (Some(input), std::collections::hash_map::Entry::Vacant(entry)) => {
             entry.insert(input);
             0

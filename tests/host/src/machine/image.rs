@@ -67,10 +67,10 @@ enum Use {
 }
 
 impl Use {
-    fn of(flags: u64) -> Use {
-        if flags & u64::from(elf::SHF_EXECINSTR) != 0 {
+    fn of(flags: elf::SectionFlags) -> Use {
+        if flags.0 & elf::SHF_EXECINSTR.0 != 0 {
             Use::Text
-        } else if flags & u64::from(elf::SHF_WRITE) != 0 {
+        } else if flags.0 & elf::SHF_WRITE.0 != 0 {
             Use::Data
         } else {
             Use::ReadOnly
@@ -151,8 +151,8 @@ impl Linker<'_, '_> {
         let from = memory.next_page();
         let mut places = Vec::new();
         for section in self.file.sections() {
-            let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
-            if sh_flags & u64::from(elf::SHF_ALLOC) == 0 || Use::of(sh_flags) != kind {
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+            if sh_flags.0 & elf::SHF_ALLOC.0 == 0 || Use::of(sh_flags) != kind {
                 continue;
             }
             let size = usize::try_from(section.size())?;
@@ -188,13 +188,13 @@ impl Linker<'_, '_> {
         Ok(())
     }
 
-    fn apply(&self, kind: u32, at: usize, target: i64) -> Result<()> {
+    fn apply(&self, kind: elf::RelocationType, at: usize, target: i64) -> Result<()> {
         let (bytes, value) = match kind {
             R_X86_64_NONE => return Ok(()),
             R_X86_64_64 => (8, target),
             R_X86_64_PC32 | R_X86_64_PLT32 => (4, target - at as i64),
             R_X86_64_32S | R_X86_64_32 => (4, target),
-            _ => bail!("relocation type {kind}, which the kernel's linker refuses"),
+            _ => bail!("relocation type {kind:?}, which the kernel's linker refuses"),
         };
         ensure!(bytes == 8 || i32::try_from(value).is_ok(), "{value:#x} does not fit 32 bits");
         // SAFETY: the relocation lies in a loaded section, which is still

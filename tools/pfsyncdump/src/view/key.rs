@@ -40,7 +40,7 @@ impl KeyView {
         });
         match direction {
             Direction::Out => KeyView { from: second, to: first },
-            Direction::In | Direction::InOut => KeyView { from: first, to: second },
+            Direction::In => KeyView { from: first, to: second },
         }
     }
 }

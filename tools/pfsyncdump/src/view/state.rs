@@ -78,7 +78,6 @@ impl From<&State> for StateView {
 
 fn direction(direction: Direction) -> &'static str {
     match direction {
-        Direction::InOut => "in-out",
         Direction::In => "in",
         Direction::Out => "out",
     }

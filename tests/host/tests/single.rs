@@ -1,0 +1,198 @@
+//! One kernel: the module loads, is configured, hears of states, and goes
+//! without leaving anything.
+
+mod common;
+
+use common::{actions, plain_lab};
+use pfsync::wire::Action;
+use pfsync_host::lab::{connection, Config, Peer, GROUP6, SYNC};
+use pfsync_host::pf::rules::NO_SYNC;
+use pfsync_host::pf::traffic::Connection;
+use sys_bindings as sys;
+
+/// Configured with a peer that does not exist.
+fn alone() -> Config {
+    Config { peer: Some(Peer::Inet([192, 0, 2, 99])), ..Config::default() }
+}
+
+#[test]
+fn loading_makes_pfsync0_and_unloading_leaves_nothing() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.kernel.load()?;
+    assert!(fw.pfsync0().is_some());
+    fw.unload()?;
+    assert!(fw.pfsync0().is_none());
+    fw.kernel.load()?;
+    fw.unload()
+}
+
+#[test]
+fn every_network_stack_gets_an_interface() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    let before = fw.jail(&lab, 2)?;
+    fw.kernel.load()?;
+    let after = fw.jail(&lab, 3)?;
+    for stack in [&fw, &before, &after] {
+        assert!(stack.pfsync0().is_some());
+        stack.start_pfsync(&Config::default())?;
+    }
+    fw.kernel.remove_vnet(&after.vnet)?;
+    lab.seconds(2)?;
+    fw.unload()
+}
+
+#[test]
+fn the_interface_can_be_destroyed_and_made_again() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.start_pfsync(&alone())?;
+    fw.open(&connection(1, sys::IPPROTO_TCP))?;
+    assert_eq!(fw.destroy()?, Ok(()));
+    assert!(fw.pfsync0().is_none());
+    assert_eq!(fw.demotion(), 0);
+    fw.open(&connection(2, sys::IPPROTO_TCP))?;
+    assert_eq!(fw.create()?, Ok(()));
+    assert_eq!(fw.create()?, Err(sys::EEXIST as i32));
+    fw.start_pfsync(&alone())?;
+    fw.unload()
+}
+
+#[test]
+fn a_configuration_reads_back_as_set() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.kernel.load()?;
+    let config = Config { maxupd: 7, defer: true, version: 1301, ..Config::default() };
+    assert_eq!(fw.configure(&config)?, Ok(()));
+    let list = fw.configuration()?.expect("readable");
+    assert_eq!(list.number(c"maxupdates"), Some(7));
+    assert_eq!(list.number(c"version"), Some(1301));
+    assert_ne!(list.number(c"flags").unwrap_or(0) & u64::from(sys::PFSYNCF_DEFER), 0);
+    let old = fw.configuration_old()?.expect("readable");
+    assert_eq!(old.pfsyncr_maxupdates, 7);
+    assert!(SYNC.bytes().chain([0]).eq(old.pfsyncr_syncdev[..4].iter().map(|byte| *byte as u8)));
+    fw.unload()
+}
+
+#[test]
+fn the_old_request_configures_too() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.kernel.load()?;
+    let mut old = fw.configuration_old()?.expect("readable");
+    old.pfsyncr_syncdev.iter_mut().zip(SYNC.bytes()).for_each(|(to, from)| *to = from as i8);
+    old.pfsyncr_maxupdates = 9;
+    assert_eq!(fw.configure_old(old)?, Ok(()));
+    assert_eq!(fw.configuration_old()?.expect("readable").pfsyncr_maxupdates, 9);
+    old.pfsyncr_maxupdates = 256;
+    assert_eq!(fw.configure_old(old)?, Err(sys::EINVAL as i32));
+    fw.unload()
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_changes_nothing() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.kernel.load()?;
+    let before = fw.configuration()?;
+    let invalid = sys::EINVAL as i32;
+    let no_such_interface = Config { syncdev: Some("em9".into()), ..Config::default() };
+    assert_eq!(fw.configure(&no_such_interface)?, Err(invalid));
+    assert_eq!(fw.configure(&Config { maxupd: 256, ..Config::default() })?, Err(invalid));
+    assert_eq!(fw.configure(&Config { version: 1500, ..Config::default() })?, Err(invalid));
+    assert_eq!(fw.configure_bytes(vec![0x6c; 40])?, Err(invalid));
+    assert_eq!(fw.configure_bytes(Vec::new())?, Err(invalid));
+    assert_eq!(fw.set_mtu(1400)?, Err(invalid));
+    assert_eq!(fw.configuration()?, before);
+    fw.unload()
+}
+
+#[test]
+fn the_life_of_a_state_shows_on_bpf() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.start_pfsync(&Config { syncdev: None, ..Config::default() })?;
+    fw.watch();
+    let id = fw.open(&connection(1, sys::IPPROTO_TCP))?;
+    lab.seconds(2)?;
+    assert_eq!(actions(&fw.frames()), [(Action::Insert1400, 1)]);
+    fw.pass(id, |st| st.src.seqlo += 100)?;
+    fw.pass(id, |st| st.src.seqlo += 100)?;
+    lab.seconds(2)?;
+    assert_eq!(actions(&fw.frames()), [(Action::UpdateCompressed, 1)]);
+    fw.kill(id)?;
+    lab.seconds(2)?;
+    assert_eq!(actions(&fw.frames()), [(Action::DeleteCompressed, 1)]);
+    fw.unload()
+}
+
+#[test]
+fn states_of_a_nosync_rule_are_not_shown() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.start_pfsync(&Config { syncdev: None, ..Config::default() })?;
+    fw.watch();
+    let id = fw.open(&Connection { rule: NO_SYNC, ..connection(1, sys::IPPROTO_UDP) })?;
+    fw.pass(id, |st| st.packets[1] += 1)?;
+    fw.kill(id)?;
+    lab.seconds(3)?;
+    assert_eq!(actions(&fw.frames()), []);
+    fw.unload()
+}
+
+#[test]
+fn the_group_of_either_family_can_be_joined() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.start_pfsync(&Config::default())?;
+    fw.start_pfsync(&Config { peer: Some(Peer::Inet6(GROUP6)), ..Config::default() })?;
+    assert_eq!(fw.configure(&Config { syncdev: None, ..Config::default() })?, Ok(()));
+    assert_eq!(fw.demotion(), 0);
+    fw.unload()
+}
+
+#[test]
+fn the_sync_interface_may_go_away() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.start_pfsync(&Config::default())?;
+    assert_eq!(fw.demotion(), 240);
+    fw.open(&connection(1, sys::IPPROTO_TCP))?;
+    fw.detach_sync()?;
+    assert_eq!(fw.demotion(), 0);
+    assert_eq!(fw.vnet.interfaces.extra_references(), 0);
+    fw.open(&connection(2, sys::IPPROTO_TCP))?;
+    lab.seconds(2)?;
+    fw.unload()
+}
+
+#[test]
+fn sysctls_work_in_their_stack() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.kernel.load()?;
+    let read = |name: &str| fw.kernel.sysctl_read(&fw.vnet, name, 4);
+    assert_eq!(read("net.pfsync.carp_demotion_factor")?, 240i32.to_le_bytes());
+    fw.kernel.sysctl_write(&fw.vnet, "net.pfsync.carp_demotion_factor", &3i32.to_le_bytes())?;
+    fw.start_pfsync(&Config::default())?;
+    assert_eq!(fw.demotion(), 3);
+    fw.kernel.sysctl_write(&fw.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())?;
+    assert!(fw.kernel.sysctl_write(&fw.vnet, "net.pfsync.bulk_request", &2i32.to_le_bytes()).is_err());
+    assert_eq!(fw.demotion(), 3);
+    fw.set_up(false)?.expect("down");
+    assert_eq!(fw.demotion(), 0);
+    fw.unload()
+}
+
+#[test]
+fn a_peer_that_never_answers_is_given_up() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.start_pfsync(&alone())?;
+    assert_eq!(fw.demotion(), 240);
+    lab.seconds(120)?;
+    assert_eq!(fw.demotion(), 0);
+    fw.unload()
+}
