@@ -46,7 +46,7 @@ impl Display for RouteView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pfsync::wire::{Extra, Family, RawState1400};
+    use pfsync::wire::{Direction, Extra, Family, RawState1400};
     use zerocopy::FromZeros;
 
     /// A state that goes to 192.0.2.9.
@@ -55,6 +55,7 @@ mod tests {
         raw.common.creator = [1; 4];
         raw.common.ifname[..3].copy_from_slice(b"all");
         raw.common.af = Family::Inet as u8;
+        raw.common.direction = Direction::In as u8;
         raw.common.rt_addr[..4].copy_from_slice(&[192, 0, 2, 9]);
         State { extra, ..raw.check().unwrap() }
     }
