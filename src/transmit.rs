@@ -261,6 +261,8 @@ impl Softc {
     fn write_bulk(&self, pass: &Pass, writer: &mut FrameWriter) -> Option<Position> {
         if !pass.started {
             let _ = writer.push(Action::BulkStatus, &bulk_mark(BulkMark::Start, pass));
+            // The C module looks at the first mark of a run only.
+            writer.end_run();
         }
         let mut position = pass.position;
         while position.row < table::rows() {

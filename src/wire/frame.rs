@@ -167,13 +167,17 @@ impl<'a> Iterator for Frame<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// Bytes of messages behind one subheader at most: the C module drops a frame
+/// with a run that is longer than an mbuf cluster (`MCLBYTES`).
+const RUN_MAX: usize = 2048;
+
 /// Bytes of a frame without messages: a header and an end mark.
 const EMPTY: usize = size_of::<Header>() + size_of::<Subheader>();
 
 /// Builds a frame in a caller's buffer; its length is the buffer's at most.
 ///
-/// Messages of one kind pushed in a row share a subheader. Room for the end
-/// mark is kept all along.
+/// Messages of one kind pushed in a row share a subheader, up to [`RUN_MAX`]
+/// bytes. Room for the end mark is kept all along.
 pub struct FrameWriter<'b> {
     buffer: &'b mut [u8],
     used: usize,
@@ -199,14 +203,30 @@ impl<'b> FrameWriter<'b> {
         self.used == size_of::<Header>()
     }
 
-    /// How many messages of `size` bytes and kind `action` still fit.
+    /// What is pushed next begins a run of its own, whatever its kind.
+    pub fn end_run(&mut self) {
+        self.run = None;
+    }
+
+    /// The run that a message of `size` bytes and kind `action` would join:
+    /// where its subheader lies, and how many messages it has.
+    fn open_run(&self, action: Action, size: usize) -> Option<(usize, u16)> {
+        let (current, at, count) = self.run?;
+        let len = usize::from(count).saturating_mul(size);
+        (current == action && len.saturating_add(size) <= RUN_MAX).then_some((at, count))
+    }
+
+    /// How many messages of `size` bytes and kind `action` can be pushed in a
+    /// row, at least: after that many there may be room for more in a run of
+    /// their own.
     pub fn fits(&self, action: Action, size: usize) -> usize {
-        let subheader = match self.run {
-            Some((current, ..)) if current == action => 0,
-            _ => size_of::<Subheader>(),
+        let (subheader, run) = match self.open_run(action, size) {
+            Some((_, count)) => (0, usize::from(count).saturating_mul(size)),
+            None => (size_of::<Subheader>(), 0),
         };
+        let in_run = RUN_MAX.saturating_sub(run).checked_div(size).unwrap_or(0);
         let taken = self.used.saturating_add(subheader).saturating_add(size_of::<Subheader>());
-        self.buffer.len().saturating_sub(taken).checked_div(size).unwrap_or(0)
+        self.buffer.len().saturating_sub(taken).checked_div(size).unwrap_or(0).min(in_run)
     }
 
     /// Appends a message.
@@ -214,9 +234,9 @@ impl<'b> FrameWriter<'b> {
         if self.fits(action, size_of::<T>()) == 0 {
             return Err(Full);
         }
-        let (at, count) = match self.run {
-            Some((current, at, count)) if current == action => (at, count),
-            _ => {
+        let (at, count) = match self.open_run(action, size_of::<T>()) {
+            Some(run) => run,
+            None => {
                 let at = self.used;
                 self.append(&Subheader { action: action as u8, pad: 0, count: U16::new(0) })?;
                 (at, 0)
@@ -305,6 +325,28 @@ mod tests {
         });
         assert_eq!(bytes.len(), room);
         assert_eq!(Frame::parse(&bytes).unwrap().next(), Some(Ok(Run::InsertAck(&[id(1), id(2)]))));
+    }
+
+    #[test]
+    fn a_run_fits_a_cluster() {
+        let state = RawState1400::new_zeroed();
+        let bytes = written(8960, |w| {
+            assert_eq!(w.fits(Action::Update1400, 277), 7);
+            while w.push(Action::Update1400, &state).is_ok() {}
+        });
+        let runs: Vec<_> = Frame::parse(&bytes).unwrap().map(|run| run.unwrap().count()).collect();
+        assert_eq!(runs, [7, 7, 7, 7, 4, 1]);
+    }
+
+    #[test]
+    fn an_ended_run_is_not_continued() {
+        let bytes = written(100, |w| {
+            w.push(Action::InsertAck, &id(1)).unwrap();
+            w.end_run();
+            w.push(Action::InsertAck, &id(2)).unwrap();
+        });
+        let runs: Vec<_> = Frame::parse(&bytes).unwrap().map(Result::unwrap).collect();
+        assert_eq!(runs, [Run::InsertAck(&[id(1)]), Run::InsertAck(&[id(2)]), Run::Eof(1)]);
     }
 
     #[test]
