@@ -41,6 +41,9 @@ check: pfsync.ko
 test: all
 	@. build/env && $$CARGO test --locked --workspace --lib --bins --tests
 
+demo: all
+	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin demo
+
 setup:
 	@sh tools/setup.sh
 
@@ -56,4 +59,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a
 
-.PHONY: all check clean install load pfsync.ko setup test unload
+.PHONY: all check clean demo install load pfsync.ko setup test unload

@@ -176,6 +176,7 @@ unsafe extern "C" fn pfs_sysctl_bulk_request(
     // SAFETY: as above.
     let is_read = unsafe { (*request).newptr.is_null() };
     match (error, is_read, value) {
+        (0, false, 0) => 0,
         (0, false, 1) => to_c(request_bulk_by_hand()),
         (0, false, _) => to_c(Err(Errno::EINVAL)),
         (error, ..) => error,

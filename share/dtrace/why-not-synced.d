@@ -12,11 +12,12 @@
  * which is the other way round on amd64: either is understood.
  */
 
-inline uint64_t GIVEN = $1;
-inline uint64_t SWAPPED = ((GIVEN >> 56) & 0xff) | ((GIVEN >> 40) & 0xff00) |
-    ((GIVEN >> 24) & 0xff0000) | ((GIVEN >> 8) & 0xff000000) |
-    ((GIVEN & 0xff000000) << 8) | ((GIVEN & 0xff0000) << 24) |
-    ((GIVEN & 0xff00) << 40) | ((GIVEN & 0xff) << 56);
+inline uint64_t GIVEN = (uint64_t)$1;
+inline uint64_t SWAPPED =
+    (((uint64_t)$1 >> 56) & 0xff) | (((uint64_t)$1 >> 40) & 0xff00) |
+    (((uint64_t)$1 >> 24) & 0xff0000) | (((uint64_t)$1 >> 8) & 0xff000000) |
+    (((uint64_t)$1 & 0xff000000) << 8) | (((uint64_t)$1 & 0xff0000) << 24) |
+    (((uint64_t)$1 & 0xff00) << 40) | (((uint64_t)$1 & 0xff) << 56);
 
 inline string QUEUED[int queue] =
     queue == 0 ? "made here: an insert is queued" :

@@ -307,6 +307,13 @@ impl Firewall {
         Ok(self.run("ifconfig", |vnet| interface::destroy(vnet, "pfsync0"))?)
     }
 
+    /// A new card in the place of the one that was pulled.
+    pub fn attach_sync(&mut self, lab: &Lab) {
+        let sync = self.kernel.attach_ethernet(&self.vnet, SYNC, address4(self.number), address6(self.number));
+        lab.world.network.plug(&self.kernel, &self.vnet, sync, 0);
+        self.sync = sync as usize;
+    }
+
     /// Pulls the sync interface's card.
     pub fn detach_sync(&self) -> Result<()> {
         let (kernel, sync) = (self.kernel.clone(), self.sync);

@@ -6,7 +6,8 @@
 //! - [`kpi`]: the functions that the module calls;
 //! - [`pf`]: the state table;
 //! - [`net`]: the network between kernels;
-//! - [`lab`]: firewalls made of all that.
+//! - [`lab`]: firewalls made of all that;
+//! - [`sim`]: the deterministic simulator.
 
 pub mod kernel;
 pub mod kpi;
@@ -16,3 +17,4 @@ pub mod native;
 pub mod net;
 pub mod nv;
 pub mod pf;
+pub mod sim;

@@ -103,9 +103,13 @@ impl Network {
         self.ports.borrow_mut().push(port);
     }
 
-    /// Pulls the plugs of a kernel.
+    /// Pulls the plugs of a kernel that stopped.
     pub fn unplug(&self, kernel: &Kernel) {
-        self.ports.borrow_mut().retain(|port| !std::ptr::eq(port.kernel.as_ptr(), kernel));
+        let is_own = |port: &Port| std::ptr::eq(port.kernel.as_ptr(), kernel);
+        let own: Vec<_> = self.ports.borrow().iter().filter(|port| is_own(port)).map(|port| port.ifp).collect();
+        self.ports.borrow_mut().retain(|port| !is_own(port));
+        // Their memory goes with the kernel's.
+        self.memberships.borrow_mut().retain(|_, membership| !own.contains(&membership.ifp));
     }
 
     /// From now on packets suffer these faults.

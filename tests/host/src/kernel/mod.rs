@@ -36,6 +36,10 @@ use world::{Sbt, World};
 /// Low memory of a kernel: the module, its stubs, variables.
 const LOW_MEMORY: usize = 4 << 20;
 
+/// The longest that an operation may take. Timers keep time passing even when
+/// the operation waits for ever.
+const PATIENCE: Sbt = 3600 * world::SECOND;
+
 /// A running kernel.
 pub struct Kernel {
     pub name: String,
@@ -128,7 +132,8 @@ impl Kernel {
         let slot = result.clone();
         let thread = self.spawn(name, vnet, move || *slot.borrow_mut() = Some(body()));
         let world = self.world();
-        if !world.run_until(|| thread.is_done()) {
+        let patience = world.now() + PATIENCE;
+        if !world.run_until(|| thread.is_done() || world.now() > patience) || !thread.is_done() {
             let stuck = || Violation::by(&thread, format!("deadlock:\n{}", world.describe_threads()));
             return Err(world.failure().unwrap_or_else(stuck));
         }

@@ -16,11 +16,19 @@ use crate::kernel::Kernel;
 use crate::native;
 use rules::{Loaded, Rules};
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ffi::c_char;
 use sys_bindings as sys;
 
 const HASH: &str = "pf hash";
 const KIF: &str = "pfi_kkif";
+
+/// The first state's id: pf takes the time for its upper half, so that a
+/// firewall that booted again does not repeat itself.
+fn first_id(kernel: &Kernel, rules: &Rules) -> u64 {
+    let seconds = (kernel.world().now() >> 32) as u64 + 1;
+    seconds << 32 | u64::from(rules.host_id & 0xff) << 24 | 1
+}
 
 /// pf of one network stack.
 pub struct Pf {
@@ -30,6 +38,9 @@ pub struct Pf {
     rows: usize,
     kifs: RefCell<Vec<*mut sys::pfi_kkif>>,
     next_id: Cell<u64>,
+    inserted: Cell<u64>,
+    /// How many states had been inserted when each linked one was.
+    generations: RefCell<HashMap<usize, u64>>,
 }
 
 impl Pf {
@@ -61,7 +72,7 @@ impl Pf {
             kernel.locks.init(lock as usize, "pf rulesets", Kind::Rm, Flags { recursive: true, ..Flags::default() });
         }
         let loaded = Loaded::new(&kernel.heap, variables, rules);
-        let pf = Pf { variables, rules: loaded, keyhash, rows: rules.rows, kifs: RefCell::default(), next_id: Cell::new(1) };
+        let pf = Pf { variables, rules: loaded, keyhash, rows: rules.rows, kifs: RefCell::default(), next_id: Cell::new(first_id(kernel, rules)), inserted: Cell::new(0), generations: RefCell::default() };
         pf.add_kif(kernel, "all");
         pf
     }

@@ -96,11 +96,22 @@ impl Pf {
             }
             list::row_insert(self.row_of(st), st);
             (*st).refs = OWN_REFERENCES;
+            self.remember(st);
             if let Some(hook) = (*self.variables).insert {
                 into_module(|| hook(st));
             }
         }
         Ok(())
+    }
+
+    fn remember(&self, st: *const sys::pf_kstate) {
+        self.inserted.set(self.inserted.get() + 1);
+        self.generations.borrow_mut().insert(st as usize, self.inserted.get());
+    }
+
+    /// How many states had been inserted when a linked one was.
+    pub fn generation(&self, st: *const sys::pf_kstate) -> u64 {
+        self.generations.borrow().get(&(st as usize)).copied().unwrap_or(0)
     }
 
     /// # Safety
@@ -142,6 +153,7 @@ impl Pf {
                 return;
             }
             list::row_remove(st);
+            self.generations.borrow_mut().remove(&(st as usize));
             if let Some(hook) = (*self.variables).delete {
                 into_module(|| hook(st));
             }

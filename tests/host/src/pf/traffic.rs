@@ -3,7 +3,7 @@
 
 use super::{table, zone, Pf};
 use crate::kernel::sleep::{epoch_enter, epoch_exit};
-use crate::kernel::{thread, Kernel};
+use crate::kernel::thread;
 use crate::kpi::{mbuf, memory};
 use crate::machine::cpu::{self, into_module};
 use std::ptr;
@@ -53,6 +53,8 @@ pub struct Seen {
     pub nosync: bool,
     pub of_nosync_rule: bool,
     pub timeout: u8,
+    /// Tells states apart that had the same identity one after the other.
+    pub generation: u64,
 }
 
 impl Pf {
@@ -234,14 +236,10 @@ impl Pf {
                     nosync: (*st).state_flags & sys::PFSTATE_NOSYNC as u16 != 0,
                     of_nosync_rule: (*(*st).rule.ptr).rule_flag & sys::PFRULE_NOSYNC != 0,
                     timeout: (*st).timeout,
+                    generation: self.generation(st),
                 });
             }
         });
         all
     }
-}
-
-/// The current network stack's pf, for code in a kernel thread.
-pub fn current() -> std::rc::Rc<crate::kernel::vnet::Vnet> {
-    Kernel::current_vnet()
 }
