@@ -7,8 +7,10 @@
 //! - [`pf`]: the state table;
 //! - [`net`]: the network between kernels;
 //! - [`lab`]: firewalls made of all that;
-//! - [`sim`]: the deterministic simulator.
+//! - [`sim`]: the deterministic simulator;
+//! - [`demo`]: two firewalls to watch.
 
+pub mod demo;
 pub mod kernel;
 pub mod kpi;
 pub mod lab;

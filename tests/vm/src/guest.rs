@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::Child;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::boot;
 use crate::cli::Args;
 use crate::console::{Console, Listeners};
 use crate::event::{Event, Loaded, Message, Tagged};
+use crate::process::Process;
 use crate::qemu::{self, Machine};
 use crate::report::{self, Report};
 
@@ -22,7 +22,7 @@ pub const ROLES: [&str; 2] = ["one", "two"];
 
 /// A running guest. QEMU ends with it.
 pub struct Guest {
-    qemu: Child,
+    qemu: Process,
     console: Console,
     control: UnixStream,
     /// Whose module came when, as positions in the console's text.
@@ -36,16 +36,13 @@ impl Guest {
         // A machine that boots again finds the socket of its former life.
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).context("socket for the second serial port")?;
-        let mut qemu = qemu::start(args, machine)?;
-        let (Some(screen), Some(keyboard)) = (qemu.stdout.take(), qemu.stdin.take()) else {
-            unreachable!("QEMU is started with pipes");
-        };
+        let (qemu, screen, keyboard) = Process::watch(qemu::start(args, machine)?);
         let echo = args.verbose.then(|| ROLES[machine.number].to_owned());
         let log = File::create(log).with_context(|| format!("{}", log.display()))?;
         let number = machine.number;
         let listeners = Listeners { log, machine: number, events: events.clone(), echo };
         let console = Console::new(screen, keyboard, listeners);
-        let control = accept(&listener, &mut qemu)?;
+        let control = accept(&listener, &qemu)?;
         let lines = control.try_clone()?;
         std::thread::spawn(move || listen(lines, number, &events));
         Ok(Guest { qemu, console, control, stays: vec![(0, Loaded::Nobody)] })
@@ -59,8 +56,7 @@ impl Guest {
 
     /// Ends QEMU at once, if it has not ended by itself.
     pub fn kill(&mut self) {
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
+        self.qemu.end();
     }
 
     /// Writes a line to whoever reads the second serial port in the guest.
@@ -103,7 +99,7 @@ impl Drop for Guest {
 }
 
 /// Waits until QEMU connects its second serial port, or ends.
-fn accept(listener: &UnixListener, qemu: &mut Child) -> Result<UnixStream> {
+fn accept(listener: &UnixListener, qemu: &Process) -> Result<UnixStream> {
     listener.set_nonblocking(true)?;
     loop {
         match listener.accept() {
@@ -112,7 +108,7 @@ fn accept(listener: &UnixListener, qemu: &mut Child) -> Result<UnixStream> {
                 return Ok(stream);
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                if let Some(status) = qemu.try_wait()? {
+                if let Some(status) = qemu.has_ended()? {
                     anyhow::bail!("QEMU ended at once ({status}); its message is above");
                 }
                 std::thread::sleep(Duration::from_millis(20));

@@ -8,6 +8,7 @@ mod event;
 mod guest;
 mod lab;
 mod payload;
+mod process;
 mod programs;
 mod qemu;
 mod report;
@@ -46,6 +47,7 @@ fn start(args: &Args) -> Result<bool> {
         return Ok(true);
     }
     args.check()?;
+    process::end_all_on_signal()?;
     let summary = suite::run(args, &cases)?;
     summary.print();
     Ok(summary.is_good())

@@ -1,0 +1,136 @@
+//! What the demonstration shows: bars in a terminal, lines elsewhere.
+
+use super::capture::Decoded;
+use crate::lab::Firewall;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pfsync::wire::Action;
+use std::cell::{Cell, RefCell};
+use std::io::IsTerminal;
+
+/// carp's role of a firewall.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    Master,
+    Backup,
+}
+
+/// What a firewall has at a moment.
+#[derive(Clone, Copy)]
+pub struct Side {
+    states: usize,
+    demotion: i32,
+    role: Role,
+}
+
+impl Side {
+    pub fn of(firewall: &Firewall, role: Role) -> Side {
+        Side { states: firewall.vnet.pf.states(), demotion: firewall.demotion(), role }
+    }
+
+    fn describe(side: Option<Side>) -> String {
+        match side {
+            None => "down".to_string(),
+            Some(side) => format!("{:6} demotion {:3}, {} states", format!("{:?}", side.role).to_uppercase(), side.demotion, side.states),
+        }
+    }
+}
+
+/// The output.
+pub struct View {
+    bars: Option<Bars>,
+    /// Second that was shown last, where there are no bars.
+    shown: Cell<u64>,
+}
+
+struct Bars {
+    all: MultiProgress,
+    one: ProgressBar,
+    two: ProgressBar,
+    wire: ProgressBar,
+    bulk: RefCell<Option<ProgressBar>>,
+}
+
+impl Bars {
+    fn new() -> Bars {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+        let bar = |name: &'static str| {
+            let style = ProgressStyle::with_template("{prefix:12} [{bar:30}] {msg}").expect("a valid template");
+            all.add(ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_prefix(name))
+        };
+        let (one, two) = (bar("firewall one"), bar("firewall two"));
+        let style = ProgressStyle::with_template("{prefix:12} {msg}").expect("a valid template");
+        let wire = all.add(ProgressBar::new(0).with_style(style).with_prefix("wire"));
+        Bars { all, one, two, wire, bulk: RefCell::default() }
+    }
+}
+
+impl View {
+    /// Bars if stdout is a terminal, lines if not.
+    pub fn new() -> View {
+        View { bars: std::io::stdout().is_terminal().then(Bars::new), shown: Cell::new(0) }
+    }
+
+    /// Says something that stays.
+    pub fn say(&self, text: &str) {
+        match &self.bars {
+            // Nothing more can be done about a terminal that is gone.
+            Some(bars) => drop(bars.all.println(text)),
+            None => println!("{text}"),
+        }
+    }
+
+    /// Shows what each side has, `None` for one that is down.
+    pub fn update(&self, seconds: f64, total: u32, one: Option<Side>, two: Option<Side>, decoded: &Decoded) {
+        let wire = format!(
+            "t={seconds:.2} s, {} packets: {} inserts, {} updates, {} compressed",
+            decoded.packets.get(),
+            decoded.messages(Action::Insert1400),
+            decoded.messages(Action::Update1400),
+            decoded.messages(Action::UpdateCompressed),
+        );
+        let Some(bars) = &self.bars else {
+            if self.shown.replace(seconds as u64) != seconds as u64 {
+                println!("  {wire}\n    one: {}\n    two: {}", Side::describe(one), Side::describe(two));
+            }
+            return;
+        };
+        for (bar, side) in [(&bars.one, one), (&bars.two, two)] {
+            bar.set_length(total.into());
+            bar.set_position(side.map_or(0, |side| side.states as u64));
+            bar.set_message(Side::describe(side));
+        }
+        bars.wire.set_message(wire);
+        if let (Some(bulk), Some(two)) = (&*bars.bulk.borrow(), two) {
+            bulk.set_position(two.states as u64);
+        }
+    }
+
+    /// A full update begins.
+    pub fn begin_bulk(&self, total: u32) {
+        if let Some(bars) = &self.bars {
+            let style = ProgressStyle::with_template("{prefix:12} [{bar:30}] {pos}/{len} states").expect("a valid template");
+            let bar = ProgressBar::new(total.into()).with_style(style.progress_chars("=> ")).with_prefix("full update");
+            *bars.bulk.borrow_mut() = Some(bars.all.add(bar));
+        }
+    }
+
+    /// The full update is over.
+    pub fn end_bulk(&self) {
+        if let Some(bulk) = self.bars.as_ref().and_then(|bars| bars.bulk.take()) {
+            bulk.finish();
+        }
+    }
+
+    /// Nothing moves any more.
+    pub fn finish(&self) {
+        if let Some(bars) = &self.bars {
+            [&bars.one, &bars.two, &bars.wire].map(ProgressBar::abandon);
+        }
+    }
+}
+
+impl Default for View {
+    fn default() -> View {
+        View::new()
+    }
+}
