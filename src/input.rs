@@ -1,6 +1,6 @@
 //! Packets from the peers.
 
-use crate::engine::bucket::Change;
+use crate::engine::bucket::{Change, Queue};
 use crate::engine::merge;
 use crate::kernel::epoch::{self, NetEpoch};
 use crate::kernel::error::Errno;
@@ -241,14 +241,14 @@ impl Softc {
 
     fn handle_request(&self, state: StateId) {
         if state == StateId::ALL {
-            self.bulk_sender.lock().request(time::uptime());
-            return vnet::schedule_sender();
+            return self.bulk_requested();
         }
         let Some(found) = table::find(state) else {
             return reject(Some(Action::UpdateRequest), Rejected::State);
         };
         let Some(bucket) = self.bucket(&found) else { return };
         if !found.is_nosync() {
+            probe::queued(state, Queue::Update);
             let wake = bucket.queues.lock().request(&found);
             self.wake(bucket, wake);
         }

@@ -1,8 +1,8 @@
 //! DTrace probes, provider `pfsync`: `dtrace -l -P pfsync`. Each costs one load
 //! and a branch while no probe of the system is enabled.
 //!
-//! States are named by id (host byte order, as `pfctl -vvss` shows it) and
-//! creator id (likewise).
+//! States are named by id and creator id in host byte order, as tcpdump shows
+//! them. `pfctl -vvss` shows the bytes of the id in reverse.
 
 use crate::engine::bucket::Queue;
 use crate::engine::merge::Verdict;

@@ -74,6 +74,20 @@ impl Options {
     }
 }
 
+/// The sender's buffer.
+pub struct Buffer {
+    /// An IP header's room, then a frame.
+    pub bytes: Slice<u8>,
+    /// Length of a frame in it that the sync interface had no room for.
+    pub unsent: Option<usize>,
+}
+
+impl Buffer {
+    fn new() -> Result<Buffer> {
+        Ok(Buffer { bytes: Slice::new(PACKET_MAX, Wait::Sleep, |_| Ok(0))?, unsent: None })
+    }
+}
+
 /// The interface. Found under the network epoch by [`vnet::softc`]; locks are
 /// taken in the order of the fields here, and none with another of its line.
 pub struct Softc {
@@ -84,11 +98,12 @@ pub struct Softc {
     pub config: Mutex<Config>,
     pub link: EpochCell<Link>,
     pub options: Options,
-    /// The sender's buffer: an IP header's room, then a frame.
-    pub buffer: Mutex<Slice<u8>>,
+    pub buffer: Mutex<Buffer>,
     pub buckets: Slice<Bucket>,
     pub control: Mutex<Control<Slice<Option<StateId>>>>,
     pub bulk_sender: Mutex<bulk::Sender>,
+    /// Allows the sender a burst of the full update under way, once a tick.
+    pub bulk_due: AtomicBool,
     pub bulk_receiver: Mutex<bulk::Receiver>,
     /// Packets that were held back and leave now.
     pub released: Mutex<PacketQueue>,
@@ -127,14 +142,11 @@ impl Softc {
                 defer: AtomicBool::new(config.defer),
                 format: AtomicU16::new(config.format as u16),
             },
-            buffer: Mutex::new(
-                c"pfsync buffer",
-                Slice::new(PACKET_MAX, Wait::Sleep, |_| Ok(0))?,
-                Wait::Sleep,
-            )?,
+            buffer: Mutex::new(c"pfsync buffer", Buffer::new()?, Wait::Sleep)?,
             buckets: Slice::new(vnet::bucket_count(), Wait::Sleep, |index| Bucket::new(vnet, index))?,
             control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
             bulk_sender: Mutex::new(c"pfsync bulk sender", bulk::Sender::new(), Wait::Sleep)?,
+            bulk_due: AtomicBool::new(false),
             bulk_receiver: Mutex::new(c"pfsync bulk receiver", bulk::Receiver::new(), Wait::Sleep)?,
             released: Mutex::new(c"pfsync released", PacketQueue::new(), Wait::Sleep)?,
             ifp: attach()?,

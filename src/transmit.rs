@@ -8,13 +8,14 @@ use crate::kernel::error::Errno;
 use crate::kernel::ifnet::Counter;
 use crate::kernel::ip;
 use crate::kernel::mbuf::Room;
+use crate::kernel::mutex::Guard;
 use crate::kernel::time;
 use crate::kernel::vnet::Vnet;
 use crate::link::{Link, HEADER_MAX};
 use crate::pf::table::{self, Row};
 use crate::pf::{status, Locked, StateRef};
 use crate::probe;
-use crate::softc::{Bucket, Softc};
+use crate::softc::{Bucket, Buffer, Softc};
 use crate::stats::{count, Stat};
 use crate::vnet;
 use crate::wire::{
@@ -31,12 +32,13 @@ const BULK_BURST: i64 = 100;
 /// What became of a frame.
 #[derive(PartialEq, Eq)]
 enum Sent {
-    /// It left, or was lost on its way as any packet may be.
+    /// It left, was lost on its way as any packet may be, or is kept until the
+    /// interface has room.
     Yes,
     /// There was nothing to say.
     Empty,
-    /// There is no memory, or no room in the interface's queue: try again in a
-    /// while.
+    /// There is no memory, or an earlier frame is still kept: nothing was
+    /// taken out of a queue.
     Later,
 }
 
@@ -56,12 +58,18 @@ pub extern "C" fn run(arg: *mut c_void) {
 
 /// The sender's timer: it goes on where it paused.
 pub fn resume(_index: usize) {
-    vnet::schedule_sender();
+    epoch::enter(|epoch| {
+        if let Some(softc) = vnet::softc(epoch) {
+            softc.bulk_due.store(true, Ordering::Release);
+            vnet::schedule_sender();
+        }
+    });
 }
 
 impl Softc {
     fn transmit(&self, epoch: &NetEpoch) {
         let link = self.link(epoch);
+        self.send_kept(link, epoch);
         for bucket in self.buckets.iter() {
             if bucket.due.swap(false, Ordering::AcqRel) {
                 self.send_bucket(bucket, link, epoch);
@@ -155,21 +163,21 @@ impl Softc {
 
     /// Builds a frame by `fill`, shows it to who watches and sends it. A frame
     /// that stays empty is dropped.
-    fn send_frame(&self, link: Option<&Link>, epoch: &NetEpoch, fill: impl FnOnce(&mut FrameWriter)) -> Sent {
+    fn send_frame(
+        &self,
+        link: Option<&Link>,
+        epoch: &NetEpoch,
+        fill: impl FnOnce(&mut FrameWriter),
+    ) -> Sent {
         let frame_len = self.frame_len(link);
         // Before anything is taken out of a queue: making the packet cannot
         // fail then.
-        let room = match link.map(|link| Room::new(link.header_len().saturating_add(frame_len))) {
-            Some(Err(_)) => {
-                count(Stat::NoMemory, 1);
-                self.ifp.count(Counter::OutputErrors, 1);
-                return Sent::Later;
-            }
-            Some(Ok(room)) => Some(room),
-            None => None,
-        };
+        let Ok(room) = link.map(|link| self.room(link, frame_len)).transpose() else { return Sent::Later };
         let mut buffer = self.buffer.lock();
-        let Some((header, frame)) = buffer.split_at_mut_checked(HEADER_MAX) else { return Sent::Empty };
+        if buffer.unsent.is_some() {
+            return Sent::Later;
+        }
+        let frame = buffer.bytes.get_mut(HEADER_MAX..).unwrap_or(&mut []);
         let frame = frame.get_mut(..frame_len).unwrap_or(&mut []);
         let Ok(mut writer) = FrameWriter::new(frame, &status::checksum()) else { return Sent::Empty };
         fill(&mut writer);
@@ -182,19 +190,52 @@ impl Softc {
         if self.ifp.is_watched() {
             self.ifp.tap(frame);
         }
-        let (Some(link), Some(room)) = (link, room) else { return Sent::Yes };
-        let start = link.write_header(header, len);
-        let packet = room.fill(buffer.get(start..HEADER_MAX.saturating_add(len)).unwrap_or(&[]));
-        drop(buffer);
-        self.ifp.count(Counter::OutputPackets, 1);
-        self.ifp.count(Counter::OutputBytes, packet.len());
-        match link.send(packet, epoch) {
-            Err(Errno::ENOBUFS | Errno::ENOMEM) => {
-                self.ifp.count(Counter::OutputDrops, 1);
-                Sent::Later
-            }
-            _ => Sent::Yes,
+        if let (Some(link), Some(room)) = (link, room) {
+            self.send_buffer(buffer, len, link, room, epoch);
         }
+        Sent::Yes
+    }
+
+    /// Sends the frame that was kept because the interface had no room, if
+    /// there is one and a link still.
+    fn send_kept(&self, link: Option<&Link>, epoch: &NetEpoch) {
+        let mut buffer = self.buffer.lock();
+        let Some(len) = buffer.unsent else { return };
+        match link.map(|link| (link, self.room(link, len))) {
+            Some((link, Ok(room))) => {
+                buffer.unsent = None;
+                self.send_buffer(buffer, len, link, room, epoch);
+            }
+            Some((_, Err(_))) => self.sender_timer.arm(time::tick()),
+            None => buffer.unsent = None,
+        }
+    }
+
+    /// Memory for a frame with its IP header.
+    fn room(&self, link: &Link, frame_len: usize) -> Result<Room, Errno> {
+        Room::new(link.header_len().saturating_add(frame_len)).inspect_err(|_| {
+            count(Stat::NoMemory, 1);
+            self.ifp.count(Counter::OutputErrors, 1);
+        })
+    }
+
+    /// Sends the frame in the buffer, whose lock is given up before. It is
+    /// kept there when the interface has no room for it.
+    fn send_buffer(&self, mut buffer: Guard<Buffer>, len: usize, link: &Link, room: Room, epoch: &NetEpoch) {
+        let header = buffer.bytes.get_mut(..HEADER_MAX).unwrap_or(&mut []);
+        let start = link.write_header(header, len);
+        let packet = room.fill(buffer.bytes.get(start..HEADER_MAX.saturating_add(len)).unwrap_or(&[]));
+        drop(buffer);
+        let packet_len = packet.len();
+        if let Err(Errno::ENOBUFS | Errno::ENOMEM) = link.send(packet, epoch) {
+            self.ifp.count(Counter::OutputDrops, 1);
+            // Only this thread writes to the buffer.
+            self.buffer.lock().unsent = Some(len);
+            self.sender_timer.arm(time::tick());
+            return;
+        }
+        self.ifp.count(Counter::OutputPackets, 1);
+        self.ifp.count(Counter::OutputBytes, packet_len);
     }
 
     /// Sends requests and clears.
@@ -229,8 +270,18 @@ impl Softc {
         }
     }
 
-    /// Sends some packets of the full update that is under way, if one is.
+    /// A peer asks for the whole table.
+    pub fn bulk_requested(&self) {
+        self.bulk_sender.lock().request(time::uptime());
+        self.sender_timer.arm(time::tick());
+    }
+
+    /// Sends a burst of the full update that is under way, if one is and a
+    /// tick is over since the last burst.
     fn send_bulk(&self, link: Option<&Link>, epoch: &NetEpoch) {
+        if !self.bulk_due.swap(false, Ordering::AcqRel) {
+            return;
+        }
         let burst = (BULK_BURST * time::tick() / time::milliseconds(10)).max(1);
         for _ in 0..burst {
             let pass = self.bulk_sender.lock().pass();

@@ -10,8 +10,8 @@ use crate::wire::{BulkMark, BulkStatus, StateId};
 pub const MAX_TRIES: u8 = 12;
 /// Seconds without anything of the update after which it is asked for again.
 pub const QUIET: u32 = 5;
-/// Seconds that all of it may take. Two million states take a minute and a
-/// half; a peer that keeps sending cannot hold this node demoted for longer.
+/// Seconds that all of it may take. Two million states take about forty; a
+/// peer that keeps sending cannot hold this node demoted for longer.
 pub const LIMIT: u32 = 600;
 
 /// A wait for a full update.

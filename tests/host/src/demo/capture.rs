@@ -9,7 +9,6 @@ use pfsync::wire::{Action, Frame};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufWriter;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ const PFSYNC: u32 = 246;
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
 
-type Writer = PcapWriter<BufWriter<File>>;
+type Writer = PcapWriter<File>;
 
 /// Capture files: the wire, and `pfsync0` of both firewalls.
 pub struct Captures {
@@ -30,7 +29,7 @@ pub struct Captures {
 fn create(path: &Path, link: DataLink) -> Result<Writer> {
     let file = File::create(path).with_context(|| path.display().to_string())?;
     let header = PcapHeader { datalink: link, ..PcapHeader::default() };
-    Ok(PcapWriter::with_header(BufWriter::new(file), header)?)
+    Ok(PcapWriter::with_header(file, header)?)
 }
 
 fn write(to: &RefCell<Writer>, at: Sbt, bytes: &[u8]) -> Result<()> {
@@ -75,10 +74,8 @@ impl Captures {
         frames.iter().try_for_each(|frame| write(&self.pfsync0[side], at, frame))
     }
 
-    /// Completes the files.
-    pub fn flush(&self) -> Result<()> {
-        use std::io::Write;
-        std::iter::once(&self.wire).chain(self.pfsync0.values()).try_for_each(|file| file.borrow_mut().get_mut().flush())?;
+    /// Fails if something could not be written.
+    pub fn check(&self) -> Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 }

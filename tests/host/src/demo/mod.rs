@@ -188,7 +188,7 @@ impl Demo {
         if let Some(two) = &self.two {
             two.unload()?;
         }
-        self.captures.flush()?;
+        self.captures.check()?;
         self.view.finish();
         let alive = self.transfers.len() - lost;
         self.view.say(&format!("{alive} of {} connections live on through firewall two", self.transfers.len()));

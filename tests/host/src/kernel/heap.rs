@@ -43,7 +43,6 @@ pub struct Heap {
     chances: Cell<u64>,
     fail_at: Cell<Option<u64>>,
     fail_rate: Cell<f64>,
-    reliable: Cell<bool>,
 }
 
 impl Heap {
@@ -136,17 +135,9 @@ impl Heap {
         self.blocks.borrow().values().filter(|block| block.kind == kind).count()
     }
 
-    /// Runs something in which no call fails that could.
-    pub fn without_failures<R>(&self, inside: impl FnOnce() -> R) -> R {
-        let saved = self.reliable.replace(true);
-        let result = inside();
-        self.reliable.set(saved);
-        result
-    }
-
     /// Whether a call that can fail is to fail this time.
     pub fn fails(&self) -> bool {
-        if self.reliable.get() {
+        if thread::current().reliable.get() {
             return false;
         }
         let chance = self.chances.get() + 1;

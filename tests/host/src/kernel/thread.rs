@@ -39,6 +39,9 @@ pub struct Thread {
     pub epoch: Cell<usize>,
     /// Number of the section that it is in, or was last.
     pub sections: Cell<usize>,
+    /// Calls that can fail do not: the thread takes memory that was there
+    /// before.
+    pub reliable: Cell<bool>,
     /// Reasons why it must not sleep, such as being a callout.
     pub no_sleep: RefCell<Vec<&'static str>>,
 }
@@ -83,6 +86,7 @@ impl Thread {
             held: RefCell::default(),
             epoch: Cell::new(0),
             sections: Cell::new(0),
+            reliable: Cell::new(false),
             no_sleep: RefCell::default(),
         });
         let me = Rc::downgrade(&thread);
@@ -173,6 +177,15 @@ impl Thread {
             *self.wait.borrow_mut() = None;
         }
     }
+}
+
+/// Runs something in which no call of the current thread fails that could.
+pub fn without_failures<R>(inside: impl FnOnce() -> R) -> R {
+    let thread = current();
+    let before = thread.reliable.replace(true);
+    let result = inside();
+    thread.reliable.set(before);
+    result
 }
 
 impl Drop for Thread {

@@ -117,7 +117,7 @@ pub fn received(bytes: &[u8], ifp: *mut sys::ifnet, piece: usize) -> *mut sys::m
     for chunk in bytes.chunks(piece.clamp(1, native::MJUMPAGESIZE as usize)) {
         let cluster = if chunk.len() > HEADER_ROOM { native::MJUMPAGESIZE as usize } else { 0 };
         // The driver had this memory long before: it does not fail or sleep.
-        let m = thread::current().kernel.heap.without_failures(|| get(sys::M_NOWAIT as i32, first.is_null(), cluster));
+        let m = thread::without_failures(|| get(sys::M_NOWAIT as i32, first.is_null(), cluster));
         let m = m.expect("failures are off");
         // SAFETY: fresh mbufs with enough room.
         unsafe {
