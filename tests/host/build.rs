@@ -5,15 +5,37 @@ use std::{env, path::PathBuf};
 
 /// Structures, as regular expressions over their names.
 const TYPES: &[&str] = &[
-    "sysinit", "vnet_sysinit", "moduledata", "moduledata_t", "mod_metadata", "rwlock", "pf_keyhash", "bpf_if_ext",
-    "bintime", "sysinit_sub_id", "sysinit_elem_order", "sysinit_cfunc_t", "modeventhand_t",
-    "bpfd_list", "bpf_d", "sx_args",
+    "sysinit",
+    "vnet_sysinit",
+    "moduledata",
+    "moduledata_t",
+    "mod_metadata",
+    "rwlock",
+    "pf_keyhash",
+    "bpf_if_ext",
+    "bintime",
+    "sysinit_sub_id",
+    "sysinit_elem_order",
+    "sysinit_cfunc_t",
+    "modeventhand_t",
+    "bpfd_list",
+    "bpf_d",
+    "sx_args",
 ];
 
 /// Constants.
 const VARIABLES: &[&str] = &[
-    "EXT_FLAG_EMBREF", "EXT_CLUSTER", "EXT_JUMBOP", "MSIZE", "MCLBYTES", "MJUMPAGESIZE", "MINCLSIZE", "MDT_.*",
-    "RM_RECURSE", "NV_TYPE_.*", "CTLFLAG_VNET",
+    "EXT_FLAG_EMBREF",
+    "EXT_CLUSTER",
+    "EXT_JUMBOP",
+    "MSIZE",
+    "MCLBYTES",
+    "MJUMPAGESIZE",
+    "MINCLSIZE",
+    "MDT_.*",
+    "RM_RECURSE",
+    "NV_TYPE_.*",
+    "CTLFLAG_VNET",
 ];
 
 fn main() {
@@ -39,5 +61,9 @@ fn main() {
         builder = builder.allowlist_var(name);
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    builder.generate().expect("the kernel's headers parse").write_to_file(out.join("bindings.rs")).expect("writable");
+    builder
+        .generate()
+        .expect("the kernel's headers parse")
+        .write_to_file(out.join("bindings.rs"))
+        .expect("writable");
 }

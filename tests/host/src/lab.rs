@@ -65,7 +65,8 @@ impl Config {
             .with("flags", Value::Number(flags))
             .with("version", Value::Number(self.version));
         if let Some(name) = &self.syncdev {
-            list = list.with("syncdev", Value::String(CString::new(name.as_str()).expect("a name without zeroes")));
+            list = list
+                .with("syncdev", Value::String(CString::new(name.as_str()).expect("a name without zeroes")));
         }
         match self.peer {
             Some(peer) => list.with("syncpeer", Value::List(Box::new(peer.to_list()))),
@@ -180,7 +181,11 @@ impl Firewall {
     }
 
     /// Runs something in a thread of the stack.
-    pub fn run<R: 'static>(&self, name: &str, body: impl FnOnce(&Rc<Vnet>) -> R + 'static) -> Result<R, Violation> {
+    pub fn run<R: 'static>(
+        &self,
+        name: &str,
+        body: impl FnOnce(&Rc<Vnet>) -> R + 'static,
+    ) -> Result<R, Violation> {
         let vnet = self.vnet.clone();
         self.kernel.run(name, &self.vnet, move || body(&vnet))
     }
@@ -239,10 +244,13 @@ impl Firewall {
             let mut buffer = vec![0u8; 4096];
             let pointer = buffer.as_mut_ptr();
             let fill = |request: &mut sys::ifreq| {
-                request.ifr_ifru.ifru_nv = sys::ifreq_nv_req { buf_length: 4096, length: 0, buffer: pointer.cast() }
+                request.ifr_ifru.ifru_nv =
+                    sys::ifreq_nv_req { buf_length: 4096, length: 0, buffer: pointer.cast() }
             };
             // SAFETY: this request's argument is a buffer for an nvlist.
-            let len = request(vnet, sys::pfs_SIOCGETPFSYNCNV, fill, |request| unsafe { request.ifr_ifru.ifru_nv.length })?;
+            let len = request(vnet, sys::pfs_SIOCGETPFSYNCNV, fill, |request| unsafe {
+                request.ifr_ifru.ifru_nv.length
+            })?;
             List::unpack(&buffer[..len as usize]).ok_or(sys::EINVAL as i32)
         })
         .map_err(Into::into)
@@ -263,7 +271,12 @@ impl Firewall {
             // SAFETY: plain data, for which all zeroes is valid.
             let mut old: sys::pfsyncreq = unsafe { std::mem::zeroed() };
             let pointer = &raw mut old;
-            request(vnet, sys::pfs_SIOCGETPFSYNC, |request| request.ifr_ifru.ifru_data = pointer.cast(), |_| ())?;
+            request(
+                vnet,
+                sys::pfs_SIOCGETPFSYNC,
+                |request| request.ifr_ifru.ifru_data = pointer.cast(),
+                |_| (),
+            )?;
             Ok(old)
         })
         .map_err(Into::into)
@@ -309,7 +322,8 @@ impl Firewall {
 
     /// A new card in the place of the one that was pulled.
     pub fn attach_sync(&mut self, lab: &Lab) {
-        let sync = self.kernel.attach_ethernet(&self.vnet, SYNC, address4(self.number), address6(self.number));
+        let sync =
+            self.kernel.attach_ethernet(&self.vnet, SYNC, address4(self.number), address6(self.number));
         lab.world.network.plug(&self.kernel, &self.vnet, sync, 0);
         self.sync = sync as usize;
     }
@@ -406,5 +420,9 @@ fn request<R>(
         let ioctl = (*ifp).if_ioctl.expect("pfsync0 has an ioctl function");
         into_module(|| ioctl(ifp, command, (&raw mut request).cast()))
     };
-    if error == 0 { Ok(read(&request)) } else { Err(error) }
+    if error == 0 {
+        Ok(read(&request))
+    } else {
+        Err(error)
+    }
 }

@@ -99,14 +99,16 @@ impl Network {
 
     /// Plugs an interface into a segment.
     pub fn plug(&self, kernel: &Rc<Kernel>, vnet: &Rc<Vnet>, ifp: *mut sys::ifnet, segment: usize) {
-        let port = Port { kernel: Rc::downgrade(kernel), vnet: Rc::downgrade(vnet), ifp: ifp as usize, segment };
+        let port =
+            Port { kernel: Rc::downgrade(kernel), vnet: Rc::downgrade(vnet), ifp: ifp as usize, segment };
         self.ports.borrow_mut().push(port);
     }
 
     /// Pulls the plugs of a kernel that stopped.
     pub fn unplug(&self, kernel: &Kernel) {
         let is_own = |port: &Port| std::ptr::eq(port.kernel.as_ptr(), kernel);
-        let own: Vec<_> = self.ports.borrow().iter().filter(|port| is_own(port)).map(|port| port.ifp).collect();
+        let own: Vec<_> =
+            self.ports.borrow().iter().filter(|port| is_own(port)).map(|port| port.ifp).collect();
         self.ports.borrow_mut().retain(|port| !is_own(port));
         // Their memory goes with the kernel's.
         self.memberships.borrow_mut().retain(|_, membership| !own.contains(&membership.ifp));
@@ -172,8 +174,11 @@ impl Network {
         let Some(port) = ports.iter().find(|port| port.ifp == ifp as usize) else { return };
         let from = port.kernel.upgrade().map_or(String::new(), |kernel| kernel.name.clone());
         let segment = port.segment;
-        let receivers: Vec<_> =
-            ports.iter().filter(|other| other.segment == segment && other.ifp != port.ifp).map(|other| other.ifp).collect();
+        let receivers: Vec<_> = ports
+            .iter()
+            .filter(|other| other.segment == segment && other.ifp != port.ifp)
+            .map(|other| other.ifp)
+            .collect();
         drop(ports);
         let lost = self.happens(self.faults.get().loss);
         let sent = Sent { at: world.now(), segment, from, lost, packet };
@@ -220,7 +225,9 @@ impl Network {
         if for_us && !kernel.is_crashed() {
             let piece = self.piece(packet.len());
             let packet = packet.to_vec();
-            world.spawn(&kernel, "netisr", vnet.raw(), move || receive(&packet, receiver as *mut sys::ifnet, piece));
+            world.spawn(&kernel, "netisr", vnet.raw(), move || {
+                receive(&packet, receiver as *mut sys::ifnet, piece)
+            });
         }
     }
 
@@ -228,7 +235,11 @@ impl Network {
     /// packets in one piece.
     fn piece(&self, len: usize) -> usize {
         let mut rng = self.rng.borrow_mut();
-        if rng.gen_bool(0.8) { len } else { rng.gen_range(40.min(len)..=len) }
+        if rng.gen_bool(0.8) {
+            len
+        } else {
+            rng.gen_range(40.min(len)..=len)
+        }
     }
 }
 

@@ -147,7 +147,12 @@ impl<'a> Reader<'a> {
     fn list(&mut self, is_inner: bool) -> Option<List> {
         let [magic, version, flags] = *self.take(3)? else { return None };
         let (descriptors, size) = (self.number()?, self.number()?);
-        if magic != LIST_MAGIC || version != 0 || flags != 0 || descriptors != 0 || size != self.rest.len() as u64 {
+        if magic != LIST_MAGIC
+            || version != 0
+            || flags != 0
+            || descriptors != 0
+            || size != self.rest.len() as u64
+        {
             return None;
         }
         let mut list = List::default();

@@ -262,7 +262,8 @@ fn nothing_that_came_from_a_peer_is_sent_back() -> anyhow::Result<()> {
     let sent = common::record(&lab);
     (0..20).try_for_each(|number| one.open(&tcp(number)).map(|_| ()))?;
     lab.seconds(3)?;
-    let by_two: Vec<_> = sent.borrow().iter().filter(|sent| sent.from == "fw2").map(|sent| carried(&sent.packet)).collect();
+    let by_two: Vec<_> =
+        sent.borrow().iter().filter(|sent| sent.from == "fw2").map(|sent| carried(&sent.packet)).collect();
     assert_eq!(actions(&by_two), []);
     assert!(actions(&sent.borrow().iter().map(|sent| carried(&sent.packet)).collect::<Vec<_>>())
         .iter()
@@ -321,6 +322,23 @@ fn hostile_bytes_do_no_harm() -> anyhow::Result<()> {
         lab.advance(20)?;
     }
     lab.seconds(3)?;
+    one.unload()?;
+    two.unload()
+}
+
+/// A state that a no-sync rule made is never sent, whenever it was made.
+#[test]
+fn a_nosync_state_made_while_pfsync_is_down_stays_here() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab, [Config::default(), Config::default()])?;
+    assert_eq!(one.set_up(false)?, Ok(()));
+    let id = one.open(&Connection { rule: NO_SYNC, ..tcp(1) })?;
+    assert_eq!(one.set_up(true)?, Ok(()));
+    one.pass(id, |st| st.src.seqlo += 100)?;
+    lab.seconds(3)?;
+    two.kernel.sysctl_write(&two.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())?;
+    lab.seconds(3)?;
+    assert!(two.state(id).is_none(), "sent though its rule says no-sync");
     one.unload()?;
     two.unload()
 }

@@ -55,12 +55,15 @@ fn release(memory: *mut u8) {
 
 #[test]
 fn a_well_behaved_thread_is_left_alone() {
-    assert_eq!(complaint(|| {
-        let mtx = mutex(c"a");
-        lock(mtx);
-        unlock(mtx);
-        release(memory(sys::M_WAITOK));
-    }), "");
+    assert_eq!(
+        complaint(|| {
+            let mtx = mutex(c"a");
+            lock(mtx);
+            unlock(mtx);
+            release(memory(sys::M_WAITOK));
+        }),
+        ""
+    );
 }
 
 #[test]
@@ -199,8 +202,11 @@ fn a_module_with_unknown_symbols_is_refused() {
 
 #[test]
 fn a_null_mbuf_is_nothing_to_free() {
-    assert_eq!(complaint(|| {
-        // SAFETY: null is allowed.
-        unsafe { pfsync_host::kpi::mbuf::m_freem(null_mut()) };
-    }), "");
+    assert_eq!(
+        complaint(|| {
+            // SAFETY: null is allowed.
+            unsafe { pfsync_host::kpi::mbuf::m_freem(null_mut()) };
+        }),
+        ""
+    );
 }

@@ -136,7 +136,11 @@ fn make_equal(lab: &Lab, firewalls: &[Firewall; 2]) -> anyhow::Result<()> {
     lab.seconds(10)?;
     for (from, to) in [(&firewalls[0], &firewalls[1]), (&firewalls[1], &firewalls[0])] {
         let known: Vec<_> = to.states().iter().map(|state| state.id).collect();
-        let missing = from.states().into_iter().filter(|state| !state.of_nosync_rule && !known.contains(&state.id)).count();
+        let missing = from
+            .states()
+            .into_iter()
+            .filter(|state| !state.of_nosync_rule && !known.contains(&state.id))
+            .count();
         anyhow::ensure!(missing == 0, "{} lacks {missing} states", to.kernel.name);
     }
     Ok(())
@@ -161,7 +165,8 @@ fn sweep(scenario: Scenario) -> anyhow::Result<()> {
     assert!(chances.iter().all(|count| *count > 5), "{chances:?}");
     for (index, count) in chances.into_iter().enumerate() {
         for n in 1..=count {
-            run(scenario, Some((index, n))).map_err(|error| error.context(format!("firewall {index}, call {n}")))?;
+            run(scenario, Some((index, n)))
+                .map_err(|error| error.context(format!("firewall {index}, call {n}")))?;
         }
     }
     Ok(())

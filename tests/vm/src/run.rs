@@ -245,8 +245,8 @@ impl Run<'_, '_> {
     /// The first key whose values differ between the machines.
     fn first_mismatch(&self) -> Option<String> {
         let [one, two] = &self.scripts[..] else { return None };
-        let keys = one.must_match.iter().chain(&two.must_match);
-        keys.filter_map(|key| difference(key, one.lines(key), two.lines(key))).next()
+        let mut keys = one.must_match.iter().chain(&two.must_match);
+        keys.find_map(|key| difference(key, one.lines(key), two.lines(key)))
     }
 
     fn skip_reason(&self) -> Option<String> {

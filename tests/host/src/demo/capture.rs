@@ -112,9 +112,10 @@ impl Decoded {
     /// All counts in a line.
     pub fn summary(&self) -> String {
         let messages = self.messages.borrow();
-        let counts = Action::ALL.iter().filter(|action| **action != Action::Eof).filter_map(|action| {
-            messages.get(&(*action as u8)).map(|count| format!("{count} {action:?}"))
-        });
+        let counts = Action::ALL
+            .iter()
+            .filter(|action| **action != Action::Eof)
+            .filter_map(|action| messages.get(&(*action as u8)).map(|count| format!("{count} {action:?}")));
         let counts: Vec<_> = counts.collect();
         format!(
             "{} packets on the wire, {} lost, {} malformed: {}",

@@ -6,6 +6,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pfsync::wire::Action;
 use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
+use std::time::Duration;
 
 /// carp's role of a firewall.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,10 +31,18 @@ impl Side {
     fn describe(side: Option<Side>) -> String {
         match side {
             None => "down".to_string(),
-            Some(side) => format!("{:6} demotion {:3}, {} states", format!("{:?}", side.role).to_uppercase(), side.demotion, side.states),
+            Some(side) => format!(
+                "{:6} demotion {:3}, {} states",
+                format!("{:?}", side.role).to_uppercase(),
+                side.demotion,
+                side.states
+            ),
         }
     }
 }
+
+/// The simulation is faster than the eye: how long each picture stays.
+const FRAME: Duration = Duration::from_millis(25);
 
 /// The output.
 pub struct View {
@@ -54,7 +63,8 @@ impl Bars {
     fn new() -> Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
         let bar = |name: &'static str| {
-            let style = ProgressStyle::with_template("{prefix:12} [{bar:30}] {msg}").expect("a valid template");
+            let style =
+                ProgressStyle::with_template("{prefix:12} [{bar:30}] {msg}").expect("a valid template");
             all.add(ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_prefix(name))
         };
         let (one, two) = (bar("firewall one"), bar("firewall two"));
@@ -100,6 +110,7 @@ impl View {
             bar.set_message(Side::describe(side));
         }
         bars.wire.set_message(wire);
+        std::thread::sleep(FRAME);
         if let (Some(bulk), Some(two)) = (&*bars.bulk.borrow(), two) {
             bulk.set_position(two.states as u64);
         }
@@ -108,8 +119,11 @@ impl View {
     /// A full update begins.
     pub fn begin_bulk(&self, total: u32) {
         if let Some(bars) = &self.bars {
-            let style = ProgressStyle::with_template("{prefix:12} [{bar:30}] {pos}/{len} states").expect("a valid template");
-            let bar = ProgressBar::new(total.into()).with_style(style.progress_chars("=> ")).with_prefix("full update");
+            let style = ProgressStyle::with_template("{prefix:12} [{bar:30}] {pos}/{len} states")
+                .expect("a valid template");
+            let bar = ProgressBar::new(total.into())
+                .with_style(style.progress_chars("=> "))
+                .with_prefix("full update");
             *bars.bulk.borrow_mut() = Some(bars.all.add(bar));
         }
     }
@@ -124,7 +138,7 @@ impl View {
     /// Nothing moves any more.
     pub fn finish(&self) {
         if let Some(bars) = &self.bars {
-            [&bars.one, &bars.two, &bars.wire].map(ProgressBar::abandon);
+            [&bars.one, &bars.two, &bars.wire].into_iter().for_each(ProgressBar::abandon);
         }
     }
 }

@@ -30,7 +30,12 @@ extern "C" fn report(signal: i32, info: *mut libc::siginfo_t, context: *mut libc
     let at = register(libc::REG_RIP);
     eprintln!("fatal trap (signal {signal}): address {address:#x}, instruction {at:#x}");
     if let Some(thread) = thread::try_current() {
-        eprintln!("kernel {}, thread {}, seed {}", thread.kernel.name, thread.name, thread.kernel.world().policy.seed);
+        eprintln!(
+            "kernel {}, thread {}, seed {}",
+            thread.kernel.name,
+            thread.name,
+            thread.kernel.world().policy.seed
+        );
         if let Some(function) = thread.kernel.symbolise(at) {
             eprintln!("    at {function}");
             // SAFETY: the module is built with frame pointers: behind the

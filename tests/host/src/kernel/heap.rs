@@ -1,10 +1,10 @@
 //! malloc(9) and uma(9): every block is known, so that leaks, wrong frees and
 //! writes beyond or after are seen.
 
-use super::thread;
-use super::Kernel;
 use super::place::Place;
+use super::thread;
 use super::violation::violation;
+use super::Kernel;
 use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -66,7 +66,10 @@ impl Heap {
     pub fn free(&self, address: usize, kind: &str) {
         let Some(block) = self.blocks.borrow_mut().remove(&address) else {
             let freed = self.freed.borrow().iter().any(|(at, _)| *at == address);
-            violation(format!("frees {address:#x} ({kind}), {}", if freed { "twice" } else { "which is no memory" }))
+            violation(format!(
+                "frees {address:#x} ({kind}), {}",
+                if freed { "twice" } else { "which is no memory" }
+            ))
         };
         if block.kind != kind {
             violation(format!("frees memory of {} from {} as {kind}", block.kind, block.place));
@@ -125,7 +128,8 @@ impl Heap {
         for block in blocks.values().filter(|block| kinds.contains(&block.kind)) {
             *places.entry(format!("{} from {}", block.kind, block.place.name(kernel))).or_default() += 1;
         }
-        let mut leaks: Vec<_> = places.into_iter().map(|(place, count)| format!("{count} of {place}")).collect();
+        let mut leaks: Vec<_> =
+            places.into_iter().map(|(place, count)| format!("{count} of {place}")).collect();
         leaks.sort();
         leaks
     }
@@ -159,6 +163,16 @@ impl Heap {
         self.fail_at.set(n.map(|n| self.chances.get() + n));
     }
 
+    /// Gives all memory back. Nobody may use it any more.
+    pub fn release_all(&self) {
+        let freed = std::mem::take(&mut *self.freed.borrow_mut());
+        for (address, block) in self.blocks.borrow_mut().drain().chain(freed) {
+            // SAFETY: every block was allocated with its layout, and leaves
+            // the tables once.
+            unsafe { std::alloc::dealloc(address as *mut u8, block.layout()) };
+        }
+    }
+
     /// Has calls that can fail do so with some probability.
     pub fn fail_sometimes(&self, rate: f64) {
         self.fail_rate.set(rate);
@@ -167,11 +181,7 @@ impl Heap {
 
 impl Drop for Heap {
     fn drop(&mut self) {
-        for (address, block) in self.blocks.get_mut().drain().chain(self.freed.get_mut().drain(..).map(|freed| freed)) {
-            // SAFETY: every block was allocated with its layout; the kernel
-            // that used it is gone.
-            unsafe { std::alloc::dealloc(address as *mut u8, block.layout()) };
-        }
+        self.release_all();
     }
 }
 

@@ -75,7 +75,11 @@ impl Interfaces {
 
     /// References to interfaces beyond their own.
     pub fn extra_references(&self) -> usize {
-        self.table.borrow().values().map(|interface| interface.references - usize::from(interface.attached)).sum()
+        self.table
+            .borrow()
+            .values()
+            .map(|interface| interface.references - usize::from(interface.attached))
+            .sum()
     }
 
     fn release(&self, heap: &Heap, ifp: usize) {
@@ -103,13 +107,21 @@ impl Interfaces {
 
     /// Frames that were shown since the last call.
     pub fn take_frames(&self, ifp: *mut sys::ifnet) -> Vec<Vec<u8>> {
-        self.with(ifp, "watches", |interface| interface.frames.as_mut().map(std::mem::take).unwrap_or_default())
+        self.with(ifp, "watches", |interface| {
+            interface.frames.as_mut().map(std::mem::take).unwrap_or_default()
+        })
     }
 }
 
 impl Kernel {
     /// Attaches an Ethernet interface with these addresses to a stack.
-    pub fn attach_ethernet(self: &Rc<Self>, vnet: &Rc<Vnet>, name: &str, addr4: [u8; 4], addr6: [u8; 16]) -> *mut sys::ifnet {
+    pub fn attach_ethernet(
+        self: &Rc<Self>,
+        vnet: &Rc<Vnet>,
+        name: &str,
+        addr4: [u8; 4],
+        addr6: [u8; 16],
+    ) -> *mut sys::ifnet {
         let ifp = self.heap.allocate(size_of::<sys::ifnet>(), IFNET, true) as *mut sys::ifnet;
         // SAFETY: fresh memory of that size; all zeroes is valid for it.
         unsafe {
@@ -188,7 +200,12 @@ pub fn create(vnet: &Vnet, name: &str) -> Result<*mut sys::ifnet, i32> {
         return Err(sys::EEXIST as i32);
     }
     let (prefix, unit) = split_unit(name).ok_or(sys::EINVAL as i32)?;
-    let cloner = vnet.cloners.borrow_mut().iter_mut().find(|cloner| cloner.name == prefix).map(|cloner| &raw mut **cloner);
+    let cloner = vnet
+        .cloners
+        .borrow_mut()
+        .iter_mut()
+        .find(|cloner| cloner.name == prefix)
+        .map(|cloner| &raw mut **cloner);
     let cloner = cloner.ok_or(sys::EINVAL as i32)?;
     let mut text = [0 as c_char; 16];
     text.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from as c_char);

@@ -153,7 +153,9 @@ impl Locks {
                 continue;
             }
             if let Some(reverse) = self.find_order(class, &other) {
-                violation(format!("lock order reversal: takes {class} with {other} held; the other way round {reverse}"));
+                violation(format!(
+                    "lock order reversal: takes {class} with {other} held; the other way round {reverse}"
+                ));
             }
             let mut orders = self.orders.borrow_mut();
             let taken_after = orders.entry(other).or_default();
@@ -184,7 +186,9 @@ impl Locks {
         let Some(lock) = locks.get(&address) else { return true };
         match mode {
             Mode::Shared => lock.owner.is_none(),
-            Mode::Exclusive => lock.owner.is_none_or(|(owner, _)| owner == thread.id) && lock.readers.is_empty(),
+            Mode::Exclusive => {
+                lock.owner.is_none_or(|(owner, _)| owner == thread.id) && lock.readers.is_empty()
+            }
         }
     }
 
@@ -207,7 +211,8 @@ impl Locks {
     /// Gives a lock back.
     pub fn unlock(&self, address: usize, mode: Mode) {
         let thread = thread::current();
-        let index = thread.held.borrow().iter().rposition(|held| held.address == address && held.mode == mode);
+        let index =
+            thread.held.borrow().iter().rposition(|held| held.address == address && held.mode == mode);
         let Some(index) = index else {
             let class = self.locks.borrow().get(&address).map(|lock| lock.class.clone());
             violation(format!("unlocks the lock {class:?} at {address:#x} without holding it"))
@@ -220,7 +225,8 @@ impl Locks {
                     reader.map(|reader| lock.readers.swap_remove(reader));
                 }
                 Mode::Exclusive => {
-                    lock.owner = lock.owner.filter(|(_, depth)| *depth > 1).map(|(owner, depth)| (owner, depth - 1));
+                    lock.owner =
+                        lock.owner.filter(|(_, depth)| *depth > 1).map(|(owner, depth)| (owner, depth - 1));
                 }
             }
         }

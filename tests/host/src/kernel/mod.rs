@@ -114,11 +114,17 @@ impl Kernel {
         self.crashed.get()
     }
 
-    /// Stops the kernel where it is.
+    /// Stops the kernel where it is, and takes its memory away. Nothing of it
+    /// may be looked at afterwards but its name.
     pub fn crash(&self) {
         self.crashed.set(true);
         self.world().kill_threads_of(self);
         self.world().network.unplug(self);
+        // The stacks of its threads cannot be unwound: what they refer to,
+        // the kernel among it, is never dropped.
+        self.set_image(None);
+        self.heap.release_all();
+        self.low.unmap();
     }
 
     /// Starts a thread in a network stack.
@@ -127,7 +133,12 @@ impl Kernel {
     }
 
     /// Runs something in a thread of a network stack, until it is done.
-    pub fn run<R: 'static>(self: &Rc<Self>, name: &str, vnet: &Vnet, body: impl FnOnce() -> R + 'static) -> Result<R, Violation> {
+    pub fn run<R: 'static>(
+        self: &Rc<Self>,
+        name: &str,
+        vnet: &Vnet,
+        body: impl FnOnce() -> R + 'static,
+    ) -> Result<R, Violation> {
         let result = Rc::new(RefCell::new(None));
         let slot = result.clone();
         let thread = self.spawn(name, vnet, move || *slot.borrow_mut() = Some(body()));

@@ -159,12 +159,26 @@ impl Kernel {
         // SAFETY: the module registered its data, which live in its image.
         let handler = data.and_then(|data| unsafe { (*data).evhand.map(|handler| (handler, (*data).priv_)) });
         // SAFETY: the handler is the module's; it makes no use of module_t.
-        into_module(|| handler.map_or(0, |(handler, private)| unsafe { handler(std::ptr::null_mut(), event as i32, private) }))
+        into_module(|| {
+            handler.map_or(0, |(handler, private)| unsafe {
+                handler(std::ptr::null_mut(), event as i32, private)
+            })
+        })
     }
 
     /// What a kernel would only find out by a panic later.
     fn check_left_nothing(&self) {
-        let kinds = ["pfsync", "mbuf", "cluster", "nvlist", "in_mfilter", "in6_mfilter", "in_multi", "intr_event", "intr_handler"];
+        let kinds = [
+            "pfsync",
+            "mbuf",
+            "cluster",
+            "nvlist",
+            "in_mfilter",
+            "in6_mfilter",
+            "in_multi",
+            "intr_event",
+            "intr_handler",
+        ];
         let leaks = self.heap.leaks(self, &kinds);
         if !leaks.is_empty() {
             violation(format!("leaks memory: {}", leaks.join("; ")));
@@ -190,7 +204,8 @@ impl Kernel {
 
     /// Runs a module's initialisation in a stack that is made after it.
     pub fn start_module_in(self: &Rc<Self>, vnet: &Rc<Vnet>) -> Result<(), Violation> {
-        let Some(functions) = self.module.borrow().as_ref().map(|module| module.vnet_init.borrow().clone()) else {
+        let Some(functions) = self.module.borrow().as_ref().map(|module| module.vnet_init.borrow().clone())
+        else {
             return Ok(());
         };
         let stack = vnet.clone();

@@ -30,7 +30,11 @@ impl Place {
     pub fn name(&self, kernel: &Kernel) -> String {
         let names = self.0.iter().filter_map(|address| kernel.symbolise(address.wrapping_sub(1)));
         let names: Vec<_> = names.collect();
-        if names.is_empty() { "the host".to_string() } else { names.join(" < ") }
+        if names.is_empty() {
+            "the host".to_string()
+        } else {
+            names.join(" < ")
+        }
     }
 }
 

@@ -172,7 +172,8 @@ impl Thread {
         let over = Rc::new(over);
         while !over() {
             let over = over.clone();
-            *self.wait.borrow_mut() = Some(Wait { reason: reason.to_string(), over: Box::new(move || over()) });
+            *self.wait.borrow_mut() =
+                Some(Wait { reason: reason.to_string(), over: Box::new(move || over()) });
             self.give_way();
             *self.wait.borrow_mut() = None;
         }
@@ -191,7 +192,7 @@ pub fn without_failures<R>(inside: impl FnOnce() -> R) -> R {
 impl Drop for Thread {
     fn drop(&mut self) {
         if let Some(body) = self.body.get_mut() {
-            if !body.done() {
+            if body.started() && !body.done() {
                 // SAFETY: the stack cannot be unwound through the module's
                 // frames. What is on it is leaked: the thread belongs to a
                 // kernel that crashed.

@@ -92,7 +92,13 @@ impl World {
     }
 
     /// Starts a thread in a kernel.
-    pub fn spawn(&self, kernel: &Rc<Kernel>, name: &str, vnet: *mut sys::vnet, body: impl FnOnce() + 'static) -> Rc<Thread> {
+    pub fn spawn(
+        &self,
+        kernel: &Rc<Kernel>,
+        name: &str,
+        vnet: *mut sys::vnet,
+        body: impl FnOnce() + 'static,
+    ) -> Rc<Thread> {
         let stack = self.stacks.borrow_mut().pop();
         let stack = stack.unwrap_or_else(|| DefaultStack::new(thread::STACK).expect("memory for a stack"));
         let thread = Thread::new(self.next_serial(), name, kernel, vnet, stack, body);
@@ -201,7 +207,12 @@ impl World {
     pub fn describe_threads(&self) -> String {
         let threads = self.threads.borrow();
         let lines = threads.iter().map(|thread| {
-            format!("  {}/{}: {}", thread.kernel.name, thread.name, thread.waits_for().unwrap_or("runnable".into()))
+            format!(
+                "  {}/{}: {}",
+                thread.kernel.name,
+                thread.name,
+                thread.waits_for().unwrap_or("runnable".into())
+            )
         });
         lines.collect::<Vec<_>>().join("\n")
     }

@@ -12,7 +12,8 @@ const MBUF: &str = "mbuf";
 const CLUSTER: &str = "cluster";
 
 /// Bytes of data in an mbuf with a packet header (`MHLEN`).
-const HEADER_ROOM: usize = size_of::<sys::mbuf>() - std::mem::offset_of!(sys::mbuf, __bindgen_anon_3) - size_of::<sys::pkthdr>();
+const HEADER_ROOM: usize =
+    size_of::<sys::mbuf>() - std::mem::offset_of!(sys::mbuf, __bindgen_anon_3) - size_of::<sys::pkthdr>();
 /// Bytes of data in one without (`MLEN`).
 const PLAIN_ROOM: usize = HEADER_ROOM + size_of::<sys::pkthdr>();
 
@@ -23,7 +24,11 @@ const PLAIN_ROOM: usize = HEADER_ROOM + size_of::<sys::pkthdr>();
 /// `m` is a live mbuf with a packet header.
 unsafe fn header(m: *mut sys::mbuf) -> *mut sys::pkthdr {
     // SAFETY: as the caller promises.
-    unsafe { &raw mut (*(&raw mut (*m).__bindgen_anon_3).cast::<sys::mbuf__bindgen_ty_3__bindgen_ty_1>()).__bindgen_anon_1.m_pkthdr }
+    unsafe {
+        &raw mut (*(&raw mut (*m).__bindgen_anon_3).cast::<sys::mbuf__bindgen_ty_3__bindgen_ty_1>())
+            .__bindgen_anon_1
+            .m_pkthdr
+    }
 }
 
 /// External storage of an mbuf.
@@ -34,7 +39,9 @@ unsafe fn header(m: *mut sys::mbuf) -> *mut sys::pkthdr {
 unsafe fn storage(m: *mut sys::mbuf) -> *mut sys::m_ext {
     // SAFETY: as the caller promises.
     unsafe {
-        let anonymous = &raw mut (*(&raw mut (*m).__bindgen_anon_3).cast::<sys::mbuf__bindgen_ty_3__bindgen_ty_1>()).__bindgen_anon_2;
+        let anonymous = &raw mut (*(&raw mut (*m).__bindgen_anon_3)
+            .cast::<sys::mbuf__bindgen_ty_3__bindgen_ty_1>())
+        .__bindgen_anon_2;
         anonymous.cast()
     }
 }
@@ -74,7 +81,11 @@ fn get(flags: i32, with_header: bool, cluster: usize) -> Option<*mut sys::mbuf> 
         (*ext).__bindgen_anon_1.ext_count = 1;
         (*ext).ext_size = cluster as u32;
         (*ext).set_ext_flags(native::EXT_FLAG_EMBREF);
-        (*ext).set_ext_type(if cluster > native::MCLBYTES as usize { native::EXT_JUMBOP } else { native::EXT_CLUSTER });
+        (*ext).set_ext_type(if cluster > native::MCLBYTES as usize {
+            native::EXT_JUMBOP
+        } else {
+            native::EXT_CLUSTER
+        });
         set_buffer(ext, buffer);
         (*m).m_data = buffer as *mut c_char;
         (*m).set_m_flags((*m).m_flags() | sys::M_EXT);
@@ -97,7 +108,8 @@ pub fn bytes_of(m: *mut sys::mbuf) -> Vec<u8> {
     while !next.is_null() {
         // SAFETY: the chain is live; each mbuf has that many bytes of data.
         unsafe {
-            bytes.extend_from_slice(std::slice::from_raw_parts((*next).m_data.cast(), (*next).m_len as usize));
+            bytes
+                .extend_from_slice(std::slice::from_raw_parts((*next).m_data.cast(), (*next).m_len as usize));
             next = (*next).__bindgen_anon_1.m_next;
         }
     }

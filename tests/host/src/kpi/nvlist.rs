@@ -23,7 +23,9 @@ fn contains(list: *const List, wanted: *const sys::nvlist) -> bool {
     // SAFETY: the caller's list lives.
     let pairs = unsafe { &(*list).pairs };
     list.cast() == wanted
-        || pairs.iter().any(|(_, value)| matches!(value, Value::List(inner) if contains(&raw const **inner, wanted)))
+        || pairs
+            .iter()
+            .any(|(_, value)| matches!(value, Value::List(inner) if contains(&raw const **inner, wanted)))
 }
 
 fn unwrap<'a>(list: *const sys::nvlist) -> &'a mut List {

@@ -10,17 +10,17 @@ use std::ptr;
 use std::rc::Rc;
 use sys_bindings as sys;
 
-
 impl Kernel {
     /// The node of that name, such as `net.pfsync.defer_delay`.
     fn sysctl(&self, name: &str) -> Option<*mut sys::sysctl_oid> {
         let nodes = self.sysctls.borrow();
         nodes.iter().map(|oid| *oid as *mut sys::sysctl_oid).find(|oid| {
             // SAFETY: the nodes are the module's; names are terminated.
-            unsafe { CStr::from_ptr((**oid).oid_name) }.to_str().is_ok_and(|last| name.rsplit('.').next() == Some(last))
+            unsafe { CStr::from_ptr((**oid).oid_name) }
+                .to_str()
+                .is_ok_and(|last| name.rsplit('.').next() == Some(last))
         })
     }
-
 
     /// Reads a node of `size` bytes.
     pub fn sysctl_read(self: &Rc<Self>, vnet: &Vnet, name: &str, size: usize) -> anyhow::Result<Vec<u8>> {
@@ -32,9 +32,16 @@ impl Kernel {
         self.sysctl_call(vnet, name, 0, Some(value.to_vec())).map(|_| ())
     }
 
-    fn sysctl_call(self: &Rc<Self>, vnet: &Vnet, name: &str, size: usize, new: Option<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
+    fn sysctl_call(
+        self: &Rc<Self>,
+        vnet: &Vnet,
+        name: &str,
+        size: usize,
+        new: Option<Vec<u8>>,
+    ) -> anyhow::Result<Vec<u8>> {
         let oid = self.sysctl(name).ok_or_else(|| anyhow::anyhow!("no sysctl {name}"))? as usize;
-        let (error, old) = self.run("sysctl", vnet, move || call(oid as *mut sys::sysctl_oid, size, new.as_deref()))?;
+        let (error, old) =
+            self.run("sysctl", vnet, move || call(oid as *mut sys::sysctl_oid, size, new.as_deref()))?;
         anyhow::ensure!(error == 0, "{name}: error {error}");
         Ok(old)
     }
@@ -66,7 +73,12 @@ fn call(oid: *mut sys::sysctl_oid, size: usize, new: Option<&[u8]>) -> (i32, Vec
 /// # Safety
 ///
 /// `arg1` is null or points to the variable, and the request is valid.
-unsafe fn exchange(oid: *mut sys::sysctl_oid, arg1: *mut c_void, size: usize, request: *mut sys::sysctl_req) -> i32 {
+unsafe fn exchange(
+    oid: *mut sys::sysctl_oid,
+    arg1: *mut c_void,
+    size: usize,
+    request: *mut sys::sysctl_req,
+) -> i32 {
     // SAFETY: as the caller promises.
     unsafe {
         let is_variable = arg1 == (*oid).oid_arg1;

@@ -5,11 +5,13 @@
 use super::cpu;
 use super::low::LowMemory;
 use anyhow::{bail, ensure, Context, Result};
-use object::elf::{self, R_X86_64_32, R_X86_64_32S, R_X86_64_64, R_X86_64_NONE, R_X86_64_PC32, R_X86_64_PLT32};
+use object::elf::{
+    self, R_X86_64_32, R_X86_64_32S, R_X86_64_64, R_X86_64_NONE, R_X86_64_PC32, R_X86_64_PLT32,
+};
 use object::read::elf::ElfFile64;
 use object::{
-    LittleEndian, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags, SectionIndex,
-    SectionKind, SymbolSection,
+    LittleEndian, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags,
+    SectionIndex, SectionKind, SymbolSection,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -96,7 +98,10 @@ impl Image {
         ensure!(file.elf_header().e_type.get(LittleEndian) == elf::ET_REL, "not a relocatable object");
         let mut linker = Linker { file, environment, places: HashMap::new(), stubs: RefCell::default() };
         let ranges = [Use::Text, Use::ReadOnly, Use::Data].map(|kind| (kind, linker.lay_out(kind)));
-        let ranges: Vec<_> = ranges.into_iter().map(|(kind, range)| range.map(|range| (kind, range))).collect::<Result<_>>()?;
+        let ranges: Vec<_> = ranges
+            .into_iter()
+            .map(|(kind, range)| range.map(|range| (kind, range)))
+            .collect::<Result<_>>()?;
         let stubs = environment.memory.next_page();
         linker.relocate_all()?;
         environment.memory.protect(stubs, environment.memory.next_page(), Use::Text.protection())?;
@@ -114,7 +119,8 @@ impl Image {
 
     /// Function and offset of a code address of the module.
     pub fn symbolise(&self, address: usize) -> Option<String> {
-        let function = self.functions.iter().find(|function| (function.start..function.end).contains(&address))?;
+        let function =
+            self.functions.iter().find(|function| (function.start..function.end).contains(&address))?;
         Some(format!("{:#}+{:#x}", rustc_demangle::demangle(&function.name), address - function.start))
     }
 
@@ -177,8 +183,12 @@ impl Linker<'_, '_> {
         for section in self.file.sections() {
             let Some(place) = self.places.get(&section.index()) else { continue };
             for (offset, relocation) in section.relocations() {
-                let RelocationFlags::Elf { r_type } = relocation.flags() else { bail!("not an ELF relocation") };
-                let RelocationTarget::Symbol(index) = relocation.target() else { bail!("a relocation without symbol") };
+                let RelocationFlags::Elf { r_type } = relocation.flags() else {
+                    bail!("not an ELF relocation")
+                };
+                let RelocationTarget::Symbol(index) = relocation.target() else {
+                    bail!("a relocation without symbol")
+                };
                 let symbol = self.file.symbol_by_index(index)?;
                 let target = self.address(&symbol)? as i64 + relocation.addend();
                 self.apply(r_type, place + usize::try_from(offset)?, target)
@@ -214,7 +224,9 @@ impl Linker<'_, '_> {
             SymbolSection::Absolute => Ok(value),
             SymbolSection::Section(index) => {
                 let place = self.places.get(&index);
-                Ok(place.with_context(|| format!("{:?} is in a section that is not loaded", symbol.name()))? + value)
+                Ok(place
+                    .with_context(|| format!("{:?} is in a section that is not loaded", symbol.name()))?
+                    + value)
             }
             SymbolSection::Undefined => self.outside(symbol.name()?),
             section => bail!("symbol {:?} in section {section:?}", symbol.name()),
@@ -268,7 +280,8 @@ impl Linker<'_, '_> {
             let count = usize::try_from(section.size()).ok()? / 8;
             // SAFETY: the section was loaded there; a set is an array of
             // pointers (set_vnet's contents are not used as such).
-            let pointers = (0..count).map(|index| unsafe { *((place + 8 * index) as *const usize) }).collect();
+            let pointers =
+                (0..count).map(|index| unsafe { *((place + 8 * index) as *const usize) }).collect();
             Some((name.to_string(), pointers))
         });
         sets.collect()

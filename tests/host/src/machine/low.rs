@@ -11,6 +11,7 @@ pub struct LowMemory {
     start: usize,
     len: usize,
     used: Cell<usize>,
+    mapped: Cell<bool>,
 }
 
 const PAGE: usize = 4096;
@@ -23,7 +24,7 @@ impl LowMemory {
         // SAFETY: a fresh anonymous mapping disturbs nobody's memory.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
         ensure!(start != libc::MAP_FAILED, "no memory below 2 GiB: {}", std::io::Error::last_os_error());
-        Ok(LowMemory { start: start as usize, len, used: Cell::new(0) })
+        Ok(LowMemory { start: start as usize, len, used: Cell::new(0), mapped: Cell::new(true) })
     }
 
     /// The next `len` bytes, aligned; `None` when there are no more.
@@ -53,11 +54,18 @@ impl LowMemory {
         ensure!(error == 0, "mprotect: {}", std::io::Error::last_os_error());
         Ok(())
     }
+
+    /// Gives the memory back. Nobody may use it any more.
+    pub fn unmap(&self) {
+        if self.mapped.replace(false) {
+            // SAFETY: mapped in `map`, and given back once.
+            unsafe { libc::munmap(self.start as *mut _, self.len) };
+        }
+    }
 }
 
 impl Drop for LowMemory {
     fn drop(&mut self) {
-        // SAFETY: mapped in `map`; whoever drops the region uses it no more.
-        unsafe { libc::munmap(self.start as *mut _, self.len) };
+        self.unmap();
     }
 }

@@ -43,17 +43,27 @@ struct Collision;
 
 impl Pf {
     fn key_row(&self, key: *const sys::pf_state_key) -> *mut native::pf_keyhash {
-        let hash = compared(key).iter().fold(5381usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(*byte));
+        let hash =
+            compared(key).iter().fold(5381usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(*byte));
         // SAFETY: the index is within the array.
         unsafe { self.keyhash.add(hash % self.rows) }
     }
 
     /// Attaches a state to its keys, which pf takes over whatever comes of it.
     /// On success the state's row is locked.
-    pub(super) fn attach_keys(&self, wire: *mut sys::pf_state_key, stack: *mut sys::pf_state_key, st: *mut sys::pf_kstate) -> bool {
+    pub(super) fn attach_keys(
+        &self,
+        wire: *mut sys::pf_state_key,
+        stack: *mut sys::pf_state_key,
+        st: *mut sys::pf_kstate,
+    ) -> bool {
         // SAFETY: a state that is being inserted is the caller's alone.
         unsafe {
-            if (*st).refs != 0 || !(*st).key[WIRE].is_null() || !(*st).key[STACK].is_null() || !(*st).lock.is_null() {
+            if (*st).refs != 0
+                || !(*st).key[WIRE].is_null()
+                || !(*st).key[STACK].is_null()
+                || !(*st).lock.is_null()
+            {
                 violation("inserts a state that is not pristine".into());
             }
         }
@@ -80,7 +90,12 @@ impl Pf {
         true
     }
 
-    fn attach_key(&self, index: usize, key: *mut sys::pf_state_key, st: *mut sys::pf_kstate) -> Result<(), Collision> {
+    fn attach_key(
+        &self,
+        index: usize,
+        key: *mut sys::pf_state_key,
+        st: *mut sys::pf_kstate,
+    ) -> Result<(), Collision> {
         let row = self.key_row(key);
         // SAFETY: the key's row is locked by the caller.
         unsafe {

@@ -46,7 +46,8 @@ pub struct Pf {
 impl Pf {
     /// Starts pf with a ruleset.
     pub fn new(kernel: &Kernel, variables: *mut VnetVariables, rules: &Rules) -> Pf {
-        let idhash = kernel.heap.allocate(rules.rows * size_of::<sys::pf_idhash>(), HASH, true) as *mut sys::pf_idhash;
+        let idhash =
+            kernel.heap.allocate(rules.rows * size_of::<sys::pf_idhash>(), HASH, true) as *mut sys::pf_idhash;
         let keyhash = kernel.heap.allocate(rules.rows * size_of::<native::pf_keyhash>(), HASH, true);
         let keyhash = keyhash as *mut native::pf_keyhash;
         for row in 0..rules.rows {
@@ -54,8 +55,18 @@ impl Pf {
             // SAFETY: both arrays have that many rows; only addresses are
             // taken.
             unsafe {
-                kernel.locks.init(&raw mut (*idhash.add(row)).lock as usize, "pf_idhash", Kind::Mutex, Flags::default());
-                kernel.locks.init(&raw mut (*keyhash.add(row)).lock as usize, "pf_keyhash", Kind::Mutex, duplicates);
+                kernel.locks.init(
+                    &raw mut (*idhash.add(row)).lock as usize,
+                    "pf_idhash",
+                    Kind::Mutex,
+                    Flags::default(),
+                );
+                kernel.locks.init(
+                    &raw mut (*keyhash.add(row)).lock as usize,
+                    "pf_keyhash",
+                    Kind::Mutex,
+                    duplicates,
+                );
             }
         }
         // SAFETY: the stack's own variables, which nobody else uses yet.
@@ -69,10 +80,24 @@ impl Pf {
             (*variables).status.hostid = rules.host_id.to_be();
             (*variables).status.pf_chksum = rules.checksum;
             let lock = &raw mut (*variables).rules_lock;
-            kernel.locks.init(lock as usize, "pf rulesets", Kind::Rm, Flags { recursive: true, ..Flags::default() });
+            kernel.locks.init(
+                lock as usize,
+                "pf rulesets",
+                Kind::Rm,
+                Flags { recursive: true, ..Flags::default() },
+            );
         }
         let loaded = Loaded::new(&kernel.heap, variables, rules);
-        let pf = Pf { variables, rules: loaded, keyhash, rows: rules.rows, kifs: RefCell::default(), next_id: Cell::new(first_id(kernel, rules)), inserted: Cell::new(0), generations: RefCell::default() };
+        let pf = Pf {
+            variables,
+            rules: loaded,
+            keyhash,
+            rows: rules.rows,
+            kifs: RefCell::default(),
+            next_id: Cell::new(first_id(kernel, rules)),
+            inserted: Cell::new(0),
+            generations: RefCell::default(),
+        };
         pf.add_kif(kernel, "all");
         pf
     }
@@ -122,7 +147,14 @@ impl Pf {
         // SAFETY: the stack's own variables.
         let set = unsafe {
             let v = &*self.variables;
-            [v.import.is_some(), v.insert.is_some(), v.update.is_some(), v.delete.is_some(), v.clear.is_some(), v.defer.is_some()]
+            [
+                v.import.is_some(),
+                v.insert.is_some(),
+                v.update.is_some(),
+                v.delete.is_some(),
+                v.clear.is_some(),
+                v.defer.is_some(),
+            ]
         };
         if set.contains(&true) {
             violation("leaves pf's hooks set".into());

@@ -74,12 +74,14 @@ impl Loaded {
             loaded.fill(heap, raw, number as u32, rule);
             loaded.active.push(raw);
         }
-        let array = loaded.allocate(heap, loaded.active.len() * size_of::<usize>()) as *mut *mut sys::pf_krule;
+        let array =
+            loaded.allocate(heap, loaded.active.len() * size_of::<usize>()) as *mut *mut sys::pf_krule;
         // SAFETY: the array has an entry for each rule; the variables are the
         // stack's own, and nobody else uses them yet.
         unsafe {
             loaded.active.iter().enumerate().for_each(|(index, rule)| *array.add(index) = *rule);
-            let active = &raw mut (*variables).main_anchor.ruleset.rules[sys::PF_RULESET_FILTER as usize].active;
+            let active =
+                &raw mut (*variables).main_anchor.ruleset.rules[sys::PF_RULESET_FILTER as usize].active;
             (*active).ptr_array = array;
             (*active).rcount = loaded.active.len() as u32;
             let default = &raw mut (*variables).default_rule;

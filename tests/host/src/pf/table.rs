@@ -213,7 +213,8 @@ impl Pf {
                 violation(format!("asks when a state expires whose timeout is {timeout}"));
             }
             let of_rule = (*(*st).rule.ptr).timeout[timeout as usize];
-            let seconds = if of_rule != 0 { of_rule } else { (*self.variables).default_rule.timeout[timeout as usize] };
+            let seconds =
+                if of_rule != 0 { of_rule } else { (*self.variables).default_rule.timeout[timeout as usize] };
             (*st).expire.wrapping_add(seconds)
         }
     }
@@ -236,7 +237,11 @@ impl Pf {
         }
     }
 
-    fn first_in(&self, row: usize, wanted: impl Fn(*mut sys::pf_kstate) -> bool) -> Option<*mut sys::pf_kstate> {
+    fn first_in(
+        &self,
+        row: usize,
+        wanted: impl Fn(*mut sys::pf_kstate) -> bool,
+    ) -> Option<*mut sys::pf_kstate> {
         // SAFETY: the row is locked by the caller.
         unsafe {
             let mut st = (*self.row(row)).states.lh_first;

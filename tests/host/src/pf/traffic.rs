@@ -62,7 +62,8 @@ impl Pf {
         let zone = zone::KEYS.raw();
         // SAFETY: pf's own zone; the key is fresh.
         unsafe {
-            let key = memory::uma_zalloc_arg(zone, ptr::null_mut(), sys::M_NOWAIT as i32).cast::<sys::pf_state_key>();
+            let key = memory::uma_zalloc_arg(zone, ptr::null_mut(), sys::M_NOWAIT as i32)
+                .cast::<sys::pf_state_key>();
             if key.is_null() {
                 return None;
             }
@@ -153,14 +154,22 @@ impl Pf {
         let heap = &thread::current().kernel.heap;
         let [wire, stack] = keys;
         wire.iter().for_each(|key| heap.free(*key as usize, zone::KEYS.name));
-        stack.filter(|key| Some(*key) != wire).iter().for_each(|key| heap.free(*key as usize, zone::KEYS.name));
+        stack
+            .filter(|key| Some(*key) != wire)
+            .iter()
+            .for_each(|key| heap.free(*key as usize, zone::KEYS.name));
         // SAFETY: the state was never linked.
         unsafe { (*st).timeout = sys::PFTM_UNLINKED as u8 };
         self.free(st);
     }
 
     /// A state that collided: pf freed the keys that it looked at.
-    fn forget_failed(&self, st: *mut sys::pf_kstate, rule: *mut sys::pf_krule, keys: [*mut sys::pf_state_key; 2]) {
+    fn forget_failed(
+        &self,
+        st: *mut sys::pf_kstate,
+        rule: *mut sys::pf_krule,
+        keys: [*mut sys::pf_state_key; 2],
+    ) {
         let [wire, stack] = keys;
         // SAFETY: the state is not linked, and its memory still ours.
         unsafe {

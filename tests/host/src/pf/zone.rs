@@ -12,8 +12,10 @@ pub struct Zone {
 }
 
 pub static STATES: Zone = Zone { name: "pf states", size: size_of::<sys::pf_kstate>(), construct: |_| () };
-pub static KEYS: Zone = Zone { name: "pf state keys", size: size_of::<sys::pf_state_key>(), construct: construct_key };
-pub static SCRUBS: Zone = Zone { name: "pf state scrubs", size: size_of::<sys::pf_state_scrub>(), construct: |_| () };
+pub static KEYS: Zone =
+    Zone { name: "pf state keys", size: size_of::<sys::pf_state_key>(), construct: construct_key };
+pub static SCRUBS: Zone =
+    Zone { name: "pf state scrubs", size: size_of::<sys::pf_state_scrub>(), construct: |_| () };
 
 /// Clears what is compared, and makes the lists empty.
 fn construct_key(item: usize) {

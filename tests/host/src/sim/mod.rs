@@ -59,7 +59,10 @@ fn simulate(plan: Plan) -> Result<Summary> {
     let mut simulation = Simulation::new(plan)?;
     for step in 0..plan.steps {
         simulation.step().with_context(|| format!("step {step}"))?;
-        simulation.watch.check(&simulation.firewalls, simulation.corrupts).with_context(|| format!("after step {step}"))?;
+        simulation
+            .watch
+            .check(&simulation.firewalls, simulation.corrupts)
+            .with_context(|| format!("after step {step}"))?;
     }
     simulation.converge()?;
     simulation.end()
@@ -139,7 +142,11 @@ impl Simulation {
     }
 
     /// Does something that may fail for want of memory, but not otherwise.
-    fn tolerate(&self, operation: impl FnOnce(&Firewall) -> Result<Result<(), i32>>, index: usize) -> Result<()> {
+    fn tolerate(
+        &self,
+        operation: impl FnOnce(&Firewall) -> Result<Result<(), i32>>,
+        index: usize,
+    ) -> Result<()> {
         // An error number is the operator's to handle; he tries again later.
         let _ = operation(&self.firewalls[index])?;
         Ok(())
@@ -147,7 +154,12 @@ impl Simulation {
 
     fn change_faults(&mut self) {
         let mut rate = |most: f64| if self.rng.gen_bool(0.5) { self.rng.gen_range(0.0..most) } else { 0.0 };
-        let faults = Faults { loss: rate(0.5), duplication: rate(0.3), corruption: rate(0.02), delay: milliseconds(rate(200.0) as i64) };
+        let faults = Faults {
+            loss: rate(0.5),
+            duplication: rate(0.3),
+            corruption: rate(0.02),
+            delay: milliseconds(rate(200.0) as i64),
+        };
         let corruption = if self.rng.gen_bool(0.2) { faults.corruption } else { 0.0 };
         self.corrupts |= corruption > 0.0;
         self.lab.world.network.set_faults(Faults { corruption, ..faults });
@@ -226,12 +238,21 @@ impl Simulation {
         }
         self.lab.seconds(CONVERGENCE - 20)?;
         for firewall in &self.firewalls {
-            ensure!(firewall.demotion() == 0, "{} stays demoted by {}", firewall.kernel.name, firewall.demotion());
+            ensure!(
+                firewall.demotion() == 0,
+                "{} stays demoted by {}",
+                firewall.kernel.name,
+                firewall.demotion()
+            );
             firewall.kernel.sysctl_write(&firewall.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())?;
         }
         self.lab.seconds(20)?;
         self.watch.check(&self.firewalls, self.corrupts)?;
-        if self.corrupts { Ok(()) } else { properties::equal_tables(&self.firewalls) }
+        if self.corrupts {
+            Ok(())
+        } else {
+            properties::equal_tables(&self.firewalls)
+        }
     }
 
     fn end(mut self) -> Result<Summary> {
@@ -242,7 +263,7 @@ impl Simulation {
             ensure!(references == 0, "{} references to interfaces are left", references);
             ensure!(firewall.kernel.mbufs() == 0, "{} mbufs are left", firewall.kernel.mbufs());
         }
-        //self.watch.check_nosync(&self.workload)?;
+        self.watch.check_nosync(&self.workload)?;
         self.summary.deferred = self.watch.check_deferred(&self.workload, &self.lab)?;
         self.summary.connections = self.workload.count();
         self.summary.packets = self.watch.packets();

@@ -64,11 +64,21 @@ impl Watch {
         let frame = Frame::parse(frame).map_err(|error| anyhow::anyhow!("sends a bad frame: {error:?}"))?;
         for run in frame {
             match run.map_err(|error| anyhow::anyhow!("sends a bad frame: {error:?}"))? {
-                Run::Insert1301(states) => states.iter().try_for_each(|state| self.insert(from, state.common.state_id()))?,
-                Run::Insert1400(states) => states.iter().try_for_each(|state| self.insert(from, state.common.state_id()))?,
-                Run::Update1301(states) => states.iter().for_each(|state| self.update(state.common.state_id())),
-                Run::Update1400(states) => states.iter().for_each(|state| self.update(state.common.state_id())),
-                Run::UpdateCompressed(updates) => updates.iter().for_each(|update| self.update(update.state_id())),
+                Run::Insert1301(states) => {
+                    states.iter().try_for_each(|state| self.insert(from, state.common.state_id()))?
+                }
+                Run::Insert1400(states) => {
+                    states.iter().try_for_each(|state| self.insert(from, state.common.state_id()))?
+                }
+                Run::Update1301(states) => {
+                    states.iter().for_each(|state| self.update(state.common.state_id()))
+                }
+                Run::Update1400(states) => {
+                    states.iter().for_each(|state| self.update(state.common.state_id()))
+                }
+                Run::UpdateCompressed(updates) => {
+                    updates.iter().for_each(|update| self.update(update.state_id()))
+                }
                 _ => {}
             }
         }
@@ -95,7 +105,12 @@ impl Watch {
             bail!("{complaint}");
         }
         for firewall in firewalls {
-            ensure!(firewall.demotion() >= 0, "{} is demoted by {}", firewall.kernel.name, firewall.demotion());
+            ensure!(
+                firewall.demotion() >= 0,
+                "{} is demoted by {}",
+                firewall.kernel.name,
+                firewall.demotion()
+            );
             for state in firewall.vnet.pf.see() {
                 self.check_state(&firewall.kernel.name, &state, corrupts)?;
             }
@@ -115,10 +130,16 @@ impl Watch {
     fn check_state(&self, firewall: &str, state: &Seen, corrupts: bool) -> Result<()> {
         let mut last = self.last.borrow_mut();
         let before = last.insert((firewall.to_string(), state.id, state.generation), state.seqlo);
-        let slid = |before: [u32; 2]| state.seqlo.iter().zip(before).any(|(now, then)| (now.wrapping_sub(then) as i32) < 0);
+        let slid = |before: [u32; 2]| {
+            state.seqlo.iter().zip(before).any(|(now, then)| (now.wrapping_sub(then) as i32) < 0)
+        };
         match before {
             Some(before) if !corrupts && slid(before) => {
-                bail!("{firewall}: the window of {:?} slides back from {before:?} to {:?}", state.id, state.seqlo)
+                bail!(
+                    "{firewall}: the window of {:?} slides back from {before:?} to {:?}",
+                    state.id,
+                    state.seqlo
+                )
             }
             _ => Ok(()),
         }
@@ -164,7 +185,11 @@ pub fn equal_tables(firewalls: &[Firewall]) -> Result<()> {
         ensure!(missing.is_empty(), "{two} lacks {} states that {one} has: {missing:?}", missing.len());
         ensure!(extra.is_empty(), "{one} lacks {} states that {two} has: {extra:?}", extra.len());
         for (id, here) in &expected {
-            ensure!(found.get(id) == Some(here), "{id:?} is {here:?} on {one} and {:?} on {two}", found.get(id));
+            ensure!(
+                found.get(id) == Some(here),
+                "{id:?} is {here:?} on {one} and {:?} on {two}",
+                found.get(id)
+            );
         }
     }
     Ok(())

@@ -51,7 +51,8 @@ pub fn number_of(packet: &[u8]) -> Option<u32> {
 
 /// A connection of any kind.
 fn any_connection(rng: &mut ChaCha8Rng, number: u32) -> Connection {
-    let proto = [sys::IPPROTO_TCP, sys::IPPROTO_TCP, sys::IPPROTO_UDP, sys::IPPROTO_ICMP][rng.gen_range(0..4)];
+    let proto =
+        [sys::IPPROTO_TCP, sys::IPPROTO_TCP, sys::IPPROTO_UDP, sys::IPPROTO_ICMP][rng.gen_range(0..4)];
     let mut made = connection(number, proto);
     made.is_inet6 = rng.gen_bool(0.2);
     if rng.gen_bool(0.2) {
@@ -148,7 +149,9 @@ fn advance(st: &mut sys::pf_kstate, end: usize, truth: Truth) {
         peer.seqlo = truth.seqlo[end];
         peer.seqhi = peer.seqlo.wrapping_add(65_535);
     }
-    if u32::from(st.timeout) <= sys::PFTM_TCP_OPENING && truth.states.iter().all(|state| u32::from(*state) >= sys::TCPS_ESTABLISHED) {
+    if u32::from(st.timeout) <= sys::PFTM_TCP_OPENING
+        && truth.states.iter().all(|state| u32::from(*state) >= sys::TCPS_ESTABLISHED)
+    {
         st.timeout = sys::PFTM_TCP_ESTABLISHED as u8;
     }
 }
