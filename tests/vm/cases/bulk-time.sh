@@ -47,8 +47,10 @@ measure() {
 	local packets took found
 	load_pfsync "$1"
 	prepare
-	jexec one $VM/bin/states $STATES >/dev/null || fail "cannot make states"
-	jexec one ifconfig pfsync0 up syncdev "${SYNC}a" || fail "pfsync0 in one"
+	# pf takes states from a program only while pfsync is up.
+	jexec one ifconfig pfsync0 up
+	jexec one $VM/bin/states $STATES || fail "cannot make states"
+	jexec one ifconfig pfsync0 syncdev "${SYNC}a" || fail "pfsync0 in one"
 	# pfsync0's own MTU cannot be above the sync interface's.
 	jexec one ifconfig pfsync0 mtu "$mtu" || fail "mtu"
 	sleep 3

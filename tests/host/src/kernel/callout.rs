@@ -105,7 +105,11 @@ kpi::symbols! {
         i32::from(cancelled)
     }
 
-    pub unsafe extern "C" fn _callout_stop_safe(callout: *mut sys::callout, flags: i32, _drained: usize) -> i32 {
+    pub unsafe extern "C" fn _callout_stop_safe(
+        callout: *mut sys::callout,
+        flags: i32,
+        _drained: usize,
+    ) -> i32 {
         let thread = thread::current();
         let kernel = thread.kernel.clone();
         let address = callout as usize;

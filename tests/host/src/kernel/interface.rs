@@ -251,13 +251,15 @@ kpi::symbols! {
     pub unsafe extern "C" fn if_alloc(kind: u8) -> *mut sys::ifnet {
         may_sleep("if_alloc");
         let vnet = Kernel::current_vnet();
-        let ifp = thread::current().kernel.heap.allocate(size_of::<sys::ifnet>(), IFNET, true) as *mut sys::ifnet;
+        let heap = &thread::current().kernel.heap;
+        let ifp = heap.allocate(size_of::<sys::ifnet>(), IFNET, true) as *mut sys::ifnet;
         // SAFETY: fresh memory of that size.
         unsafe {
             (*ifp).if_alloctype = kind;
             (*ifp).if_vnet = vnet.raw();
         }
-        vnet.interfaces.table.borrow_mut().insert(ifp as usize, Interface { references: 1, ..Interface::default() });
+        let interface = Interface { references: 1, ..Interface::default() };
+        vnet.interfaces.table.borrow_mut().insert(ifp as usize, interface);
         ifp
     }
 
@@ -283,7 +285,9 @@ kpi::symbols! {
         let kernel = thread::current().kernel.clone();
         let vnet = Kernel::current_vnet();
         with_lock(detach_lock(&kernel), || {
-            with_lock(list_lock(&kernel), || vnet.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize));
+            with_lock(list_lock(&kernel), || {
+                vnet.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
+            });
             // SAFETY: the kernel's own variables; the interface lives.
             let departs = unsafe { (*kernel.variables.globals()).detach_ifnet };
             if let Some(departs) = departs {
@@ -308,7 +312,9 @@ kpi::symbols! {
     pub unsafe extern "C" fn if_rele(ifp: *mut sys::ifnet) {
         // SAFETY: the caller holds a reference: the interface lives.
         let vnet = thread::current().kernel.vnet_of(unsafe { (*ifp).if_vnet });
-        let Some(vnet) = vnet else { violation("releases an interface of a network stack that is gone".into()) };
+        let Some(vnet) = vnet else {
+            violation("releases an interface of a network stack that is gone".into())
+        };
         vnet.interfaces.release(&thread::current().kernel.heap, ifp as usize);
     }
 
@@ -327,7 +333,9 @@ kpi::symbols! {
 
     pub unsafe extern "C" fn if_inc_counter(ifp: *mut sys::ifnet, counter: u32, by: i64) {
         let vnet = Kernel::current_vnet();
-        vnet.interfaces.with(ifp, "counts for", |interface| *interface.counters.entry(counter).or_default() += by);
+        vnet.interfaces.with(ifp, "counts for", |interface| {
+            *interface.counters.entry(counter).or_default() += by;
+        });
     }
 
     pub unsafe extern "C" fn bpfattach(ifp: *mut sys::ifnet, _link_type: u32, _header_len: u32) {
@@ -339,7 +347,8 @@ kpi::symbols! {
     }
 
     pub unsafe extern "C" fn bpfdetach(ifp: *mut sys::ifnet) {
-        let bpf = Kernel::current_vnet().interfaces.with(ifp, "detaches", |interface| std::mem::take(&mut interface.bpf));
+        let vnet = Kernel::current_vnet();
+        let bpf = vnet.interfaces.with(ifp, "detaches", |interface| std::mem::take(&mut interface.bpf));
         if bpf == 0 {
             violation("detaches bpf twice".into());
         }
@@ -359,16 +368,19 @@ kpi::symbols! {
         }
     }
 
-    pub unsafe extern "C" fn ifc_attach_cloner(name: *const c_char, request: *mut sys::if_clone_addreq) -> *mut sys::if_clone {
+    pub unsafe extern "C" fn ifc_attach_cloner(
+        name: *const c_char,
+        request: *mut sys::if_clone_addreq,
+    ) -> *mut sys::if_clone {
         may_sleep("ifc_attach_cloner");
         // SAFETY: the caller's name is terminated, and its request valid.
-        let (name, create, destroy) =
-            unsafe { (CStr::from_ptr(name).to_string_lossy().into_owned(), (*request).create_f, (*request).destroy_f) };
+        let (name, request) = unsafe { (CStr::from_ptr(name).to_string_lossy().into_owned(), &*request) };
         let vnet = Kernel::current_vnet();
         let mut cloners = vnet.cloners.borrow_mut();
         if cloners.iter().any(|cloner| cloner.name == name) {
             return ptr::null_mut();
         }
+        let (create, destroy) = (request.create_f, request.destroy_f);
         let mut cloner = Box::new(Cloner { name, create, destroy, interfaces: Vec::new() });
         let raw: *mut Cloner = &mut *cloner;
         cloners.push(cloner);
@@ -390,7 +402,11 @@ kpi::symbols! {
         vnet.cloners.borrow_mut().retain(|other| !ptr::eq(&**other, cloner));
     }
 
-    pub unsafe extern "C" fn ifc_create_ifp(name: *const c_char, _request: *mut sys::ifc_data, ifpp: *mut *mut sys::ifnet) -> i32 {
+    pub unsafe extern "C" fn ifc_create_ifp(
+        name: *const c_char,
+        _request: *mut sys::ifc_data,
+        ifpp: *mut *mut sys::ifnet,
+    ) -> i32 {
         may_sleep("ifc_create_ifp");
         let vnet = Kernel::current_vnet();
         // SAFETY: the caller's name is terminated.

@@ -76,7 +76,9 @@ kpi::symbols! {
     ) -> i32 {
         may_sleep("swi_add");
         let kernel = thread::current().kernel.clone();
-        let Some(function) = function else { violation("registers a software interrupt without a function".into()) };
+        let Some(function) = function else {
+            violation("registers a software interrupt without a function".into())
+        };
         let event = kernel.heap.allocate(size_of::<sys::intr_event>(), EVENT, true);
         let cookie = kernel.heap.allocate(1, COOKIE, true);
         let handler = Handler { event, function, arg: arg as usize, scheduled: false, running: false };

@@ -115,8 +115,12 @@ const FILTER6: &str = "in6_mfilter";
 
 symbols! {
     pub unsafe extern "C" fn ip_output(
-        m: *mut sys::mbuf, _options: *mut sys::mbuf, _route: *mut c_void, flags: i32,
-        multicast: *mut sys::ip_moptions, _pcb: *mut c_void
+        m: *mut sys::mbuf,
+        _options: *mut sys::mbuf,
+        _route: *mut c_void,
+        flags: i32,
+        multicast: *mut sys::ip_moptions,
+        _pcb: *mut c_void,
     ) -> i32 {
         let bytes = take(m);
         if flags as u32 & sys::IP_RAWOUTPUT == 0 {
@@ -128,8 +132,13 @@ symbols! {
     }
 
     pub unsafe extern "C" fn ip6_output(
-        m: *mut sys::mbuf, _options: *mut c_void, _route: *mut c_void, _flags: i32,
-        multicast: *mut sys::ip6_moptions, _ifpp: *mut *mut sys::ifnet, _pcb: *mut c_void
+        m: *mut sys::mbuf,
+        _options: *mut c_void,
+        _route: *mut c_void,
+        _flags: i32,
+        multicast: *mut sys::ip6_moptions,
+        _ifpp: *mut *mut sys::ifnet,
+        _pcb: *mut c_void,
     ) -> i32 {
         let bytes = take(m);
         if bytes.get(6) != Some(&PFSYNC) {
@@ -141,7 +150,10 @@ symbols! {
     }
 
     pub unsafe extern "C" fn in_joingroup(
-        ifp: *mut sys::ifnet, group: *const sys::in_addr, _filter: *mut c_void, membership: *mut *mut sys::in_multi
+        ifp: *mut sys::ifnet,
+        group: *const sys::in_addr,
+        _filter: *mut c_void,
+        membership: *mut *mut sys::in_multi,
     ) -> i32 {
         // SAFETY: the caller's address.
         let group = unsafe { (*group).s_addr.to_ne_bytes() };
@@ -161,8 +173,11 @@ symbols! {
     }
 
     pub unsafe extern "C" fn in6_joingroup(
-        ifp: *mut sys::ifnet, group: *const sys::in6_addr, _filter: *mut c_void, membership: *mut *mut sys::in6_multi,
-        _delay: i32
+        ifp: *mut sys::ifnet,
+        group: *const sys::in6_addr,
+        _filter: *mut c_void,
+        membership: *mut *mut sys::in6_multi,
+        _delay: i32,
     ) -> i32 {
         // SAFETY: the caller's address, 16 bytes.
         let mut group = unsafe { *group.cast::<[u8; 16]>() };
@@ -203,7 +218,11 @@ symbols! {
         unsafe { (*header).ip_id = thread::current().kernel.world().random(1 << 16) as u16 };
     }
 
-    pub unsafe extern "C" fn in6_setscope(addr: *mut sys::in6_addr, _ifp: *mut sys::ifnet, _zone: *mut u32) -> i32 {
+    pub unsafe extern "C" fn in6_setscope(
+        addr: *mut sys::in6_addr,
+        _ifp: *mut sys::ifnet,
+        _zone: *mut u32,
+    ) -> i32 {
         /// The index that every interface has here.
         const ZONE: u8 = 1;
         // SAFETY: the caller's address, 16 bytes.
@@ -215,7 +234,12 @@ symbols! {
     }
 
     pub unsafe extern "C" fn in6_selectsrc_addr(
-        _fib: u32, _to: *const sys::in6_addr, _scope: u32, ifp: *mut sys::ifnet, source: *mut sys::in6_addr, _hops: *mut i32
+        _fib: u32,
+        _to: *const sys::in6_addr,
+        _scope: u32,
+        ifp: *mut sys::ifnet,
+        source: *mut sys::in6_addr,
+        _hops: *mut i32,
     ) -> i32 {
         epoch_assert("in6_selectsrc_addr");
         let Some(addr) = Kernel::current_vnet().interfaces.get(ifp, |interface| interface.addr6) else {

@@ -28,7 +28,12 @@ fn rwlock_of(word: *mut usize) -> usize {
 }
 
 symbols! {
-    pub unsafe extern "C" fn _mtx_init(word: *mut usize, name: *const c_char, _kind: *const c_char, options: i32) {
+    pub unsafe extern "C" fn _mtx_init(
+        word: *mut usize,
+        name: *const c_char,
+        _kind: *const c_char,
+        options: i32,
+    ) {
         // SAFETY: the caller's name is terminated.
         let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
         let flags = Flags {
@@ -42,11 +47,21 @@ symbols! {
         thread::current().kernel.locks.destroy(mutex_of(word));
     }
 
-    pub unsafe extern "C" fn __mtx_lock_flags(word: *mut usize, _options: i32, _file: *const c_char, _line: i32) {
+    pub unsafe extern "C" fn __mtx_lock_flags(
+        word: *mut usize,
+        _options: i32,
+        _file: *const c_char,
+        _line: i32,
+    ) {
         lock(mutex_of(word), Mode::Exclusive);
     }
 
-    pub unsafe extern "C" fn __mtx_unlock_flags(word: *mut usize, _options: i32, _file: *const c_char, _line: i32) {
+    pub unsafe extern "C" fn __mtx_unlock_flags(
+        word: *mut usize,
+        _options: i32,
+        _file: *const c_char,
+        _line: i32,
+    ) {
         unlock(mutex_of(word), Mode::Exclusive);
     }
 
@@ -63,7 +78,12 @@ symbols! {
         thread::current().kernel.locks.destroy(sx as usize);
     }
 
-    pub unsafe extern "C" fn _sx_xlock(sx: *mut sys::sx, _options: i32, _file: *const c_char, _line: i32) -> i32 {
+    pub unsafe extern "C" fn _sx_xlock(
+        sx: *mut sys::sx,
+        _options: i32,
+        _file: *const c_char,
+        _line: i32,
+    ) -> i32 {
         lock(sx as usize, Mode::Exclusive);
         0
     }
@@ -73,13 +93,22 @@ symbols! {
     }
 
     pub unsafe extern "C" fn _rm_rlock_debug(
-        rm: *mut sys::rmlock, _tracker: *mut c_void, _try: i32, _file: *const c_char, _line: i32
+        rm: *mut sys::rmlock,
+        _tracker: *mut c_void,
+        _try: i32,
+        _file: *const c_char,
+        _line: i32,
     ) -> i32 {
         lock(rm as usize, Mode::Shared);
         1
     }
 
-    pub unsafe extern "C" fn _rm_runlock_debug(rm: *mut sys::rmlock, _tracker: *mut c_void, _file: *const c_char, _line: i32) {
+    pub unsafe extern "C" fn _rm_runlock_debug(
+        rm: *mut sys::rmlock,
+        _tracker: *mut c_void,
+        _file: *const c_char,
+        _line: i32,
+    ) {
         unlock(rm as usize, Mode::Shared);
     }
 

@@ -176,7 +176,13 @@ impl Kernel {
 }
 
 symbols! {
-    pub unsafe extern "C" fn m_getm2(m: *mut sys::mbuf, len: i32, flags: i32, _kind: i16, wanted: i32) -> *mut sys::mbuf {
+    pub unsafe extern "C" fn m_getm2(
+        m: *mut sys::mbuf,
+        len: i32,
+        flags: i32,
+        _kind: i16,
+        wanted: i32,
+    ) -> *mut sys::mbuf {
         let mut left = usize::try_from(len).unwrap_or(0);
         let mut first: *mut sys::mbuf = ptr::null_mut();
         let mut last: *mut sys::mbuf = ptr::null_mut();

@@ -55,7 +55,11 @@ symbols! {
         }
     }
 
-    pub unsafe extern "C" fn uma_zalloc_arg(zone: sys::uma_zone_t, _arg: *mut c_void, flags: i32) -> *mut c_void {
+    pub unsafe extern "C" fn uma_zalloc_arg(
+        zone: sys::uma_zone_t,
+        _arg: *mut c_void,
+        flags: i32,
+    ) -> *mut c_void {
         // SAFETY: every zone that modules can get at is a Zone.
         let zone = unsafe { &*zone.cast::<Zone>() };
         let item = allocate(zone.size, zone.name, flags);

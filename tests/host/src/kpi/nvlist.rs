@@ -53,12 +53,10 @@ fn add(list: *mut sys::nvlist, name: *const c_char, value: Value) {
     unwrap(list).pairs.push((name, value));
 }
 
-/// A value that the caller must know to be there.
-fn expect<'a, T>(name: *const c_char, value: Option<T>) -> T {
-    value.unwrap_or_else(|| {
-        // SAFETY: the caller's name is terminated.
-        violation(format!("takes {:?} out of an nvlist, where it is not", unsafe { CStr::from_ptr(name) }))
-    })
+/// The module takes a value that is not there, or of another type.
+fn missing(name: *const c_char) -> ! {
+    // SAFETY: the caller's name is terminated.
+    violation(format!("takes {:?} out of an nvlist, where it is not", unsafe { CStr::from_ptr(name) }))
 }
 
 /// Takes a list back from the module.
@@ -93,7 +91,11 @@ symbols! {
         memory as *mut c_void
     }
 
-    pub unsafe extern "C" fn nvlist_unpack(bytes: *const c_void, size: usize, _flags: i32) -> *mut sys::nvlist {
+    pub unsafe extern "C" fn nvlist_unpack(
+        bytes: *const c_void,
+        size: usize,
+        _flags: i32,
+    ) -> *mut sys::nvlist {
         // SAFETY: the caller's bytes are that many.
         let bytes = unsafe { std::slice::from_raw_parts(bytes.cast(), size) };
         List::unpack(bytes).map_or(ptr::null_mut(), give)
@@ -120,16 +122,28 @@ symbols! {
     }
 
     pub unsafe extern "C" fn nvlist_get_number(list: *const sys::nvlist, name: *const c_char) -> u64 {
-        expect(name, get(list, name).and_then(|value| if let Value::Number(number) = value { Some(*number) } else { None }))
+        match get(list, name) {
+            Some(Value::Number(number)) => *number,
+            _ => missing(name),
+        }
     }
 
-    pub unsafe extern "C" fn nvlist_get_string(list: *const sys::nvlist, name: *const c_char) -> *const c_char {
-        expect(name, get(list, name).and_then(|value| if let Value::String(text) = value { Some(text.as_ptr()) } else { None }))
+    pub unsafe extern "C" fn nvlist_get_string(
+        list: *const sys::nvlist,
+        name: *const c_char,
+    ) -> *const c_char {
+        match get(list, name) {
+            Some(Value::String(text)) => text.as_ptr(),
+            _ => missing(name),
+        }
     }
 
-    pub unsafe extern "C" fn nvlist_get_binary(list: *const sys::nvlist, name: *const c_char, size: *mut usize) -> *const c_void {
-        let bytes = get(list, name).and_then(|value| if let Value::Binary(bytes) = value { Some(bytes) } else { None });
-        let bytes = expect(name, bytes);
+    pub unsafe extern "C" fn nvlist_get_binary(
+        list: *const sys::nvlist,
+        name: *const c_char,
+        size: *mut usize,
+    ) -> *const c_void {
+        let Some(Value::Binary(bytes)) = get(list, name) else { missing(name) };
         if !size.is_null() {
             // SAFETY: the caller's variable.
             unsafe { *size = bytes.len() };
@@ -137,26 +151,42 @@ symbols! {
         bytes.as_ptr().cast()
     }
 
-    pub unsafe extern "C" fn nvlist_get_nvlist(list: *const sys::nvlist, name: *const c_char) -> *const sys::nvlist {
-        let inner = get(list, name).and_then(|value| if let Value::List(inner) = value { Some(inner) } else { None });
-        ptr::from_ref(&**expect(name, inner)).cast()
+    pub unsafe extern "C" fn nvlist_get_nvlist(
+        list: *const sys::nvlist,
+        name: *const c_char,
+    ) -> *const sys::nvlist {
+        let Some(Value::List(inner)) = get(list, name) else { missing(name) };
+        ptr::from_ref(&**inner).cast()
     }
 
     pub unsafe extern "C" fn nvlist_add_number(list: *mut sys::nvlist, name: *const c_char, number: u64) {
         add(list, name, Value::Number(number));
     }
 
-    pub unsafe extern "C" fn nvlist_add_string(list: *mut sys::nvlist, name: *const c_char, text: *const c_char) {
+    pub unsafe extern "C" fn nvlist_add_string(
+        list: *mut sys::nvlist,
+        name: *const c_char,
+        text: *const c_char,
+    ) {
         // SAFETY: the caller's text is terminated.
         add(list, name, Value::String(unsafe { CStr::from_ptr(text) }.to_owned()));
     }
 
-    pub unsafe extern "C" fn nvlist_add_binary(list: *mut sys::nvlist, name: *const c_char, bytes: *const c_void, size: usize) {
+    pub unsafe extern "C" fn nvlist_add_binary(
+        list: *mut sys::nvlist,
+        name: *const c_char,
+        bytes: *const c_void,
+        size: usize,
+    ) {
         // SAFETY: the caller's bytes are that many.
         add(list, name, Value::Binary(unsafe { std::slice::from_raw_parts(bytes.cast(), size) }.to_vec()));
     }
 
-    pub unsafe extern "C" fn nvlist_move_nvlist(list: *mut sys::nvlist, name: *const c_char, inner: *mut sys::nvlist) {
+    pub unsafe extern "C" fn nvlist_move_nvlist(
+        list: *mut sys::nvlist,
+        name: *const c_char,
+        inner: *mut sys::nvlist,
+    ) {
         let inner = take(inner);
         add(list, name, Value::List(Box::new(inner)));
     }

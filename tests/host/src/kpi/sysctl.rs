@@ -105,21 +105,30 @@ unsafe fn exchange(
 
 symbols! {
     pub unsafe extern "C" fn sysctl_handle_int(
-        oid: *mut sys::sysctl_oid, arg1: *mut c_void, _arg2: isize, request: *mut sys::sysctl_req
+        oid: *mut sys::sysctl_oid,
+        arg1: *mut c_void,
+        _arg2: isize,
+        request: *mut sys::sysctl_req,
     ) -> i32 {
         // SAFETY: as the kernel calls handlers.
         unsafe { exchange(oid, arg1, 4, request) }
     }
 
     pub unsafe extern "C" fn sysctl_handle_long(
-        oid: *mut sys::sysctl_oid, arg1: *mut c_void, _arg2: isize, request: *mut sys::sysctl_req
+        oid: *mut sys::sysctl_oid,
+        arg1: *mut c_void,
+        _arg2: isize,
+        request: *mut sys::sysctl_req,
     ) -> i32 {
         // SAFETY: as above.
         unsafe { exchange(oid, arg1, 8, request) }
     }
 
     pub unsafe extern "C" fn sysctl_handle_opaque(
-        oid: *mut sys::sysctl_oid, arg1: *mut c_void, arg2: isize, request: *mut sys::sysctl_req
+        oid: *mut sys::sysctl_oid,
+        arg1: *mut c_void,
+        arg2: isize,
+        request: *mut sys::sysctl_req,
     ) -> i32 {
         // SAFETY: as above.
         unsafe { exchange(oid, arg1, arg2 as usize, request) }

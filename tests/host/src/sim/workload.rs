@@ -19,6 +19,20 @@ struct Truth {
     seqlo: [u32; 2],
 }
 
+impl Truth {
+    /// One end sends something.
+    fn packet(&mut self, end: usize, is_tcp: bool, rng: &mut ChaCha8Rng) {
+        let state = &mut self.states[end];
+        if !is_tcp {
+            *state = (*state + 1).min(sys::PFUDPS_MULTIPLE as u8);
+            return;
+        }
+        // pf knows no sequence numbers of an end before its SYN.
+        *state = (*state + 1).clamp(sys::TCPS_SYN_SENT as u8, sys::TCPS_ESTABLISHED as u8);
+        self.seqlo[end] = self.seqlo[end].wrapping_add(rng.gen_range(1..50_000));
+    }
+}
+
 struct Flow {
     id: Id,
     proto: u8,
@@ -102,12 +116,7 @@ impl Workload {
         let index = count - 1 - rng.gen_range(0..count.min(40));
         let flow = &mut flows[index];
         let end = usize::from(rng.gen_bool(0.5));
-        let is_tcp = u32::from(flow.proto) == sys::IPPROTO_TCP;
-        if is_tcp {
-            flow.truth.seqlo[end] = flow.truth.seqlo[end].wrapping_add(rng.gen_range(1..50_000));
-        }
-        let most = if is_tcp { sys::TCPS_ESTABLISHED } else { 2 } as u8;
-        flow.truth.states[end] = (flow.truth.states[end] + 1).min(most).max(flow.truth.states[end]);
+        flow.truth.packet(end, u32::from(flow.proto) == sys::IPPROTO_TCP, rng);
         let (id, truth) = (flow.id, flow.truth);
         firewall.start("em1", move |vnet| {
             vnet.pf.pass(id, |st| advance(st, end, truth));
