@@ -14,7 +14,7 @@ use crate::probe::{self, Deferred};
 use crate::softc::{Bucket, Softc};
 use crate::stats::{count, Stat};
 use crate::vnet;
-use crate::wire::{IfName, RawState1301, RawState1400, State, StateId, IPPROTO_PFSYNC};
+use crate::wire::{IfName, RawState1301, RawState1400, State, StateId};
 use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -158,9 +158,7 @@ unsafe extern "C" fn defer_hook(st: *mut sys::pf_kstate, m: *mut sys::mbuf) -> c
 impl Softc {
     fn state_inserted(&self, state: &Locked, epoch: &NetEpoch) {
         if state.is_nosync() {
-            return;
-        }
-        if state.rule_is_nosync() || state.proto() == IPPROTO_PFSYNC {
+            // pf asks the flag before it offers a packet for deferral.
             state.set_nosync(true);
             return;
         }

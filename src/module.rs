@@ -34,8 +34,12 @@ extern "C" fn pfs_modevent(_module: sys::module_t, event: c_int, _arg: *mut c_vo
     })
 }
 
+/// The protocol handlers are ours: another module may have had them first.
+static REGISTERED: AtomicBool = AtomicBool::new(false);
+
 fn load() -> Result<()> {
     ip::register(IPPROTO_PFSYNC, input4, input6)?;
+    REGISTERED.store(true, Ordering::Release);
     // SAFETY: pf reads the pointer whenever an interface departs; the function
     // lives until `unload` takes it back.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(Some(interface_departs)) };
@@ -58,7 +62,9 @@ fn unload() {
     }
     // SAFETY: as in `load`.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(None) };
-    ip::unregister(IPPROTO_PFSYNC);
+    if REGISTERED.swap(false, Ordering::AcqRel) {
+        ip::unregister(IPPROTO_PFSYNC);
+    }
     // A packet or a departure may be under way.
     epoch::wait();
 }

@@ -1,7 +1,7 @@
 //! States: referenced, locked, and what may be read and written when.
 
 use crate::engine::merge::Known;
-use crate::wire::{Peer, Scrub, StateId};
+use crate::wire::{Peer, Scrub, StateId, IPPROTO_PFSYNC};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -169,9 +169,14 @@ impl Locked<'_> {
         unsafe { (*self.st.as_ptr()).state_flags = flags };
     }
 
-    /// Whether the state is not to be synchronised (`PFSTATE_NOSYNC`).
+    /// Whether the state is not to be synchronised: it says so itself
+    /// (`PFSTATE_NOSYNC`), the rule that made it does, or it is pfsync's own.
+    /// The flag alone is not enough: a state that was made while pfsync0 was
+    /// down lacks it.
     pub fn is_nosync(&self) -> bool {
         u32::from(self.flags()) & sys::PFSTATE_NOSYNC != 0
+            || self.rule_is_nosync()
+            || self.proto() == IPPROTO_PFSYNC
     }
 
     pub fn set_nosync(&self, on: bool) {
@@ -190,7 +195,7 @@ impl Locked<'_> {
     }
 
     /// Whether the rule that made the state says `no-sync`.
-    pub fn rule_is_nosync(&self) -> bool {
+    fn rule_is_nosync(&self) -> bool {
         // SAFETY: only projects; a linked state keeps its rule.
         let rule = self.read(|st| unsafe { &raw const (*st).rule.ptr });
         // SAFETY: as above; the flags do not change.

@@ -49,7 +49,7 @@ pub struct Cloner {
 }
 
 /// The name of an interface.
-pub fn name_of(ifp: *const sys::ifnet) -> String {
+pub(crate) fn name_of(ifp: *const sys::ifnet) -> String {
     // SAFETY: the interface lives; its name is terminated.
     unsafe { CStr::from_ptr((&raw const (*ifp).if_xname).cast()) }.to_string_lossy().into_owned()
 }
@@ -141,7 +141,7 @@ impl Kernel {
 
     /// Takes an interface away, as unplugging its card does. Called in a
     /// thread of its stack.
-    pub fn detach_ethernet(&self, vnet: &Vnet, ifp: *mut sys::ifnet) {
+    pub(crate) fn detach_ethernet(&self, vnet: &Vnet, ifp: *mut sys::ifnet) {
         vnet.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
         self.world().network.leave_all(ifp);
         // SAFETY: the kernel's own variables; the module's function takes the

@@ -53,12 +53,14 @@ pub struct Held {
     pub place: Place,
 }
 
+/// By the class that was held: the classes that were taken then, and where.
+type Orders = HashMap<Rc<str>, HashMap<Rc<str>, Place>>;
+
 /// The locks of a kernel.
 #[derive(Default)]
 pub struct Locks {
     locks: RefCell<BTreeMap<usize, Lock>>,
-    /// Classes that were taken with others held: `(held, taken)`, and where.
-    orders: RefCell<HashMap<Rc<str>, HashMap<Rc<str>, Place>>>,
+    orders: RefCell<Orders>,
 }
 
 impl Locks {
@@ -159,7 +161,7 @@ impl Locks {
             }
             let mut orders = self.orders.borrow_mut();
             let taken_after = orders.entry(other).or_default();
-            taken_after.entry(class.clone()).or_insert_with(|| Place::here());
+            taken_after.entry(class.clone()).or_insert_with(Place::here);
         }
     }
 

@@ -198,6 +198,7 @@ impl Kernel {
             }
             vnet.pf.check_no_hooks();
             vnet.pf.check_references();
+            vnet.pf.check_counters();
         }
         self.heap.check_freed();
     }

@@ -102,7 +102,7 @@ unsafe fn set_buffer(ext: *mut sys::m_ext, buffer: usize) {
 }
 
 /// The bytes of a packet.
-pub fn bytes_of(m: *mut sys::mbuf) -> Vec<u8> {
+pub(crate) fn bytes_of(m: *mut sys::mbuf) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut next = m;
     while !next.is_null() {
@@ -117,13 +117,13 @@ pub fn bytes_of(m: *mut sys::mbuf) -> Vec<u8> {
 }
 
 /// The length that a packet's header says.
-pub fn packet_len(m: *mut sys::mbuf) -> usize {
+pub(crate) fn packet_len(m: *mut sys::mbuf) -> usize {
     // SAFETY: a packet begins with a packet header.
     unsafe { (*header(m)).len as usize }
 }
 
 /// A packet that an interface received, in pieces of at most `piece` bytes.
-pub fn received(bytes: &[u8], ifp: *mut sys::ifnet, piece: usize) -> *mut sys::mbuf {
+pub(crate) fn received(bytes: &[u8], ifp: *mut sys::ifnet, piece: usize) -> *mut sys::mbuf {
     let mut first: *mut sys::mbuf = ptr::null_mut();
     let mut last: *mut sys::mbuf = ptr::null_mut();
     for chunk in bytes.chunks(piece.clamp(1, native::MJUMPAGESIZE as usize)) {
@@ -151,7 +151,7 @@ pub fn received(bytes: &[u8], ifp: *mut sys::ifnet, piece: usize) -> *mut sys::m
 }
 
 /// Frees a chain.
-pub fn free_chain(m: *mut sys::mbuf) {
+pub(crate) fn free_chain(m: *mut sys::mbuf) {
     let heap = &thread::current().kernel.heap;
     let mut next = m;
     while !next.is_null() {

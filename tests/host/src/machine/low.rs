@@ -48,7 +48,7 @@ impl LowMemory {
         if from == to {
             return Ok(());
         }
-        assert!(from >= self.start && to <= self.start + self.len && from % PAGE == 0);
+        assert!(from >= self.start && to <= self.start + self.len && from.is_multiple_of(PAGE));
         // SAFETY: the pages lie within this mapping.
         let error = unsafe { libc::mprotect(from as *mut _, to - from, protection) };
         ensure!(error == 0, "mprotect: {}", std::io::Error::last_os_error());

@@ -45,7 +45,7 @@ pub struct Pf {
 
 impl Pf {
     /// Starts pf with a ruleset.
-    pub fn new(kernel: &Kernel, variables: *mut VnetVariables, rules: &Rules) -> Pf {
+    pub(crate) fn new(kernel: &Kernel, variables: *mut VnetVariables, rules: &Rules) -> Pf {
         let idhash =
             kernel.heap.allocate(rules.rows * size_of::<sys::pf_idhash>(), HASH, true) as *mut sys::pf_idhash;
         let keyhash = kernel.heap.allocate(rules.rows * size_of::<native::pf_keyhash>(), HASH, true);
@@ -171,6 +171,15 @@ impl Pf {
                 violation(format!("leaves a state with {refs} references"));
             }
         });
+    }
+
+    /// Ends the run if the rules count another number of states than there
+    /// are.
+    pub fn check_counters(&self) {
+        let (counted, there) = (self.rules.states(self.variables), self.states());
+        if counted != there as u64 {
+            violation(format!("the rules count {counted} states where there are {there}"));
+        }
     }
 
     /// Visits every linked state, without locks: when no other thread runs.

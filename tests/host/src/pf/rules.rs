@@ -67,7 +67,7 @@ pub struct Loaded {
 
 impl Loaded {
     /// Puts a ruleset where pf has its.
-    pub fn new(heap: &Heap, variables: *mut VnetVariables, rules: &Rules) -> Loaded {
+    pub(crate) fn new(heap: &Heap, variables: *mut VnetVariables, rules: &Rules) -> Loaded {
         let mut loaded = Loaded { memory: RefCell::default(), active: Vec::new() };
         for (number, rule) in rules.rules.iter().enumerate() {
             let raw = loaded.allocate(heap, size_of::<sys::pf_krule>()) as *mut sys::pf_krule;
@@ -113,12 +113,12 @@ impl Loaded {
     }
 
     /// A rule by its number.
-    pub fn rule(&self, number: usize) -> *mut sys::pf_krule {
+    pub(crate) fn rule(&self, number: usize) -> *mut sys::pf_krule {
         self.active[number]
     }
 
     /// States that the rules say they have.
-    pub fn states(&self, variables: *mut VnetVariables) -> u64 {
+    pub(crate) fn states(&self, variables: *mut VnetVariables) -> u64 {
         // SAFETY: the default rule lies in the stack's own variables; rules
         // and counters live as long as `self`.
         unsafe {
@@ -129,7 +129,7 @@ impl Loaded {
     }
 
     /// Frees the rules.
-    pub fn free(&self, heap: &Heap) {
+    pub(crate) fn free(&self, heap: &Heap) {
         self.memory.take().into_iter().for_each(|memory| heap.free(memory, KIND));
     }
 }

@@ -65,7 +65,7 @@ impl Pf {
     }
 
     /// `pf_state_insert`: on success the state's row is locked.
-    pub fn insert(
+    pub(crate) fn insert(
         &self,
         kif: *mut sys::pfi_kkif,
         keys: [*mut sys::pf_state_key; 2],
@@ -110,7 +110,7 @@ impl Pf {
     }
 
     /// How many states had been inserted when a linked one was.
-    pub fn generation(&self, st: *const sys::pf_kstate) -> u64 {
+    pub(crate) fn generation(&self, st: *const sys::pf_kstate) -> u64 {
         self.generations.borrow().get(&(st as usize)).copied().unwrap_or(0)
     }
 
@@ -129,7 +129,7 @@ impl Pf {
     }
 
     /// `pf_find_state_byid`: what is found comes with its row locked.
-    pub fn find(&self, id: u64, creator: u32) -> Option<*mut sys::pf_kstate> {
+    pub(crate) fn find(&self, id: u64, creator: u32) -> Option<*mut sys::pf_kstate> {
         let row = self.row(u64::from_be(id) as usize % self.rows());
         // SAFETY: the row's lock lives as long as pf.
         let row_lock = unsafe { &raw mut (*row).lock as usize };
@@ -144,7 +144,7 @@ impl Pf {
     }
 
     /// `pf_unlink_state`: the state's row is locked, and unlocked here.
-    pub fn unlink(&self, st: *mut sys::pf_kstate) {
+    pub(crate) fn unlink(&self, st: *mut sys::pf_kstate) {
         self.assert_locked(st, "unlinks a state");
         // SAFETY: the row is locked, as was just checked.
         unsafe {
@@ -170,7 +170,7 @@ impl Pf {
     }
 
     /// `pf_release_staten`
-    pub fn release(&self, st: *mut sys::pf_kstate, count: u32) {
+    pub(crate) fn release(&self, st: *mut sys::pf_kstate, count: u32) {
         // SAFETY: the caller has that many references.
         let left = unsafe {
             (*st).refs -= count;
@@ -182,7 +182,7 @@ impl Pf {
     }
 
     /// `pf_free_state`
-    pub fn free(&self, st: *mut sys::pf_kstate) {
+    pub(crate) fn free(&self, st: *mut sys::pf_kstate) {
         let heap = &thread::current().kernel.heap;
         // SAFETY: nobody references the state any more.
         unsafe {
@@ -202,7 +202,7 @@ impl Pf {
     }
 
     /// `pf_state_expires`, in seconds of uptime.
-    pub fn expires(&self, st: *const sys::pf_kstate) -> u32 {
+    pub(crate) fn expires(&self, st: *const sys::pf_kstate) -> u32 {
         // SAFETY: the caller has the state locked.
         unsafe {
             let timeout = u32::from((*st).timeout);

@@ -222,7 +222,8 @@ impl Simulation {
         let number = self.firewalls[index].number;
         self.firewalls[index].kernel.crash();
         self.watch.crashed(&self.firewalls[index].kernel.name);
-        let away = self.rng.gen_range(0..3000);
+        // More than a second: pf's ids begin with the second of its start.
+        let away = self.rng.gen_range(1000..4000);
         self.lab.advance(away)?;
         self.firewalls[index] = self.boot(number)?;
         self.summary.crashes += 1;

@@ -1,0 +1,110 @@
+# about: malformed and random packets are counted as they should, and harm nothing
+# needs: programs
+. /tmp/vm/lib.sh
+
+RANDOM_PACKETS=2000
+VICTIM=192.0.2.1
+FRAMES=$RUN/frames
+
+# --- building packets -------------------------------------------------------
+
+# bytes NUMBER...: one byte each.
+bytes() {
+	local number
+	for number in "$@"; do
+		printf "\\$(printf %03o "$number")"
+	done
+}
+
+# u16 NUMBER: two bytes, high one first.
+u16() {
+	bytes $(($1 / 256)) $(($1 % 256))
+}
+
+zeros() {
+	head -c "$1" /dev/zero
+}
+
+# header VERSION LENGTH: of a frame; the ruleset's checksum is all zero.
+header() {
+	bytes "$1" 0
+	u16 "$2"
+	zeros 16
+}
+
+# run ACTION COUNT: the head of some messages of a kind.
+run() {
+	bytes "$1" 0
+	u16 "$2"
+}
+
+# frame NAME: a good header in front of what standard input has.
+frame() {
+	local size
+	cat > $RUN/body
+	size=$(stat -f %z $RUN/body)
+	{ header 5 $((size + 20)); cat $RUN/body; } > "$FRAMES/$1"
+}
+
+END="run 12 1"
+INSERT=13 UPDATE_C=4 DELETE_C=7 CLEAR=0 REQUEST=5 BULK=10
+
+make_frames() {
+	mkdir -p $FRAMES
+	bytes 5 0 0 > $FRAMES/header-too-short
+	header 4 20 > $FRAMES/wrong-version
+	{ header 5 200; $END; } > $FRAMES/longer-than-the-packet
+	{ header 5 10; $END; } > $FRAMES/shorter-than-its-header
+	: | frame nothing
+	$END | frame end-only
+	{ run 99 1; zeros 100; } | frame unknown-action
+	{ run $INSERT 65535; zeros 242; } | frame more-inserts-than-data
+	{ run $UPDATE_C 65535; zeros 84; } | frame more-updates-than-data
+	{ run $DELETE_C 0; $END; } | frame no-deletes
+	{ run $INSERT 1; zeros 276; $END; } | frame insert-of-zeros
+	{ run $DELETE_C 1; zeros 12; $END; } | frame delete-of-nothing
+	{ run $CLEAR 1; zeros 20; $END; } | frame clear-of-nobody
+	{ run $REQUEST 1; zeros 8; bytes 1 2 3 4; $END; } | frame request-of-nothing
+	{ run $BULK 1; bytes 1 2 3 4 0 0 0 0 77 0 0 0; $END; } | frame bulk-mark-of-no-kind
+	{ $END; run $INSERT 1; zeros 10; } | frame more-after-the-end
+}
+
+# --- sending them -----------------------------------------------------------
+
+# What pfsync in one discarded, a line each.
+discarded() {
+	jexec one netstat -s -p pfsync | grep -E 'discarded|shorter|stale|failed state' | sed 's/^[[:space:]]*//'
+}
+
+# send NAME...: from two, as a peer would.
+send() {
+	local name
+	for name in "$@"; do
+		jexec two $VM/bin/rawsend $VICTIM "$FRAMES/$name"
+	done
+	sleep 1
+}
+
+# A random body behind a good header, with a random first action.
+random_frame() {
+	{ run $(($1 % 15)) $(($1 % 4 + 1)); head -c $(($1 * 7 % 1200)) /dev/urandom; } | frame "random"
+}
+
+load_pfsync test
+make_firewalls
+for where in one two; do
+	printf 'set skip on { %sa %sb }\npass keep state\n' "$SYNC" "$SYNC" | pf_rules $where
+done
+sync_firewalls
+jexec client ping -q -c 1 198.51.100.1 >/dev/null || fail "ping"
+must has_state one "icmp 198.51.100.1:8"
+make_frames
+must jexec two ifconfig pfsync0 down
+
+for name in $(ls $FRAMES); do
+	discarded > $RUN/before
+	send "$name"
+	discarded > $RUN/after
+	echo "$name: $(diff $RUN/before $RUN/after | sed -n 's/^> //p' | tr '\n' ',')"
+done > $RUN/verdicts
+cat $RUN/verdicts
