@@ -1,7 +1,7 @@
 //! Packets from the peers.
 
 use crate::engine::bucket::{Change, Queue};
-use crate::engine::merge;
+use crate::engine::merge::{self, Half};
 use crate::kernel::epoch::{self, NetEpoch};
 use crate::kernel::error::Errno;
 use crate::kernel::ifnet::Counter;
@@ -212,11 +212,13 @@ impl Softc {
         };
         probe::merged(update.id, verdict);
         let uptime = time::uptime();
-        if verdict.src {
-            found.set_peer(End::Src, &update.src);
-        }
-        if verdict.dst {
-            found.set_peer(End::Dst, &update.dst);
+        for (end, peer, half) in [(End::Src, &update.src, verdict.src), (End::Dst, &update.dst, verdict.dst)]
+        {
+            match half {
+                Half::Newer => found.set_peer(end, peer),
+                Half::StateOnly => found.set_peer_state(end, peer.state),
+                Half::Stale => {}
+            }
         }
         if verdict.any() {
             found.refresh(update.timeout, uptime);

@@ -147,8 +147,10 @@ fn create() -> Result<*mut sys::ifnet> {
 
 /// `ifconfig pfsync0 destroy`
 unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, _ifp: *mut sys::ifnet, _flags: u32) -> c_int {
+    let softc = vnet::retract();
+    // Nobody can set them again: there is no interface to configure any more.
     rules::set_hooks(&rules::NO_HOOKS);
-    if let Some(softc) = vnet::retract() {
+    if let Some(softc) = softc {
         softc.stop();
         softc.cancel_bulk();
         softc.release_all();

@@ -5,7 +5,7 @@
 //! them. `pfctl -vvss` shows the bytes of the id in reverse.
 
 use crate::engine::bucket::Queue;
-use crate::engine::merge::Verdict;
+use crate::engine::merge::{Half, Verdict};
 use crate::pf::Refused;
 use crate::wire::StateId;
 use sys_bindings as sys;
@@ -51,11 +51,11 @@ pub fn imported(state: StateId, result: Result<(), Refused>) {
 }
 
 /// `pfsync::state:merged`: a peer's update met a state. Third argument: 1 for
-/// the source and 2 for the destination, if it was taken over.
+/// the source and 2 for the destination, if all of it was taken over.
 pub fn merged(state: StateId, verdict: Verdict) {
     if enabled() {
         let (id, creator) = name(state);
-        let taken = i32::from(verdict.src) | i32::from(verdict.dst) << 1;
+        let taken = i32::from(verdict.src == Half::Newer) | i32::from(verdict.dst == Half::Newer) << 1;
         // SAFETY: takes values only.
         unsafe { sys::pfs_probe_state_merged(id, creator, taken) };
     }

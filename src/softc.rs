@@ -80,11 +80,13 @@ pub struct Buffer {
     pub bytes: Slice<u8>,
     /// Length of a frame in it that the sync interface had no room for.
     pub unsent: Option<usize>,
+    /// How often in a row the interface had no room.
+    pub refused: u8,
 }
 
 impl Buffer {
     fn new() -> Result<Buffer> {
-        Ok(Buffer { bytes: Slice::new(PACKET_MAX, Wait::Sleep, |_| Ok(0))?, unsent: None })
+        Ok(Buffer { bytes: Slice::new(PACKET_MAX, Wait::Sleep, |_| Ok(0))?, unsent: None, refused: 0 })
     }
 }
 

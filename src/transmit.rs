@@ -1,7 +1,7 @@
 //! The sender: one thread a network stack, which turns what is due into
 //! packets and sends them outside every lock.
 
-use crate::engine::bucket::Queue;
+use crate::engine::bucket::{Limits, Queue};
 use crate::engine::bulk::{Pass, Position};
 use crate::kernel::epoch::{self, NetEpoch};
 use crate::kernel::error::Errno;
@@ -20,7 +20,7 @@ use crate::stats::{count, Stat};
 use crate::vnet;
 use crate::wire::{
     Action, BulkMark, BulkStatus, Format, Frame, FrameWriter, Full, RawBulkStatus, RawClear,
-    RawCompressedUpdate, RawId, RawState1301, RawState1400,
+    RawCompressedUpdate, RawId, RawState1301, RawState1400, StateFlags,
 };
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
@@ -28,6 +28,14 @@ use core::sync::atomic::Ordering;
 /// Packets of a full update that leave in ten milliseconds. Peers have to take
 /// the states in, and their input queues hold a few hundred packets.
 const BULK_BURST: i64 = 100;
+
+/// Frames of one bucket that are sent before the other buckets have their turn.
+const FRAMES_A_BUCKET: usize = 64;
+
+/// How often in a row a frame that the sync interface has no room for is tried
+/// again, a tick apart. After that frames are dropped until one leaves: states
+/// that wait for an interface without a link would fill pf's table.
+const REFUSALS: u8 = 16;
 
 /// What became of a frame.
 #[derive(PartialEq, Eq)]
@@ -74,35 +82,41 @@ impl Softc {
             if bucket.due.swap(false, Ordering::AcqRel) {
                 self.send_bucket(bucket, link, epoch);
             }
+            self.forward_released(epoch);
         }
         self.send_control(link, epoch);
-        self.forward_released(epoch);
         self.send_bulk(link, epoch);
     }
 
     fn send_bucket(&self, bucket: &Bucket, link: Option<&Link>, epoch: &NetEpoch) {
-        let limits = self.limits(link);
-        if !self.has_audience(link) || !limits.allow_messages() {
-            while let Some(state) = self.pop_any(bucket) {
-                drop(state);
+        for _ in 0..FRAMES_A_BUCKET {
+            let limits = self.limits(link);
+            if !self.has_audience(link) || !limits.allow_messages() {
+                while let Some(state) = self.pop_any(bucket) {
+                    drop(state);
+                }
+                return;
             }
-            return;
-        }
-        while self.is_due(bucket, limits) {
+            if !self.is_due(bucket, limits) {
+                return;
+            }
             let sent = self.send_frame(link, epoch, |writer| {
                 for queue in Queue::PROMPT {
                     self.write_queue(bucket, queue, writer);
                 }
             });
             if sent == Sent::Later {
-                bucket.due.store(true, Ordering::Release);
                 self.sender_timer.arm(time::tick());
+                bucket.due.store(true, Ordering::Release);
                 return;
             }
         }
+        // The others have their turn before the rest of this one.
+        bucket.due.store(true, Ordering::Release);
+        vnet::schedule_sender();
     }
 
-    fn is_due(&self, bucket: &Bucket, limits: crate::engine::bucket::Limits) -> bool {
+    fn is_due(&self, bucket: &Bucket, limits: Limits) -> bool {
         bucket.queues.lock().due(limits)
     }
 
@@ -128,7 +142,7 @@ impl Softc {
             }
             for state in batch.into_iter().flatten() {
                 // It fits, as was seen above.
-                let _ = self.write_state(queue, &state, writer);
+                let _ = write_state(action, &state, writer);
             }
         }
     }
@@ -146,29 +160,9 @@ impl Softc {
         }
     }
 
-    fn write_state(&self, queue: Queue, state: &StateRef, writer: &mut FrameWriter) -> Result<(), Full> {
-        let (action, _) = self.message(queue);
-        match queue {
-            Queue::Ack | Queue::Delete => writer.push(action, &RawId::from(state.id())),
-            Queue::Insert | Queue::Update => match state.lock() {
-                Some(state) => write_whole(action, &state, writer),
-                None => Ok(()),
-            },
-            Queue::Due | Queue::Waiting => match state.lock().and_then(|state| state.export_compressed()) {
-                Some(update) => writer.push(action, &RawCompressedUpdate::from(&update)),
-                None => Ok(()),
-            },
-        }
-    }
-
     /// Builds a frame by `fill`, shows it to who watches and sends it. A frame
     /// that stays empty is dropped.
-    fn send_frame(
-        &self,
-        link: Option<&Link>,
-        epoch: &NetEpoch,
-        fill: impl FnOnce(&mut FrameWriter),
-    ) -> Sent {
+    fn send_frame(&self, link: Option<&Link>, epoch: &NetEpoch, fill: impl FnOnce(&mut FrameWriter)) -> Sent {
         let frame_len = self.frame_len(link);
         // Before anything is taken out of a queue: making the packet cannot
         // fail then.
@@ -227,13 +221,20 @@ impl Softc {
         let packet = room.fill(buffer.bytes.get(start..HEADER_MAX.saturating_add(len)).unwrap_or(&[]));
         drop(buffer);
         let packet_len = packet.len();
-        if let Err(Errno::ENOBUFS | Errno::ENOMEM) = link.send(packet, epoch) {
+        let sent = link.send(packet, epoch);
+        // Only this thread writes to the buffer: the frame is still in it.
+        let mut buffer = self.buffer.lock();
+        if let Err(Errno::ENOBUFS | Errno::ENOMEM) = sent {
             self.ifp.count(Counter::OutputDrops, 1);
-            // Only this thread writes to the buffer.
-            self.buffer.lock().unsent = Some(len);
-            self.sender_timer.arm(time::tick());
+            if buffer.refused < REFUSALS {
+                buffer.refused = buffer.refused.saturating_add(1);
+                buffer.unsent = Some(len);
+                self.sender_timer.arm(time::tick());
+            }
             return;
         }
+        buffer.refused = 0;
+        drop(buffer);
         self.ifp.count(Counter::OutputPackets, 1);
         self.ifp.count(Counter::OutputBytes, packet_len);
     }
@@ -362,9 +363,25 @@ impl Softc {
     }
 }
 
+/// Writes what an action says of a state, if that is still there.
+fn write_state(action: Action, state: &StateRef, writer: &mut FrameWriter) -> Result<(), Full> {
+    match action {
+        Action::InsertAck | Action::DeleteCompressed => writer.push(action, &RawId::from(state.id())),
+        Action::UpdateCompressed => match state.lock().and_then(|state| state.export_compressed()) {
+            Some(update) => writer.push(action, &RawCompressedUpdate::from(&update)),
+            None => Ok(()),
+        },
+        _ => state.lock().map_or(Ok(()), |state| write_whole(action, &state, writer)),
+    }
+}
+
 /// Writes a whole state in the format of an action.
 fn write_whole(action: Action, state: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
-    let Some(state) = state.export() else { return Ok(()) };
+    let Some(mut state) = state.export() else { return Ok(()) };
+    if matches!(action, Action::Update1301 | Action::Update1400) {
+        // A packet may wait for the acknowledgement of an insert, not of this.
+        state.flags -= StateFlags::ACK;
+    }
     match action {
         Action::Insert1301 | Action::Update1301 => writer.push(action, &RawState1301::from(&state)),
         _ => writer.push(action, &RawState1400::from(&state)),

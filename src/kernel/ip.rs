@@ -177,7 +177,7 @@ pub fn output6(packet: Packet, group: Option<&Group6>, _epoch: &NetEpoch) -> Res
 /// Sends on a packet of some connection that was held back, by the version in
 /// its header. No lock may be held.
 pub fn forward(packet: Packet, _epoch: &NetEpoch) -> Result<()> {
-    let version = packet.contiguous(0).ok().and_then(|bytes| bytes.first().map(|first| first >> 4));
+    let version = packet.first_byte().map(|first| first >> 4);
     // SAFETY: as in `output4`.
     Errno::check(unsafe {
         match version {

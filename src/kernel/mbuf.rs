@@ -47,16 +47,24 @@ impl Packet {
         unsafe { self.header().__bindgen_anon_1.rcvif }
     }
 
+    fn first_mbuf(&self) -> &[u8] {
+        // SAFETY: an mbuf's data is `m_len` bytes from `m_data` on.
+        unsafe {
+            let m = self.0.as_ptr();
+            slice::from_raw_parts((*m).m_data.cast::<u8>(), (*m).m_len.try_into().unwrap_or(0))
+        }
+    }
+
+    /// The first byte, if the first mbuf has any.
+    pub fn first_byte(&self) -> Option<u8> {
+        self.first_mbuf().first().copied()
+    }
+
     /// The bytes from `offset` on, in one piece: borrowed where they lie so,
     /// else copied.
     pub fn contiguous(&self, offset: usize) -> Result<Bytes<'_>> {
         let len = self.len().checked_sub(offset).ok_or(Errno::EINVAL)?;
-        // SAFETY: the first mbuf's data is `m_len` bytes from `m_data` on.
-        let first = unsafe {
-            let m = self.0.as_ptr();
-            slice::from_raw_parts((*m).m_data.cast::<u8>(), (*m).m_len.try_into().unwrap_or(0))
-        };
-        match first.get(offset..).and_then(|bytes| bytes.get(..len)) {
+        match self.first_mbuf().get(offset..).and_then(|bytes| bytes.get(..len)) {
             Some(bytes) => Ok(Bytes::Borrowed(bytes)),
             None => self.copy(offset, len),
         }

@@ -1,12 +1,14 @@
 //! States from elsewhere: from a peer, or from an operator's `pfctl -L`.
 
 use super::rules::Rules;
-use super::state::{write_peer, Found};
+use super::state::{allocate_scrub, write_peer, Found};
 use super::status;
 use crate::kernel::time;
-use crate::wire::{Extra, Family, Key, RouteTo, State, StateFlags};
+use crate::wire::{Extra, Family, Key, Peer, RouteTo, State, StateFlags};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
+
+const IPPROTO_SCTP: u8 = 132;
 
 /// Where a state comes from, which decides what may be believed of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -173,7 +175,8 @@ unsafe fn last_used(state: &State, rule: *const sys::pf_krule, uptime: u32) -> u
         }
     };
     // The difference wraps when the state is older than this system's uptime,
-    // and wraps back when pf adds the timeout.
+    // and wraps back when pf adds the timeout (not so while pf shortens
+    // timeouts, then the state stays until the table is less full).
     uptime.wrapping_sub(timeout.saturating_sub(state.expires_in))
 }
 
@@ -311,8 +314,13 @@ unsafe fn fill(
         (*st).state_flags = flags.bits();
         write_peer(&raw mut (*st).src, &state.src);
         write_peer(&raw mut (*st).dst, &state.dst);
-        if scrub_is_missing(&(*st).src, state.src.scrub.is_some())
-            || scrub_is_missing(&(*st).dst, state.dst.scrub.is_some())
+        if state.proto == IPPROTO_SCTP {
+            // pf takes for granted that both ends of such a state have it.
+            allocate_scrub(&raw mut (*st).src);
+            allocate_scrub(&raw mut (*st).dst);
+        }
+        if scrub_is_missing(&(*st).src, state.proto, &state.src)
+            || scrub_is_missing(&(*st).dst, state.proto, &state.dst)
         {
             return Err(Refused::NoMemory);
         }
@@ -325,6 +333,6 @@ unsafe fn fill(
 }
 
 /// Whether there was no memory for scrub data.
-fn scrub_is_missing(peer: &sys::pf_state_peer, wanted: bool) -> bool {
-    wanted && peer.scrub.is_null()
+fn scrub_is_missing(peer: &sys::pf_state_peer, proto: u8, from: &Peer) -> bool {
+    peer.scrub.is_null() && (proto == IPPROTO_SCTP || from.scrub.is_some())
 }

@@ -260,6 +260,12 @@ impl Locked<'_> {
         unsafe { write_peer(self.peer_ptr(end), peer) };
     }
 
+    /// Overwrites the connection state of one end.
+    pub fn set_peer_state(&self, end: End, state: u8) {
+        // SAFETY: the row is locked.
+        unsafe { (*self.peer_ptr(end)).state = state };
+    }
+
     /// The state lives `timeout` from now on.
     pub fn refresh(&self, timeout: u8, uptime: u32) {
         // SAFETY: the row is locked.
@@ -291,15 +297,27 @@ pub(super) unsafe fn write_peer(to: *mut sys::pf_state_peer, peer: &Peer) {
         (*to).state = peer.state;
         (*to).wscale = peer.wscale;
         let Some(scrub) = peer.scrub else { return };
-        if (*to).scrub.is_null() {
-            let flags = sys::M_NOWAIT | sys::M_ZERO;
-            (*to).scrub =
-                sys::uma_zalloc_arg(sys::pfs_pf_state_scrub_z(), ptr::null_mut(), flags as i32).cast();
-        }
+        allocate_scrub(to);
         if let Some(to) = (*to).scrub.as_mut() {
             to.pfss_flags = if scrub.timestamp { sys::PFSS_TIMESTAMP as u16 } else { 0 };
             to.pfss_ttl = scrub.ttl;
             to.__bindgen_anon_1.pfss_ts_mod = scrub.ts_mod;
+        }
+    }
+}
+
+/// Gives a peer scrub data, if it has none and there is memory.
+///
+/// # Safety
+///
+/// As for [`write_peer`].
+pub(super) unsafe fn allocate_scrub(peer: *mut sys::pf_state_peer) {
+    // SAFETY: as the caller promises; pf frees the data with the state.
+    unsafe {
+        if (*peer).scrub.is_null() {
+            let flags = sys::M_NOWAIT | sys::M_ZERO;
+            (*peer).scrub =
+                sys::uma_zalloc_arg(sys::pfs_pf_state_scrub_z(), ptr::null_mut(), flags as i32).cast();
         }
     }
 }

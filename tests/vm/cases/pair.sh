@@ -36,7 +36,8 @@ compare() {
 	sleep 3
 	barrier "$1"
 	state_lines here | grep -v ':5999 ' | publish "$1"
-	expiries | publish "$1-expiries"
+	expiries > $RUN/expiries
+	publish "$1-expiries" < $RUN/expiries
 	must_match "$1"
 	barrier "$1-told"
 	[ "$ROLE" = one ] || check_expiries "$(ask "$1-expiries")"
@@ -55,12 +56,11 @@ expiries() {
 # check_expiries LINE: the other machine's states end when ours do, but for the time an
 # update may wait and the time between looking here and there.
 check_expiries() {
-	expiries > $RUN/mine
 	echo "$1" | awk '
 		NR == FNR { for (i = 1; i <= NF; i++) { split($i, t, "="); mine[t[1]] = t[2] }; next }
 		{ for (i = 1; i <= NF; i++) { split($i, t, "="); d = t[2] - mine[t[1]]
 			if (d > 20 || d < -20) { print $i, "but here", mine[t[1]]; bad = 1 } } }
-		END { exit bad }' $RUN/mine - || fail "states end at different times"
+		END { exit bad }' $RUN/expiries - || fail "states end at different times"
 }
 
 traffic() {
