@@ -39,7 +39,8 @@ check: pfsync.ko
 	    --exports kmod/exports pfsync.ko
 
 test: all
-	@. build/env && $$CARGO test --locked --workspace --lib --bins --tests
+	@. build/env && $$CARGO test --locked --workspace --exclude sys-bindings \
+	    --lib --bins --tests
 
 demo: all
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin demo

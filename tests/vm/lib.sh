@@ -1,6 +1,7 @@
 # Words for test cases. Read by each case with `. /tmp/vm/lib.sh`; runs in the
 # guest and needs only FreeBSD's base system. A case ends with status 0 (passed),
-# 77 (skipped), 75 (the other machine gave up) or any other (failed), and leaves nothing behind: see cleanup.
+# 77 (skipped), 75 (the other machine gave up) or any other (failed), and leaves
+# nothing behind: see cleanup.
 
 VM=/tmp/vm
 RUN=$VM/run
@@ -114,6 +115,21 @@ load_pfsync() {
 	kldstat -v | grep -q "($file)" || fail "kldstat does not show $file"
 }
 
+unload_pfsync() {
+	if kldstat -q -n pfsync.ko; then
+		kldunload pfsync || fail "kldunload pfsync"
+		note_loading none
+	fi
+	! kldstat -q -m pfsync || fail "pfsync is part of this kernel"
+}
+
+# Tells the harness whose kernel reports will follow, and waits until it knows.
+note_loading() {
+	local answer
+	echo "@loading $1"
+	read -r answer <&3
+}
+
 # destroy_pfsync0 [JAIL]: FreeBSD's own module refuses, since every network stack must have it.
 # Then the interface stays as it was, and the function fails.
 destroy_pfsync0() {
@@ -128,21 +144,6 @@ destroy_pfsync0() {
 	*) fail "destroying pfsync0 says: $said" ;;
 	esac
 	return 1
-}
-
-unload_pfsync() {
-	if kldstat -q -n pfsync.ko; then
-		kldunload pfsync || fail "kldunload pfsync"
-		note_loading none
-	fi
-	! kldstat -q -m pfsync || fail "pfsync is part of this kernel"
-}
-
-# Tells the harness whose kernel reports will follow, and waits until it knows.
-note_loading() {
-	local answer
-	echo "@loading $1"
-	read -r answer <&3
 }
 
 # --- waiting and checking ---------------------------------------------------
@@ -194,7 +195,8 @@ make_jail() {
 	done
 }
 
-# make_wire A B: an epair between two jails, or a jail and `here`; its name without a or b is in $WIRE.
+# make_wire A B: an epair between two jails, or a jail and `here`. Its name
+# without the last letter, a or b, is in $WIRE.
 make_wire() {
 	need_module if_epair
 	WIRE=$(ifconfig epair create) || fail "cannot make an epair"
