@@ -10,6 +10,9 @@ MALLOC_DEFINE(pfs_malloc_type, "pfsync", "pfsync(4) data");
 VNET_DEFINE_STATIC(struct pfs_vnet, pfs_vnet) = {
 	.carp_adj = 240,	/* ip_carp.h's CARP_MAXSKEW */
 	.defer_delay = 20,
+	.peer_share = 95,
+	.peer_inserts = 500000,
+	.peer_requests = 100000,
 };
 VNET_DEFINE_STATIC(struct pfsyncstats, pfs_stats);
 
@@ -47,6 +50,34 @@ SYSCTL_PROC(_net_pfsync, OID_AUTO, bulk_request,
     CTLTYPE_INT | CTLFLAG_VNET | CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, 0,
     pfs_sysctl_bulk_request, "I",
     "Write 1 to ask the peers for a full update");
+
+SYSCTL_UINT(_net_pfsync, OID_AUTO, peer_share, CTLFLAG_VNET | CTLFLAG_RW,
+    &VNET_NAME(pfs_vnet.peer_share), 0,
+    "Percent of pf's limit of states that may be filled by peers");
+SYSCTL_UINT(_net_pfsync, OID_AUTO, peer_inserts, CTLFLAG_VNET | CTLFLAG_RW,
+    &VNET_NAME(pfs_vnet.peer_inserts), 0,
+    "States taken from peers in a second, 0 for no limit");
+SYSCTL_UINT(_net_pfsync, OID_AUTO, peer_requests, CTLFLAG_VNET | CTLFLAG_RW,
+    &VNET_NAME(pfs_vnet.peer_requests), 0,
+    "States sent to and asked of peers in a second, 0 for no limit");
+
+SYSCTL_NODE(_net_pfsync, OID_AUTO, limited, CTLFLAG_RD | CTLFLAG_MPSAFE, 0,
+    "What limits kept peers from");
+SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, share, CTLFLAG_VNET | CTLFLAG_RD,
+    &VNET_NAME(pfs_vnet.limited.share), 0,
+    "States beyond peer_share");
+SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, inserts,
+    CTLFLAG_VNET | CTLFLAG_RD, &VNET_NAME(pfs_vnet.limited.inserts), 0,
+    "States beyond peer_inserts");
+SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, requests,
+    CTLFLAG_VNET | CTLFLAG_RD, &VNET_NAME(pfs_vnet.limited.requests), 0,
+    "Requests beyond peer_requests");
+SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, clears,
+    CTLFLAG_VNET | CTLFLAG_RD, &VNET_NAME(pfs_vnet.limited.clears), 0,
+    "Clears beyond 16 a second");
+SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, rows, CTLFLAG_VNET | CTLFLAG_RD,
+    &VNET_NAME(pfs_vnet.limited.rows), 0,
+    "States whose ids fall into a full row of pf's hash");
 
 static moduledata_t pfsync_module = { "pfsync", pfs_modevent, NULL };
 

@@ -171,6 +171,24 @@ pfs_pf_main_ruleset(void)
 	return (&pf_main_ruleset);
 }
 
+unsigned int
+pfs_pf_state_row(const struct pf_kstate *st)
+{
+	return (PF_IDHASH(st));
+}
+
+unsigned int
+pfs_pf_state_limit(void)
+{
+	return (V_pf_limits[PF_LIMIT_STATES].limit);
+}
+
+uma_zone_t
+pfs_pf_state_z(void)
+{
+	return (V_pf_state_z);
+}
+
 uma_zone_t
 pfs_pf_state_key_z(void)
 {

@@ -6,6 +6,15 @@
 #ifndef _PFSYNC_SHIMS_H_
 #define	_PFSYNC_SHIMS_H_
 
+/* What limits kept peers from: net.pfsync.limited. */
+struct pfs_limited {
+	unsigned long	 share;
+	unsigned long	 inserts;
+	unsigned long	 requests;
+	unsigned long	 clears;
+	unsigned long	 rows;
+};
+
 /* What the module keeps for each vnet. */
 struct pfs_vnet {
 	void			*softc;		/* the interface, NULL without one */
@@ -15,6 +24,10 @@ struct pfs_vnet {
 	int			 claimed;	/* unload takes it down now */
 	int			 carp_adj;	/* net.pfsync.carp_demotion_factor */
 	unsigned int		 defer_delay;	/* net.pfsync.defer_delay, ms */
+	unsigned int		 peer_share;	/* net.pfsync.peer_share, % */
+	unsigned int		 peer_inserts;	/* net.pfsync.peer_inserts */
+	unsigned int		 peer_requests;	/* net.pfsync.peer_requests */
+	struct pfs_limited	 limited;
 };
 
 /* pf's hooks, all set or cleared at once. */
@@ -85,6 +98,9 @@ struct pf_idhash	*pfs_pf_idhash(void);
 unsigned long		 pfs_pf_hashmask(void);
 struct pf_krule		*pfs_pf_default_rule(void);
 struct pf_kruleset	*pfs_pf_main_ruleset(void);
+unsigned int		 pfs_pf_state_row(const struct pf_kstate *);
+unsigned int		 pfs_pf_state_limit(void);
+uma_zone_t		 pfs_pf_state_z(void);
 uma_zone_t		 pfs_pf_state_key_z(void);
 uma_zone_t		 pfs_pf_state_scrub_z(void);
 void			 pfs_pf_rules_rlock(struct rm_priotracker *);

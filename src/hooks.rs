@@ -14,7 +14,7 @@ use crate::probe::{self, Deferred};
 use crate::softc::{Bucket, Softc};
 use crate::stats::{count, Stat};
 use crate::vnet;
-use crate::wire::{IfName, RawState1301, RawState1400, State, StateId};
+use crate::wire::{IfName, RawState1301, RawState1400, State};
 use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -244,14 +244,6 @@ impl Softc {
             self.released.lock().push(deferral.packet);
             vnet::schedule_sender();
         }
-    }
-
-    /// Asks the peers for a state that they seem to have.
-    pub fn request_state(&self, state: StateId) {
-        if self.control.lock().request(state).is_err() {
-            count(Stat::NoMemory, 1);
-        }
-        vnet::schedule_sender();
     }
 }
 

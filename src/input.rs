@@ -1,6 +1,7 @@
 //! Packets from the peers.
 
 use crate::engine::bucket::{Change, Queue};
+use crate::engine::limit;
 use crate::engine::merge::{self, Half};
 use crate::kernel::epoch::{self, NetEpoch};
 use crate::kernel::error::Errno;
@@ -11,12 +12,13 @@ use crate::pf::table::{self, Row};
 use crate::pf::{self, rules, rules::Rules, status, End, Found, Origin, Refused};
 use crate::probe::{self, Rejected};
 use crate::softc::Softc;
-use crate::stats::{count, Stat};
+use crate::stats::{count, count_limited, Limit, Stat};
 use crate::vnet;
 use crate::wire::{
     Action, CompressedUpdate, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear,
     RawCompressedUpdate, RawId, Run, State, StateId, TTL,
 };
+use core::cell::Cell;
 use core::ffi::c_int;
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
@@ -71,16 +73,34 @@ fn reject(action: Option<Action>, reason: Rejected) {
         Rejected::Length => Stat::BadLength,
         Rejected::Action => Stat::BadAction,
         Rejected::Value => Stat::BadValue,
-        Rejected::State => Stat::BadState,
+        Rejected::State | Rejected::Limit => Stat::BadState,
     };
     count(stat, 1);
     probe::rejected(action.map(|action| action as u8), reason);
 }
 
-/// What a frame's header says of the messages behind it.
+/// Counts a message that a limit keeps from being carried out.
+fn hold_back(action: Action, limit: Limit) {
+    count_limited(limit);
+    reject(Some(action), Rejected::Limit);
+}
+
+/// What holds for all messages of a frame.
 struct Context<'a> {
     origin: Origin,
     rules: &'a Rules,
+    /// States that the peers may add, once it was asked for.
+    share: Cell<Option<u64>>,
+}
+
+impl Context<'_> {
+    /// Takes room for one more state.
+    fn takes_share(&self) -> bool {
+        let ask = || limit::share_left(status::states(), status::state_limit(), vnet::peer_share());
+        let left = self.share.get().unwrap_or_else(ask);
+        self.share.set(Some(left.saturating_sub(1)));
+        left > 0
+    }
 }
 
 impl Softc {
@@ -109,7 +129,7 @@ impl Softc {
     fn handle_frame(&self, frame: Frame) {
         rules::read(|rules| {
             let origin = Origin::Peer { same_rules: *frame.checksum == status::checksum() };
-            let context = Context { origin, rules };
+            let context = Context { origin, rules, share: Cell::new(None) };
             for run in frame {
                 match run {
                     Ok(run) => {
@@ -124,7 +144,7 @@ impl Softc {
 
     fn handle_run(&self, run: Run, context: &Context) {
         match run {
-            Run::Clear(messages) => messages.iter().for_each(|raw| handle_clear(raw, context)),
+            Run::Clear(messages) => messages.iter().for_each(|raw| self.handle_clear(raw, context)),
             Run::Insert1301(messages) => self.handle_inserts(messages.iter().map(|raw| raw.check()), context),
             Run::Insert1400(messages) => self.handle_inserts(messages.iter().map(|raw| raw.check()), context),
             Run::Update1301(messages) => self.handle_updates(messages.iter().map(|raw| raw.check()), context),
@@ -140,6 +160,23 @@ impl Softc {
         }
     }
 
+    /// Forgets the states of a creator, whatever their interface, as the C
+    /// module does; but not if it names an interface that is not here.
+    fn handle_clear(&self, raw: &RawClear, context: &Context) {
+        let Ok(clear) = raw.check() else { return reject(Some(Action::Clear), Rejected::Value) };
+        if clear.ifname.is_some_and(|name| !pf::knows_interface(&name, context.rules)) {
+            return;
+        }
+        if !self.rates.clears.allows(time::uptime(), limit::CLEARS) {
+            return hold_back(Action::Clear, Limit::Clears);
+        }
+        for index in 0..table::rows() {
+            while Row::lock(index)
+                .is_some_and(|row| row.unlink_first(|state| state.id().creator == clear.creator))
+            {}
+        }
+    }
+
     fn handle_inserts(&self, states: impl Iterator<Item = Result<State, Invalid>>, context: &Context) {
         for state in states {
             match state {
@@ -150,8 +187,15 @@ impl Softc {
     }
 
     fn import(&self, state: &State, context: &Context) {
+        if !self.rates.inserts.allows(time::uptime(), vnet::peer_inserts()) {
+            return hold_back(Action::Insert1400, Limit::Inserts);
+        }
+        if !context.takes_share() {
+            return hold_back(Action::Insert1400, Limit::Share);
+        }
         match take_in(self, state, context.origin, context.rules) {
             Ok(()) => {}
+            Err(Refused::Row) => hold_back(Action::Insert1400, Limit::Row),
             Err(Refused::RoutingTable) => reject(Some(Action::Insert1400), Rejected::Value),
             Err(_) => reject(Some(Action::Insert1400), Rejected::State),
         }
@@ -166,7 +210,7 @@ impl Softc {
             };
             match table::find(state.id) {
                 None => self.import(&state, context),
-                Some(found) if found.proto() != state.proto => {
+                Some(found) if !found.is_same(&state) => {
                     reject(Some(Action::Update1400), Rejected::Value)
                 }
                 Some(found) => self.merge(
@@ -187,7 +231,7 @@ impl Softc {
             return reject(Some(Action::UpdateCompressed), Rejected::Value);
         }
         let Some(found) = table::find(raw.state_id()) else {
-            return self.request_state(raw.state_id());
+            return self.ask_for(raw.state_id());
         };
         match raw.check(Some(found.proto())) {
             Ok(update) => self.merge(&found, &update),
@@ -230,11 +274,25 @@ impl Softc {
         }
     }
 
+    /// Asks the peers for a state that they seem to have.
+    fn ask_for(&self, state: StateId) {
+        if !self.rates.asks.allows(time::uptime(), vnet::peer_requests()) {
+            return hold_back(Action::UpdateCompressed, Limit::Requests);
+        }
+        if self.control.lock().request(state).is_err() {
+            count(Stat::NoMemory, 1);
+        }
+        vnet::schedule_sender();
+    }
+
     /// Sends the peer what it does not know.
     fn answer(&self, found: &Found) {
         let Some(bucket) = self.bucket(found) else { return };
         if found.is_nosync() {
             return;
+        }
+        if !self.rates.answers.allows(time::uptime(), vnet::peer_requests()) {
+            return hold_back(Action::UpdateCompressed, Limit::Requests);
         }
         let change = Change { tcp: found.is_tcp(), split: true };
         let wake = bucket.queues.lock().update(found, change, self.options.maxupd());
@@ -249,11 +307,15 @@ impl Softc {
             return reject(Some(Action::UpdateRequest), Rejected::State);
         };
         let Some(bucket) = self.bucket(&found) else { return };
-        if !found.is_nosync() {
-            probe::queued(state, Queue::Update);
-            let wake = bucket.queues.lock().request(&found);
-            self.wake(bucket, wake);
+        if found.is_nosync() {
+            return;
         }
+        if !self.rates.answers.allows(time::uptime(), vnet::peer_requests()) {
+            return hold_back(Action::UpdateRequest, Limit::Requests);
+        }
+        probe::queued(state, Queue::Update);
+        let wake = bucket.queues.lock().request(&found);
+        self.wake(bucket, wake);
     }
 
     fn handle_ack(&self, state: StateId) {
@@ -290,23 +352,9 @@ impl From<Refused> for Errno {
     fn from(refused: Refused) -> Errno {
         match refused {
             Refused::Interface | Refused::RouteInterface | Refused::RoutingTable => Errno::EINVAL,
-            Refused::NoMemory => Errno::ENOMEM,
+            Refused::NoMemory | Refused::Row => Errno::ENOMEM,
             Refused::Exists => Errno::EEXIST,
         }
-    }
-}
-
-/// Forgets the states of a creator, whatever their interface, as the C module
-/// does; but not if it names an interface that is not here.
-fn handle_clear(raw: &RawClear, context: &Context) {
-    let Ok(clear) = raw.check() else { return reject(Some(Action::Clear), Rejected::Value) };
-    if clear.ifname.is_some_and(|name| !pf::knows_interface(&name, context.rules)) {
-        return;
-    }
-    for index in 0..table::rows() {
-        while Row::lock(index)
-            .is_some_and(|row| row.unlink_first(|state| state.id().creator == clear.creator))
-        {}
     }
 }
 

@@ -33,7 +33,8 @@ pub fn queued(state: StateId, queue: Queue) {
 
 /// `pfsync::state:imported`: a state came from a peer or by `pfctl`. Third
 /// argument: 0, or why it was refused: 1 interface, 2 interface to route to,
-/// 3 routing table, 4 memory or the rule's limit, 5 exists already.
+/// 3 routing table, 4 memory or the rule's limit, 5 exists already, 6 its row
+/// of pf's hash is full.
 pub fn imported(state: StateId, result: Result<(), Refused>) {
     if enabled() {
         let (id, creator) = name(state);
@@ -44,6 +45,7 @@ pub fn imported(state: StateId, result: Result<(), Refused>) {
             Err(Refused::RoutingTable) => 3,
             Err(Refused::NoMemory) => 4,
             Err(Refused::Exists) => 5,
+            Err(Refused::Row) => 6,
         };
         // SAFETY: takes values only.
         unsafe { sys::pfs_probe_state_imported(id, creator, result) };
@@ -88,6 +90,7 @@ pub enum Rejected {
     Action = 6,
     Value = 7,
     State = 8,
+    Limit = 9,
 }
 
 /// `pfsync::message:rejected`: action, -1 for the whole packet, and reason.

@@ -5,6 +5,7 @@ use crate::engine::bulk;
 use crate::engine::config::Config;
 use crate::engine::control::{Control, REQUESTS};
 use crate::engine::defer::{Deferral, Deferrals, CAPACITY};
+use crate::engine::limit::Rates;
 use crate::kernel::alloc::{Slice, Wait};
 use crate::kernel::callout::{Callout, Handler};
 use crate::kernel::epoch::{self, EpochCell, NetEpoch};
@@ -107,6 +108,8 @@ pub struct Softc {
     /// Allows the sender a burst of the full update under way, once a tick.
     pub bulk_due: AtomicBool,
     pub bulk_receiver: Mutex<bulk::Receiver>,
+    /// What the peers caused in this second.
+    pub rates: Rates,
     /// Packets that were held back and leave now.
     pub released: Mutex<PacketQueue>,
     pub ifp: Ifnet,
@@ -150,6 +153,7 @@ impl Softc {
             bulk_sender: Mutex::new(c"pfsync bulk sender", bulk::Sender::new(), Wait::Sleep)?,
             bulk_due: AtomicBool::new(false),
             bulk_receiver: Mutex::new(c"pfsync bulk receiver", bulk::Receiver::new(), Wait::Sleep)?,
+            rates: Rates::default(),
             released: Mutex::new(c"pfsync released", PacketQueue::new(), Wait::Sleep)?,
             ifp: attach()?,
         };

@@ -1,5 +1,6 @@
 //! The counters of `net.pfsync.stats`, which `netstat -s -p pfsync` shows:
-//! `struct pfsyncstats` of `net/if_pfsync.h`, one for each network stack.
+//! `struct pfsyncstats` of `net/if_pfsync.h`, and those of `net.pfsync.limited`.
+//! Each network stack has its own.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use sys_bindings as sys;
@@ -37,6 +38,36 @@ pub enum Stat {
     InputActions(u8),
     /// Messages sent, by action.
     OutputActions(u8),
+}
+
+/// A limit of what peers may cause; see [`crate::engine::limit`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// `net.pfsync.peer_share`
+    Share,
+    /// `net.pfsync.peer_inserts`
+    Inserts,
+    /// `net.pfsync.peer_requests`
+    Requests,
+    Clears,
+    Row,
+}
+
+/// Counts what a limit kept a peer from.
+pub fn count_limited(limit: Limit) {
+    // SAFETY: the structure lives as long as the network stack, and every
+    // writer adds atomically.
+    unsafe {
+        let limited = &raw mut (*sys::pfs_vnet()).limited;
+        let counter = match limit {
+            Limit::Share => &raw mut (*limited).share,
+            Limit::Inserts => &raw mut (*limited).inserts,
+            Limit::Requests => &raw mut (*limited).requests,
+            Limit::Clears => &raw mut (*limited).clears,
+            Limit::Row => &raw mut (*limited).rows,
+        };
+        AtomicU64::from_ptr(counter).fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Adds to a counter of the current network stack.

@@ -273,7 +273,7 @@ impl Softc {
 
     /// A peer asks for the whole table.
     pub fn bulk_requested(&self) {
-        self.bulk_sender.lock().request(time::uptime());
+        self.bulk_sender.lock().request(time::now());
         self.sender_timer.arm(time::tick());
     }
 
@@ -285,8 +285,8 @@ impl Softc {
         }
         let burst = (BULK_BURST * time::tick() / time::milliseconds(10)).max(1);
         for _ in 0..burst {
-            let pass = self.bulk_sender.lock().pass();
-            let Some(pass) = pass else { return };
+            let pass = self.bulk_sender.lock().pass(time::now());
+            let Some(pass) = pass else { break };
             if link.is_none() || !self.limits(link).allow_messages() {
                 self.bulk_sender.lock().cancel();
                 return;
@@ -303,7 +303,7 @@ impl Softc {
                 None => sender.finish(),
             }
         }
-        if self.bulk_sender.lock().pass().is_some() {
+        if self.bulk_sender.lock().is_busy() {
             self.sender_timer.arm(time::tick());
         }
     }
@@ -355,10 +355,9 @@ impl Softc {
     /// must not know, that came from a peer since the request, or that is
     /// about to be told anyway.
     fn belongs_in(&self, state: &Locked, pass: &Pass) -> bool {
-        let age = pass.requested.wrapping_sub(state.pfsync_time()) as i32;
         state.is_alive()
             && !state.is_nosync()
-            && age >= 0
+            && !pass.is_older_than(state.pfsync_time())
             && self.bucket(state).is_some_and(|bucket| !bucket.queues.lock().announces(state))
     }
 }
@@ -389,7 +388,8 @@ fn write_whole(action: Action, state: &Locked, writer: &mut FrameWriter) -> Resu
 }
 
 fn bulk_mark(mark: BulkMark, pass: &Pass) -> RawBulkStatus {
-    let age = time::uptime().wrapping_sub(pass.requested);
+    // The clock is good to a tick, and the age must not be too high.
+    let age = pass.age(time::now().saturating_sub(time::tick()));
     RawBulkStatus::from(&BulkStatus { creator: status::host_id(), age, mark })
 }
 

@@ -161,6 +161,24 @@ pub fn defer_delay() -> Sbt {
     time::milliseconds(unsafe { (&raw const (*sys::pfs_vnet()).defer_delay).read_volatile() })
 }
 
+/// `net.pfsync.peer_share`, percent.
+pub fn peer_share() -> u32 {
+    // SAFETY: as above.
+    unsafe { (&raw const (*sys::pfs_vnet()).peer_share).read_volatile() }
+}
+
+/// `net.pfsync.peer_inserts`, a second.
+pub fn peer_inserts() -> u32 {
+    // SAFETY: as above.
+    unsafe { (&raw const (*sys::pfs_vnet()).peer_inserts).read_volatile() }
+}
+
+/// `net.pfsync.peer_requests`, a second.
+pub fn peer_requests() -> u32 {
+    // SAFETY: as above.
+    unsafe { (&raw const (*sys::pfs_vnet()).peer_requests).read_volatile() }
+}
+
 /// `net.pfsync.pfsync_buckets`, twice the CPUs unless set at boot.
 pub fn bucket_count() -> usize {
     /// More would only cost memory.

@@ -1,7 +1,7 @@
 //! Full updates: a firewall that starts asks its peers for every state.
 //!
-//! Times are seconds of uptime. They are compared with wrapping arithmetic,
-//! since a peer's mark says how long ago its update began.
+//! Times are seconds of uptime, unless said otherwise. They are compared with
+//! wrapping arithmetic, since a peer's mark says how long ago its update began.
 
 use crate::wire::{BulkMark, BulkStatus, StateId};
 
@@ -140,14 +140,37 @@ pub struct Position {
     pub after: Option<StateId>,
 }
 
+/// Time since boot in units of 2^-32 seconds (`sbintime_t`).
+pub type Instant = i64;
+
+/// The second of uptime that an instant lies in.
+fn second(instant: Instant) -> u32 {
+    (instant >> 32) as u32
+}
+
 /// One walk through the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
     /// When the request came that it answers.
-    pub requested: u32,
+    pub requested: Instant,
     pub position: Position,
     /// The start mark is sent.
     pub started: bool,
+}
+
+impl Pass {
+    /// Whole seconds since the request came. Never more than the peer counts
+    /// since it sent it, whenever each clock's seconds begin: a peer takes an
+    /// end mark that seems older than its request for another's.
+    pub fn age(&self, now: Instant) -> u32 {
+        second(now.saturating_sub(self.requested).max(0))
+    }
+
+    /// Whether a peer sent news of a state, in the second of uptime `at`, after
+    /// the request.
+    pub fn is_older_than(&self, at: u32) -> bool {
+        (second(self.requested).wrapping_sub(at) as i32) < 0
+    }
 }
 
 /// The sending side: answers requests for the whole table. The caller holds
@@ -155,30 +178,36 @@ pub struct Pass {
 #[derive(Debug, Default)]
 pub struct Sender {
     pass: Option<Pass>,
-    /// A request that came during the pass. It gets a pass of its own, however
-    /// many more come: a flood of requests does not start the walk anew.
-    next: Option<u32>,
+    /// The last request that has no pass yet. One that comes during a pass gets
+    /// one of its own, however many more come: a flood of requests neither
+    /// starts the walk anew nor causes more than one a second.
+    next: Option<Instant>,
+    /// The second in which the last pass began.
+    began: Option<u32>,
 }
 
 impl Sender {
     pub const fn new() -> Sender {
-        Sender { pass: None, next: None }
+        Sender { pass: None, next: None, began: None }
     }
 
     /// A peer asks for the whole table.
-    pub fn request(&mut self, now: u32) {
-        match self.pass {
-            None => self.begin(now),
-            Some(_) => self.next = Some(now),
+    pub fn request(&mut self, now: Instant) {
+        self.next = Some(now);
+    }
+
+    /// Whether there is a request whose pass is not complete.
+    pub fn is_busy(&self) -> bool {
+        self.pass.is_some() || self.next.is_some()
+    }
+
+    /// The pass under way. The next begins, if one is wanted and may.
+    pub fn pass(&mut self, now: Instant) -> Option<Pass> {
+        if self.pass.is_none() && self.began != Some(second(now)) {
+            let requested = self.next.take()?;
+            self.began = Some(second(now));
+            self.pass = Some(Pass { requested, position: Position::default(), started: false });
         }
-    }
-
-    fn begin(&mut self, requested: u32) {
-        self.pass = Some(Pass { requested, position: Position::default(), started: false });
-    }
-
-    /// The pass under way.
-    pub fn pass(&self) -> Option<Pass> {
         self.pass
     }
 
@@ -190,17 +219,15 @@ impl Sender {
         }
     }
 
-    /// The pass is complete. The next begins, if there is one.
+    /// The pass is complete.
     pub fn finish(&mut self) {
         self.pass = None;
-        if let Some(requested) = self.next.take() {
-            self.begin(requested);
-        }
     }
 
     /// Nothing is to be sent any more.
     pub fn cancel(&mut self) {
-        *self = Sender::new();
+        self.pass = None;
+        self.next = None;
     }
 }
 
@@ -289,20 +316,57 @@ mod tests {
         assert_eq!(end, Some(LIMIT));
     }
 
+    const SECOND: Instant = 1 << 32;
+
     #[test]
     fn a_request_in_mid_pass_waits_for_its_own() {
         let mut sender = Sender::new();
-        sender.request(5);
+        sender.request(5 * SECOND);
+        assert!(sender.pass(5 * SECOND).is_some());
         sender.advance(Position { row: 7, after: None });
         for now in 6..100 {
-            sender.request(now);
+            sender.request(now * SECOND);
+            assert_eq!(sender.pass(now * SECOND).unwrap().position.row, 7);
         }
-        assert_eq!(sender.pass().unwrap().position.row, 7);
         sender.finish();
-        let pass = sender.pass().unwrap();
-        assert_eq!((pass.requested, pass.position, pass.started), (99, Position::default(), false));
+        let pass = sender.pass(100 * SECOND).unwrap();
+        assert_eq!((pass.requested, pass.position, pass.started), (99 * SECOND, Position::default(), false));
         sender.finish();
-        assert!(sender.pass().is_none());
+        assert!(!sender.is_busy() && sender.pass(101 * SECOND).is_none());
+    }
+
+    #[test]
+    fn a_flood_of_requests_causes_one_pass_a_second() {
+        let mut sender = Sender::new();
+        let mut passes = 0;
+        for now in 0..1000 {
+            let now = now * SECOND / 100;
+            sender.request(now);
+            if sender.pass(now).is_some() {
+                passes += 1;
+                sender.finish();
+            }
+        }
+        assert_eq!(passes, 10);
+    }
+
+    proptest! {
+        /// The end of an update that a peer waits for counts for it, wherever
+        /// in a second the clocks of both stand.
+        #[test]
+        fn the_end_is_never_older_than_the_request(
+            clocks in (0..1i64 << 40, 0..1i64 << 40),
+            delays in (0..1i64 << 34, 0..1i64 << 36, 0..1i64 << 34),
+        ) {
+            let (peer, here) = clocks;
+            let (there, pass, back) = delays;
+            let requested = here + there;
+            let answer = Pass { requested, position: Position::default(), started: true };
+            let mut receiver = Receiver::new();
+            let _ = receiver.ask(second(peer), 240);
+            let end = mark(BulkMark::End, answer.age(requested + pass));
+            prop_assert_eq!(receiver.mark(&end, second(peer + there + pass + back)), Some(240));
+        }
     }
 
     proptest! {

@@ -18,4 +18,5 @@ pub mod bulk;
 pub mod config;
 pub mod control;
 pub mod defer;
+pub mod limit;
 pub mod merge;

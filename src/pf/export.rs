@@ -38,7 +38,8 @@ unsafe fn number(rule: *const sys::pf_krule) -> Option<u32> {
 }
 
 impl Locked<'_> {
-    fn wire_key(&self, index: u32) -> Option<Key> {
+    /// One of the state's keys (`PF_SK_*`) as it goes over the wire.
+    pub(super) fn wire_key(&self, index: u32) -> Option<Key> {
         // SAFETY: a linked state has its keys.
         unsafe {
             let key = (*self.raw()).key.get(index as usize)?.as_ref()?;
@@ -46,6 +47,26 @@ impl Locked<'_> {
                 addr: [octets(&key.addr[0]), octets(&key.addr[1])],
                 port: key.port.map(u16::to_ne_bytes),
             })
+        }
+    }
+
+    /// `None` for one that pfsync does not know.
+    pub(super) fn family(&self) -> Option<Family> {
+        // SAFETY: a linked state has its keys.
+        match unsafe { u32::from((*self.raw()).key[sys::PF_SK_WIRE as usize].as_ref()?.af) } {
+            sys::AF_INET => Some(Family::Inet),
+            sys::AF_INET6 => Some(Family::Inet6),
+            _ => None,
+        }
+    }
+
+    /// `None` for one that pfsync does not know.
+    pub(super) fn direction(&self) -> Option<Direction> {
+        // SAFETY: set before the state can be found.
+        match u32::from(unsafe { (*self.raw()).direction }) {
+            sys::PF_IN => Some(Direction::In),
+            sys::PF_OUT => Some(Direction::Out),
+            _ => None,
         }
     }
 
@@ -60,24 +81,15 @@ impl Locked<'_> {
         // linked state; the keys are there.
         unsafe {
             let st = self.raw();
-            let key = (*st).key[sys::PF_SK_WIRE as usize].as_ref()?;
             let flag = |node: *mut sys::pf_ksrc_node, flag: u32| if node.is_null() { 0 } else { flag as u8 };
             Some(State {
                 id: self.id(),
                 ifname: name((*st).kif)?,
                 wire: self.wire_key(sys::PF_SK_WIRE)?,
                 stack: self.wire_key(sys::PF_SK_STACK)?,
-                family: match u32::from(key.af) {
-                    sys::AF_INET => Family::Inet,
-                    sys::AF_INET6 => Family::Inet6,
-                    _ => return None,
-                },
-                proto: key.proto,
-                direction: match u32::from((*st).direction) {
-                    sys::PF_IN => Direction::In,
-                    sys::PF_OUT => Direction::Out,
-                    _ => return None,
-                },
+                family: self.family()?,
+                proto: self.proto(),
+                direction: self.direction()?,
                 src: self.peer(End::Src),
                 dst: self.peer(End::Dst),
                 rt_addr: octets(&(*st).rt_addr),
@@ -89,7 +101,7 @@ impl Locked<'_> {
                 packets: (*st).packets,
                 bytes: (*st).bytes,
                 log: (*st).act.log,
-                flags: StateFlags::from_bits_retain((*st).state_flags),
+                flags: StateFlags::from_bits_truncate((*st).state_flags),
                 timeout: (*st).timeout,
                 sync_flags: flag((*st).src_node, sys::PFSYNC_FLAG_SRCNODE)
                     | flag((*st).nat_src_node, sys::PFSYNC_FLAG_NATSRCNODE),

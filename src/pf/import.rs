@@ -3,6 +3,8 @@
 use super::rules::Rules;
 use super::state::{allocate_scrub, write_peer, Found};
 use super::status;
+use super::table::Row;
+use crate::engine::limit;
 use crate::kernel::time;
 use crate::wire::{Extra, Family, Key, Peer, RouteTo, State, StateFlags};
 use core::ptr::{self, NonNull};
@@ -32,6 +34,8 @@ pub enum Refused {
     NoMemory,
     /// A state of that identity, or between the same ends, is here already.
     Exists,
+    /// The row of pf's hash that the state's id falls into is full.
+    Row,
 }
 
 /// A state under construction, with its keys. Dropping it frees all of it.
@@ -50,6 +54,13 @@ impl Draft {
         draft.wire = new_key(&state.wire, state)?;
         draft.stack = if state.wire == state.stack { draft.wire } else { new_key(&state.stack, state)? };
         Some(draft)
+    }
+
+    /// Whether the row that the state belongs to holds as many as it may.
+    fn row_is_full(&self) -> bool {
+        // SAFETY: only reads the id of a state that is ours.
+        let index = unsafe { sys::pfs_pf_state_row(self.st.as_ptr()) };
+        Row::lock(index as usize).is_some_and(|row| row.states().nth(limit::ROW.saturating_sub(1)).is_some())
     }
 
     /// Makes the draft a state of pf's table. Its row is locked then.
@@ -174,10 +185,11 @@ unsafe fn last_used(state: &State, rule: *const sys::pf_krule, uptime: u32) -> u
             _ => (*sys::pfs_pf_default_rule()).timeout.get(index).copied().unwrap_or(0),
         }
     };
-    // The difference wraps when the state is older than this system's uptime,
-    // and wraps back when pf adds the timeout (not so while pf shortens
-    // timeouts, then the state stays until the table is less full).
-    uptime.wrapping_sub(timeout.saturating_sub(state.expires_in))
+    // A state that was last used before this system was up counts as used when
+    // that began. A time before would wrap, and pf, which shortens timeouts when
+    // its table is full, would then not find such a state's end until the table
+    // is less full, which it may never be.
+    uptime.saturating_sub(timeout.saturating_sub(state.expires_in))
 }
 
 /// What a state gets from its rule when the message format lacks it. Of a rule
@@ -264,6 +276,9 @@ pub fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'sta
     let draft = Draft::new(state).ok_or(Refused::NoMemory)?;
     // SAFETY: the draft is ours alone, the rule stays.
     unsafe { fill(&draft, state, origin, rule, is_own, rules)? };
+    if origin != Origin::Ioctl && draft.row_is_full() {
+        return Err(Refused::Row);
+    }
     let found = draft.insert(kif)?;
     // SAFETY: the state references the rule now, and its counters live as long
     // as it does. The row is locked.

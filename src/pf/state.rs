@@ -142,6 +142,16 @@ impl Locked<'_> {
         self.key().proto
     }
 
+    /// Whether a peer's state of the same id is this one, or another that only
+    /// took its id: ends, protocol and direction of a state never change.
+    pub fn is_same(&self, other: &crate::wire::State) -> bool {
+        self.proto() == other.proto
+            && self.direction() == Some(other.direction)
+            && self.family() == Some(other.family)
+            && self.wire_key(sys::PF_SK_WIRE).is_some_and(|key| key.joins_same(&other.wire, other.family))
+            && self.wire_key(sys::PF_SK_STACK).is_some_and(|key| key.joins_same(&other.stack, other.family))
+    }
+
     pub fn is_tcp(&self) -> bool {
         self.proto() == IPPROTO_TCP
     }

@@ -21,6 +21,18 @@ pub fn checksum() -> [u8; 16] {
     unsafe { (&raw const (*sys::pfs_pf_status()).pf_chksum).read_volatile() }
 }
 
+/// States that there are, in the table or on their way in or out of it.
+pub fn states() -> u64 {
+    // SAFETY: asks pf's zone of states, which lives as long as pf.
+    u64::try_from(unsafe { sys::uma_zone_get_cur(sys::pfs_pf_state_z()) }).unwrap_or(0)
+}
+
+/// States that there may be (`set limit states`), 0 for any number.
+pub fn state_limit() -> u64 {
+    // SAFETY: one word of pf's limits is read.
+    u64::from(unsafe { sys::pfs_pf_state_limit() })
+}
+
 /// Number of routing tables that the system has.
 pub fn routing_tables() -> u32 {
     // SAFETY: reads a word of the kernel.

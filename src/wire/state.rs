@@ -25,6 +25,19 @@ pub struct Key {
     pub port: [[u8; 2]; 2],
 }
 
+impl Key {
+    /// Whether both are between the same ends. Of an IPv4 address only the four
+    /// bytes count that it has.
+    pub fn joins_same(&self, other: &Key, family: Family) -> bool {
+        let len = match family {
+            Family::Inet => 4,
+            Family::Inet6 => 16,
+        };
+        let same = |ours: &[u8; 16], theirs: &[u8; 16]| ours.iter().take(len).eq(theirs.iter().take(len));
+        self.port == other.port && self.addr.iter().zip(&other.addr).all(|(ours, theirs)| same(ours, theirs))
+    }
+}
+
 /// What `struct pfsync_state_1301` and `struct pfsync_state_1400` begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -165,8 +178,6 @@ bitflags! {
         const SETPRIO = 0x0200;
         const DN_IS_PIPE = 0x4000;
         const DN_IS_QUEUE = 0x8000;
-        /// Bits that mean nothing here but are passed on.
-        const _ = !0;
     }
 }
 
@@ -300,7 +311,7 @@ impl RawCommon {
             packets: [counter(packets0), counter(packets1)],
             bytes: [counter(bytes0), counter(bytes1)],
             log: tail.log,
-            flags: StateFlags::from_bits_retain(tail.flags),
+            flags: StateFlags::from_bits_truncate(tail.flags),
             timeout: tail.timeout,
             sync_flags: tail.sync_flags,
             updates: tail.updates,
@@ -365,7 +376,7 @@ impl RawState1400 {
         if rtableid < -1 {
             return Err(Invalid::RoutingTable);
         }
-        let flags = StateFlags::from_bits_retain(self.state_flags.get());
+        let flags = StateFlags::from_bits_truncate(self.state_flags.get());
         if flags.contains(StateFlags::SETPRIO) && self.set_prio.iter().any(|prio| *prio > PRIO_MAX) {
             return Err(Invalid::Priority);
         }

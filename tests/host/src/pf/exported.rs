@@ -9,7 +9,18 @@ use sys_bindings as sys;
 
 symbols! {
     pub unsafe extern "C" fn pf_alloc_state(flags: i32) -> *mut sys::pf_kstate {
+        let pf = &Kernel::current_vnet().pf;
+        if pf.is_full() {
+            return std::ptr::null_mut();
+        }
         memory::allocate(zone::STATES.size, zone::STATES.name, flags | sys::M_ZERO as i32) as *mut _
+    }
+
+    pub unsafe extern "C" fn uma_zone_get_cur(zone: sys::uma_zone_t) -> i32 {
+        if zone != zone::STATES.raw() {
+            violation("counts the items of a zone other than pf's states".into());
+        }
+        Kernel::current_vnet().pf.states() as i32
     }
 
     pub unsafe extern "C" fn pf_free_state(st: *mut sys::pf_kstate) {

@@ -73,6 +73,8 @@ impl Pf {
         unsafe {
             (*variables).idhash = idhash;
             (*variables).hashmask = rules.rows as u64 - 1;
+            (*variables).limits[sys::PF_LIMIT_STATES as usize].limit = rules.state_limit;
+            (*variables).state_zone = zone::STATES.raw();
             (*variables).state_key_zone = zone::KEYS.raw();
             (*variables).scrub_zone = zone::SCRUBS.raw();
             (*variables).numfibs = 1;
@@ -200,9 +202,14 @@ impl Pf {
 
     /// Number of linked states.
     pub fn states(&self) -> usize {
-        let mut count = 0;
-        self.for_each(|_| count += 1);
-        count
+        self.generations.borrow().len()
+    }
+
+    /// Whether there are as many states as there may be.
+    pub fn is_full(&self) -> bool {
+        // SAFETY: the stack's own variables.
+        let limit = unsafe { (*self.variables).limits[sys::PF_LIMIT_STATES as usize].limit };
+        self.states() >= limit as usize
     }
 
     /// Ends pf. Called in a thread of the stack.

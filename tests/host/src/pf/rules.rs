@@ -22,6 +22,8 @@ pub struct Rules {
     /// What peers compare, to know whether rule numbers mean the same.
     pub checksum: [u8; 16],
     pub host_id: u32,
+    /// `set limit states`
+    pub state_limit: u32,
     /// Rows of the hash over states, a power of two.
     pub rows: usize,
 }
@@ -34,7 +36,7 @@ pub const NO_SYNC: usize = 1;
 impl Default for Rules {
     fn default() -> Rules {
         let rules = vec![Rule::default(), Rule { nosync: true, ..Rule::default() }];
-        Rules { rules, checksum: [7; 16], host_id: 0x0100_0001, rows: 64 }
+        Rules { rules, checksum: [7; 16], host_id: 0x0100_0001, state_limit: sys::PFSTATE_HIWAT, rows: 64 }
     }
 }
 
