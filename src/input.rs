@@ -173,7 +173,8 @@ impl Softc {
         for index in 0..table::rows() {
             while Row::lock(index)
                 .is_some_and(|row| row.unlink_first(|state| state.id().creator == clear.creator))
-            {}
+            {
+            }
         }
     }
 
@@ -210,9 +211,7 @@ impl Softc {
             };
             match table::find(state.id) {
                 None => self.import(&state, context),
-                Some(found) if !found.is_same(&state) => {
-                    reject(Some(Action::Update1400), Rejected::Value)
-                }
+                Some(found) if !found.is_same(&state) => reject(Some(Action::Update1400), Rejected::Value),
                 Some(found) => self.merge(
                     &found,
                     &CompressedUpdate {

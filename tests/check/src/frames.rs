@@ -23,14 +23,7 @@ impl Frame {
     /// Follows a function; the error is the instruction that makes its frame
     /// no fixed size.
     pub fn of(code: &[Instruction]) -> Result<Self, u64> {
-        Walk {
-            code,
-            depths: vec![None; code.len()],
-            base: 0,
-            table: None,
-            deepest: 0,
-        }
-        .run()
+        Walk { code, depths: vec![None; code.len()], base: 0, table: None, deepest: 0 }.run()
     }
 
     /// Bytes in use at an instruction.
@@ -158,10 +151,7 @@ impl Walk<'_> {
     fn next(&mut self, index: usize, depth: i64) -> [Option<usize>; 2] {
         let code = &self.code[index];
         let target = code.near_branch_target();
-        let target = self
-            .code
-            .binary_search_by_key(&target, Instruction::ip)
-            .ok();
+        let target = self.code.binary_search_by_key(&target, Instruction::ip).ok();
         match code.flow_control() {
             FlowControl::UnconditionalBranch => [target, None],
             FlowControl::ConditionalBranch => [target, Some(index + 1)],
@@ -181,9 +171,7 @@ impl Walk<'_> {
             _ => false,
         };
         let reached = self.code.iter().zip(&self.depths);
-        reached
-            .filter(|(code, depth)| depth.is_some_and(|depth| is_unknown(code, depth)))
-            .count()
+        reached.filter(|(code, depth)| depth.is_some_and(|depth| is_unknown(code, depth))).count()
     }
 }
 
@@ -239,15 +227,7 @@ mod tests {
     fn a_frame_behind_an_early_return() {
         let test_edi = [0x85, 0xff];
         let je_over = [0x74, 0x10]; // to the last ret
-        let late = [
-            &test_edi[..],
-            &je_over,
-            PUSH_RBX,
-            SUB_RSP_0X120,
-            ADD_RSP_0X120,
-            POP_RBX,
-            RET,
-        ];
+        let late = [&test_edi[..], &je_over, PUSH_RBX, SUB_RSP_0X120, ADD_RSP_0X120, POP_RBX, RET];
         assert_eq!(bytes(&[&late[..], &[RET]].concat()), 0x120 + 8);
     }
 
@@ -255,10 +235,7 @@ mod tests {
     fn alignment_counts_in_full() {
         let and_rsp_64 = [0x48, 0x83, 0xe4, 0xc0];
         let leave = [0xc9];
-        assert_eq!(
-            bytes(&[PUSH_RBP, MOV_RBP_RSP, &and_rsp_64, &leave, RET]),
-            8 + 56
-        );
+        assert_eq!(bytes(&[PUSH_RBP, MOV_RBP_RSP, &and_rsp_64, &leave, RET]), 8 + 56);
     }
 
     #[test]
@@ -275,10 +252,7 @@ mod tests {
     #[test]
     fn code_behind_a_jump_table() {
         let jmp_table = [0xff, 0x24, 0xc5, 0, 0, 0, 0];
-        assert_eq!(
-            bytes(&[PUSH_RBP, &jmp_table, SUB_RSP_0X120, ADD_RSP_0X120, RET]),
-            0x120 + 8
-        );
+        assert_eq!(bytes(&[PUSH_RBP, &jmp_table, SUB_RSP_0X120, ADD_RSP_0X120, RET]), 0x120 + 8);
     }
 
     #[test]
@@ -307,9 +281,6 @@ mod tests {
         let graph = builder.graph();
         let (frames, problems) = measure(&graph, &Vec::from_iter(0..graph.items.len()));
         assert_eq!(problems, [""; 0]);
-        assert_eq!(
-            table(&graph, &frames, 2),
-            "    288  large\n      8  small\n"
-        );
+        assert_eq!(table(&graph, &frames, 2), "    288  large\n      8  small\n");
     }
 }

@@ -57,14 +57,8 @@ pub enum To {
 impl Graph {
     pub fn of(module: &Module) -> Self {
         let mut graph = Self {
-            items: (0..module.sections.len())
-                .flat_map(|section| cut(module, section))
-                .collect(),
-            sections: module
-                .sections
-                .iter()
-                .map(|section| section.name.clone())
-                .collect(),
+            items: (0..module.sections.len()).flat_map(|section| cut(module, section)).collect(),
+            sections: module.sections.iter().map(|section| section.name.clone()).collect(),
             names: HashMap::new(),
         };
         for symbol in &module.symbols {
@@ -81,9 +75,7 @@ impl Graph {
 
     /// The item at a place.
     fn find(&self, section: usize, offset: u64) -> Option<usize> {
-        let after = self
-            .items
-            .partition_point(|item| (item.section, item.range.start) <= (section, offset));
+        let after = self.items.partition_point(|item| (item.section, item.range.start) <= (section, offset));
         let last = after.checked_sub(1)?;
         let item = &self.items[last];
         (item.section == section && item.range.contains(&offset)).then_some(last)
@@ -96,28 +88,19 @@ impl Graph {
 
     /// A place in words, for a person to find it.
     pub fn place(&self, section: usize, offset: u64) -> String {
-        let name = self
-            .find(section, offset)
-            .map_or("", |item| &self.items[item].name);
+        let name = self.find(section, offset).map_or("", |item| &self.items[item].name);
         format!("{}+{offset:#x} (in {name})", self.sections[section])
     }
 
     /// Every item that code from the kernel can get to: from the linker sets
     /// and from `entries`.
     pub fn reachable(&self, entries: &[usize]) -> BTreeSet<usize> {
-        let mut work: Vec<_> = (0..self.items.len())
-            .filter(|&item| self.is_root(item))
-            .collect();
+        let mut work: Vec<_> = (0..self.items.len()).filter(|&item| self.is_root(item)).collect();
         work.extend(entries);
         let mut seen = BTreeSet::new();
         while let Some(item) = work.pop() {
             if seen.insert(item) {
-                work.extend(
-                    self.items[item]
-                        .references
-                        .iter()
-                        .filter_map(Reference::item),
-                );
+                work.extend(self.items[item].references.iter().filter_map(Reference::item));
             }
         }
         seen
@@ -143,21 +126,12 @@ impl Graph {
     fn references(&self, module: &Module, item: usize) -> Vec<Reference> {
         let section = &module.sections[self.items[item].section];
         let places = match &self.items[item] {
-            Item {
-                executable: true,
-                section: index,
-                code,
-                ..
-            } => code
-                .iter()
-                .flat_map(|i| code_places(section, *index, i))
-                .collect(),
+            Item { executable: true, section: index, code, .. } => {
+                code.iter().flat_map(|i| code_places(section, *index, i)).collect()
+            }
             Item { range, .. } => data_places(section, range),
         };
-        places
-            .into_iter()
-            .filter_map(|place| self.reference(item, place))
-            .collect()
+        places.into_iter().filter_map(|place| self.reference(item, place)).collect()
     }
 
     /// Leaves out what is no way from one item to another: jumps within a
@@ -165,13 +139,7 @@ impl Graph {
     fn reference(&self, from: usize, (at, how, place): (u64, How, Place)) -> Option<Reference> {
         let (section, offset) = match place {
             Place::Inside(section, offset) => (section, offset),
-            Place::Outside(name) => {
-                return Some(Reference {
-                    from: at,
-                    how,
-                    to: To::Outside(name),
-                })
-            }
+            Place::Outside(name) => return Some(Reference { from: at, how, to: To::Outside(name) }),
         };
         let to = self.find(section, offset)?;
         let item = &self.items[to];
@@ -181,21 +149,14 @@ impl Graph {
             How::Jump => to != from,
             How::Address => !inner,
         };
-        wanted.then_some(Reference {
-            from: at,
-            how,
-            to: To::Item(to),
-        })
+        wanted.then_some(Reference { from: at, how, to: To::Item(to) })
     }
 }
 
 impl Item {
     /// Calls and jumps to other items of the module.
     pub fn callees(&self) -> impl Iterator<Item = (&Reference, usize)> {
-        let calls = self
-            .references
-            .iter()
-            .filter(|reference| reference.how != How::Address);
+        let calls = self.references.iter().filter(|reference| reference.how != How::Address);
         calls.filter_map(|reference| Some((reference, reference.item()?)))
     }
 }
@@ -217,11 +178,7 @@ pub fn demangle(name: &str) -> String {
 /// Cuts a section at its symbols.
 fn cut(module: &Module, index: usize) -> Vec<Item> {
     let section = &module.sections[index];
-    let symbols: Vec<_> = module
-        .symbols
-        .iter()
-        .filter(|symbol| symbol.section == index)
-        .collect();
+    let symbols: Vec<_> = module.symbols.iter().filter(|symbol| symbol.section == index).collect();
     let mut items = Vec::new();
     let mut cursor = 0;
     for symbol in &symbols {
@@ -232,12 +189,7 @@ fn cut(module: &Module, index: usize) -> Vec<Item> {
             items.push(unnamed(section, index, cursor..symbol.offset));
         }
         cursor = end_of(symbol, &symbols, section);
-        items.push(item(
-            section,
-            index,
-            demangle(&symbol.name),
-            symbol.offset..cursor,
-        ));
+        items.push(item(section, index, demangle(&symbol.name), symbol.offset..cursor));
     }
     if cursor < section.size {
         items.push(unnamed(section, index, cursor..section.size));
@@ -255,29 +207,13 @@ fn end_of(symbol: &Symbol, symbols: &[&Symbol], section: &Section) -> u64 {
 }
 
 fn unnamed(section: &Section, index: usize, range: Range<u64>) -> Item {
-    item(
-        section,
-        index,
-        format!("{}+{:#x}", section.name, range.start),
-        range,
-    )
+    item(section, index, format!("{}+{:#x}", section.name, range.start), range)
 }
 
 fn item(section: &Section, index: usize, name: String, range: Range<u64>) -> Item {
-    let code = if section.executable {
-        decode(section, index, &range)
-    } else {
-        Vec::new()
-    };
+    let code = if section.executable { decode(section, index, &range) } else { Vec::new() };
     let executable = section.executable;
-    Item {
-        name,
-        section: index,
-        range,
-        executable,
-        code,
-        references: Vec::new(),
-    }
+    Item { name, section: index, range, executable, code, references: Vec::new() }
 }
 
 /// Disassembles, with branches as they will be after relocation.
@@ -285,10 +221,7 @@ fn decode(section: &Section, index: usize, range: &Range<u64>) -> Vec<Instructio
     let bytes = &section.data[range.start as usize..range.end as usize];
     let decoder = Decoder::with_ip(64, bytes, range.start, DecoderOptions::NONE);
     let mut code: Vec<_> = decoder.into_iter().collect();
-    for instruction in code
-        .iter_mut()
-        .filter(|i| i.op0_kind() == OpKind::NearBranch64)
-    {
+    for instruction in code.iter_mut().filter(|i| i.op0_kind() == OpKind::NearBranch64) {
         if let [relocation] = relocations_in(section, instruction.ip()..instruction.next_ip()) {
             instruction.set_near_branch64(match place(relocation, Some(instruction.next_ip())) {
                 Some(Place::Inside(section, offset)) if section == index => offset,
@@ -321,9 +254,7 @@ fn place(relocation: &Relocation, next: Option<u64>) -> Option<Place> {
         Target::Inside { section, offset } => {
             let tail = next.filter(|_| relocation.is_relative());
             let tail = tail.map_or(0, |next| next - relocation.offset);
-            let offset = offset
-                .wrapping_add_signed(relocation.addend)
-                .wrapping_add(tail);
+            let offset = offset.wrapping_add_signed(relocation.addend).wrapping_add(tail);
             Some(Place::Inside(section, offset))
         }
     }
@@ -337,20 +268,11 @@ fn code_places(section: &Section, index: usize, code: &Instruction) -> Vec<(u64,
     };
     let relocations = relocations_in(section, code.ip()..code.next_ip());
     let places: Vec<_> = if relocations.is_empty() {
-        resolved(code)
-            .map(|offset| Place::Inside(index, offset))
-            .into_iter()
-            .collect()
+        resolved(code).map(|offset| Place::Inside(index, offset)).into_iter().collect()
     } else {
-        relocations
-            .iter()
-            .filter_map(|r| place(r, Some(code.next_ip())))
-            .collect()
+        relocations.iter().filter_map(|r| place(r, Some(code.next_ip()))).collect()
     };
-    places
-        .into_iter()
-        .map(|place| (code.ip(), how, place))
-        .collect()
+    places.into_iter().map(|place| (code.ip(), how, place)).collect()
 }
 
 /// Where an operand points that the assembler has resolved by itself.
@@ -358,8 +280,7 @@ fn resolved(code: &Instruction) -> Option<u64> {
     if code.op0_kind() == OpKind::NearBranch64 {
         return Some(code.near_branch_target());
     }
-    code.is_ip_rel_memory_operand()
-        .then(|| code.ip_rel_memory_address())
+    code.is_ip_rel_memory_operand().then(|| code.ip_rel_memory_address())
 }
 
 fn data_places(section: &Section, range: &Range<u64>) -> Vec<(u64, How, Place)> {
@@ -376,10 +297,7 @@ mod tests {
     use object::elf;
 
     fn names(graph: &Graph, items: impl IntoIterator<Item = usize>) -> Vec<&str> {
-        items
-            .into_iter()
-            .map(|item| graph.items[item].name.as_str())
-            .collect()
+        items.into_iter().map(|item| graph.items[item].name.as_str()).collect()
     }
 
     #[test]
@@ -425,10 +343,7 @@ mod tests {
         builder.function("callee", RET);
         let graph = builder.graph();
         let caller = graph.named("caller").unwrap();
-        let callees: Vec<_> = graph.items[caller]
-            .callees()
-            .map(|(_, callee)| callee)
-            .collect();
+        let callees: Vec<_> = graph.items[caller].callees().map(|(_, callee)| callee).collect();
         assert_eq!(names(&graph, callees), ["callee"]);
     }
 
@@ -442,10 +357,7 @@ mod tests {
         builder.relocate(tests, 2, elf::R_X86_64_PC32, flag, -5);
         let graph = builder.graph();
         let tests = graph.named("tests").unwrap();
-        let referred = graph.items[tests]
-            .references
-            .iter()
-            .filter_map(Reference::item);
+        let referred = graph.items[tests].references.iter().filter_map(Reference::item);
         assert_eq!(names(&graph, referred), ["flag"]);
     }
 
@@ -458,10 +370,7 @@ mod tests {
 
     #[test]
     fn rust_names_are_demangled() {
-        assert_eq!(
-            demangle("_ZN4core9panicking5panic17h0123456789abcdefE"),
-            "core::panicking::panic"
-        );
+        assert_eq!(demangle("_ZN4core9panicking5panic17h0123456789abcdefE"), "core::panicking::panic");
         assert_eq!(demangle("malloc"), "malloc");
     }
 }

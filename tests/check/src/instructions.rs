@@ -6,12 +6,8 @@ use iced_x86::{CpuidFeature, Instruction, InstructionInfoFactory, Mnemonic, Regi
 use crate::graph::Graph;
 
 /// Features whose every instruction touches such state, named registers or not.
-const FEATURES: [CpuidFeature; 4] = [
-    CpuidFeature::FPU,
-    CpuidFeature::FPU287,
-    CpuidFeature::FPU387,
-    CpuidFeature::MMX,
-];
+const FEATURES: [CpuidFeature; 4] =
+    [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU387, CpuidFeature::MMX];
 
 /// What every executable section holds is looked at, reachable or not.
 pub fn problems(graph: &Graph) -> Vec<String> {
@@ -20,10 +16,7 @@ pub fn problems(graph: &Graph) -> Vec<String> {
     for item in &graph.items {
         for instruction in &item.code {
             if let Some(reason) = reason(&mut factory, instruction) {
-                problems.push(format!(
-                    "{}: {reason}",
-                    graph.place(item.section, instruction.ip())
-                ));
+                problems.push(format!("{}: {reason}", graph.place(item.section, instruction.ip())));
             }
         }
     }
@@ -55,10 +48,7 @@ fn touches_unnamed_state(instruction: &Instruction) -> bool {
             instruction.mnemonic(),
             Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr | Mnemonic::Vldmxcsr | Mnemonic::Vstmxcsr
         )
-        || instruction
-            .cpuid_features()
-            .iter()
-            .any(|feature| FEATURES.contains(feature))
+        || instruction.cpuid_features().iter().any(|feature| FEATURES.contains(feature))
 }
 
 #[cfg(test)]
@@ -94,10 +84,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_instruction() {
         let problems = problems_with(&[0x06]);
-        assert_eq!(
-            problems,
-            [".text+0x0 (in f): these bytes are no instruction"]
-        );
+        assert_eq!(problems, [".text+0x0 (in f): these bytes are no instruction"]);
     }
 
     #[test]

@@ -64,10 +64,7 @@ struct Report {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let report = run(&args).unwrap_or_else(|problem| Report {
-        problems: vec![problem],
-        ..Report::default()
-    });
+    let report = run(&args).unwrap_or_else(|problem| Report { problems: vec![problem], ..Report::default() });
     print!("{}", report.tables);
     for problem in &report.problems {
         println!("problem: {problem}");
@@ -77,10 +74,7 @@ fn main() -> ExitCode {
         println!("check-module: {module} passes: {}", report.counts);
         return ExitCode::SUCCESS;
     }
-    println!(
-        "check-module: {module} FAILS: {} problem(s)",
-        report.problems.len()
-    );
+    println!("check-module: {module} FAILS: {} problem(s)", report.problems.len());
     ExitCode::FAILURE
 }
 
@@ -111,33 +105,18 @@ fn check(module: &Module, pins: &Pins, args: &Args) -> Report {
     let relocations: usize = module.sections.iter().map(|s| s.relocations.len()).sum();
     let (imports, stack_counts) = (imports.len(), stack.counts);
     let counts = format!("{imports} imports, {relocations} relocations, {stack_counts}");
-    Report {
-        problems,
-        tables: stack.tables,
-        counts,
-    }
+    Report { problems, tables: stack.tables, counts }
 }
 
 fn find_entries(graph: &Graph, names: &[String]) -> (Vec<usize>, Vec<String>) {
-    let (found, missing): (Vec<_>, Vec<_>) =
-        names.iter().partition(|name| graph.named(name).is_some());
-    let entries = found
-        .into_iter()
-        .filter_map(|name| graph.named(name))
-        .collect();
-    let problems = missing
-        .into_iter()
-        .map(|name| format!("there is no entry point {name}"));
+    let (found, missing): (Vec<_>, Vec<_>) = names.iter().partition(|name| graph.named(name).is_some());
+    let entries = found.into_iter().filter_map(|name| graph.named(name)).collect();
+    let problems = missing.into_iter().map(|name| format!("there is no entry point {name}"));
     (entries, problems.collect())
 }
 
 /// The part of the report about frames, depth and recursion.
-fn check_stack(
-    graph: &Graph,
-    reachable: &BTreeSet<usize>,
-    mut entries: Vec<usize>,
-    args: &Args,
-) -> Report {
+fn check_stack(graph: &Graph, reachable: &BTreeSet<usize>, mut entries: Vec<usize>, args: &Args) -> Report {
     if args.entry.is_empty() {
         entries.extend(graph.address_taken(reachable));
     }
@@ -183,15 +162,8 @@ mod tests {
     fn a_good_module_passes() {
         let report = report(&Builder::good(), EXPORTS, &[]);
         assert_eq!(report.problems, [""; 0]);
-        assert_eq!(
-            report.counts,
-            "1 imports, 2 relocations, 1 functions, 0 bytes of stack at most"
-        );
-        assert!(
-            report.tables.ends_with("in bytes:\n      0  start\n"),
-            "{}",
-            report.tables
-        );
+        assert_eq!(report.counts, "1 imports, 2 relocations, 1 functions, 0 bytes of stack at most");
+        assert!(report.tables.ends_with("in bytes:\n      0  start\n"), "{}", report.tables);
     }
 
     #[test]

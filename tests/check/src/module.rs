@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 
 use object::elf::{
-    self, RelocationType, EM_X86_64, ET_REL, R_X86_64_PC32, R_X86_64_PLT32, SHF_ALLOC,
-    SHF_EXECINSTR,
+    self, RelocationType, EM_X86_64, ET_REL, R_X86_64_PC32, R_X86_64_PLT32, SHF_ALLOC, SHF_EXECINSTR,
 };
 use object::read::elf::{ElfFile64, FileHeader};
 use object::{
-    Endianness, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget,
-    SectionFlags, SectionIndex, SymbolKind, SymbolSection,
+    Endianness, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags,
+    SectionIndex, SymbolKind, SymbolSection,
 };
 
 type Elf<'d> = ElfFile64<'d, Endianness>;
@@ -84,13 +83,8 @@ impl Module {
     fn read(elf: &Elf) -> object::Result<Self> {
         let loaded: Vec<_> = elf.sections().filter(is_loaded).collect();
         let places: Places = loaded.iter().map(ObjectSection::index).zip(0..).collect();
-        let sections = loaded
-            .iter()
-            .map(|section| read_section(elf, section, &places));
-        Ok(Self {
-            sections: sections.collect::<object::Result<_>>()?,
-            symbols: read_symbols(elf, &places)?,
-        })
+        let sections = loaded.iter().map(|section| read_section(elf, section, &places));
+        Ok(Self { sections: sections.collect::<object::Result<_>>()?, symbols: read_symbols(elf, &places)? })
     }
 
     /// Needed linker sets that are absent or empty.
@@ -111,14 +105,10 @@ fn check_kind(elf: &Elf) -> Result<(), String> {
     let header = elf.elf_header();
     let (kind, machine) = (header.e_type(elf.endian()), header.e_machine(elf.endian()));
     if kind != ET_REL {
-        return Err(format!(
-            "ELF type is {kind:?}, not a relocatable object ({ET_REL:?})"
-        ));
+        return Err(format!("ELF type is {kind:?}, not a relocatable object ({ET_REL:?})"));
     }
     if machine != EM_X86_64 {
-        return Err(format!(
-            "ELF machine is {machine:?}, not amd64 ({EM_X86_64:?})"
-        ));
+        return Err(format!("ELF machine is {machine:?}, not amd64 ({EM_X86_64:?})"));
     }
     Ok(())
 }
@@ -164,20 +154,10 @@ fn read_relocation(
         RelocationTarget::Symbol(index) => read_target(elf, index, places)?,
         _ => (String::new(), Target::Absolute),
     };
-    Ok(Relocation {
-        offset,
-        r_type,
-        symbol,
-        target,
-        addend: relocation.addend(),
-    })
+    Ok(Relocation { offset, r_type, symbol, target, addend: relocation.addend() })
 }
 
-fn read_target(
-    elf: &Elf,
-    index: object::SymbolIndex,
-    places: &Places,
-) -> object::Result<(String, Target)> {
+fn read_target(elf: &Elf, index: object::SymbolIndex, places: &Places) -> object::Result<(String, Target)> {
     let symbol = elf.symbol_by_index(index)?;
     let section = symbol.section_index();
     let name = match (symbol.kind(), section) {
@@ -185,10 +165,7 @@ fn read_target(
         _ => symbol.name()?,
     };
     let target = match section.and_then(|section| places.get(&section)) {
-        Some(&section) => Target::Inside {
-            section,
-            offset: symbol.address(),
-        },
+        Some(&section) => Target::Inside { section, offset: symbol.address() },
         None if symbol.section() == SymbolSection::Undefined => Target::Undefined,
         None => Target::Absolute,
     };
@@ -198,9 +175,7 @@ fn read_target(
 fn read_symbols(elf: &Elf, places: &Places) -> object::Result<Vec<Symbol>> {
     let mut symbols = Vec::new();
     for symbol in elf.symbols() {
-        let section = symbol
-            .section_index()
-            .and_then(|section| places.get(&section));
+        let section = symbol.section_index().and_then(|section| places.get(&section));
         if let (Some(&section), false) = (section, symbol.kind() == SymbolKind::Section) {
             symbols.push(Symbol {
                 name: symbol.name()?.to_owned(),

@@ -28,11 +28,7 @@ const MACHINERY: [&str; 16] = [
 
 /// `allowed` names functions that may refer to it; one that does not need the
 /// exception is a problem too.
-pub fn problems(
-    graph: &Graph,
-    reachable: &BTreeSet<usize>,
-    allowed: &BTreeSet<String>,
-) -> Vec<String> {
+pub fn problems(graph: &Graph, reachable: &BTreeSet<usize>, allowed: &BTreeSet<String>) -> Vec<String> {
     let mut problems = Vec::new();
     let mut excused = BTreeSet::new();
     for item in reachable.iter().map(|&item| &graph.items[item]) {
@@ -120,16 +116,8 @@ mod tests {
 
     #[test]
     fn the_usual_ways_to_panic() {
-        for name in [
-            "rust_begin_unwind",
-            "core::slice::index::slice_index_fail",
-            "panic_bounds_check",
-        ] {
-            assert_eq!(
-                problems_of(&module(name, true, true), &[]).len(),
-                1,
-                "{name}"
-            );
+        for name in ["rust_begin_unwind", "core::slice::index::slice_index_fail", "panic_bounds_check"] {
+            assert_eq!(problems_of(&module(name, true, true), &[]).len(), 1, "{name}");
         }
     }
 

@@ -28,13 +28,7 @@ struct Step {
 
 impl<'a> Paths<'a> {
     pub fn new(graph: &'a Graph, frames: &'a BTreeMap<usize, Frame>) -> Self {
-        Self {
-            graph,
-            frames,
-            deepest: HashMap::new(),
-            calls: Vec::new(),
-            cycles: BTreeSet::new(),
-        }
+        Self { graph, frames, deepest: HashMap::new(), calls: Vec::new(), cycles: BTreeSet::new() }
     }
 
     /// Looks at a function and at what it calls.
@@ -43,8 +37,7 @@ impl<'a> Paths<'a> {
             return;
         }
         if let Some(first) = self.calls.iter().position(|&call| call == function) {
-            self.cycles
-                .insert(self.names(self.calls[first..].iter().chain([&function]).copied()));
+            self.cycles.insert(self.names(self.calls[first..].iter().chain([&function]).copied()));
             return;
         }
         self.calls.push(function);
@@ -62,28 +55,15 @@ impl<'a> Paths<'a> {
     fn step(&mut self, function: usize) -> Step {
         let (graph, frames) = (self.graph, self.frames);
         let Some(frame) = frames.get(&function) else {
-            return Step {
-                bytes: 0,
-                next: None,
-            };
+            return Step { bytes: 0, next: None };
         };
-        let mut step = Step {
-            bytes: frame.bytes,
-            next: None,
-        };
+        let mut step = Step { bytes: frame.bytes, next: None };
         for (reference, callee) in graph.items[function].callees() {
-            let pushed = if reference.how == How::Call {
-                RETURN_ADDRESS
-            } else {
-                0
-            };
+            let pushed = if reference.how == How::Call { RETURN_ADDRESS } else { 0 };
             self.follow(callee);
             let bytes = frame.depth_at(reference.from) + pushed + self.depth(callee);
             if bytes > step.bytes && !self.calls.contains(&callee) {
-                step = Step {
-                    bytes,
-                    next: Some(callee),
-                };
+                step = Step { bytes, next: Some(callee) };
             }
         }
         step
@@ -91,9 +71,7 @@ impl<'a> Paths<'a> {
 
     /// Functions that call themselves, directly or not, among those looked at.
     pub fn recursion(&self) -> impl Iterator<Item = String> + '_ {
-        self.cycles
-            .iter()
-            .map(|cycle| format!("recursion, whose depth nothing bounds: {cycle}"))
+        self.cycles.iter().map(|cycle| format!("recursion, whose depth nothing bounds: {cycle}"))
     }
 
     /// A line for each entry point.
@@ -118,23 +96,14 @@ impl<'a> Paths<'a> {
         let mut work = vec![entry];
         while let Some(function) = work.pop() {
             if seen.insert(function) {
-                work.extend(
-                    self.graph.items[function]
-                        .callees()
-                        .map(|(_, callee)| callee),
-                );
+                work.extend(self.graph.items[function].callees().map(|(_, callee)| callee));
             }
         }
-        seen.iter()
-            .filter_map(|function| self.frames.get(function))
-            .map(|f| f.unknown_calls)
-            .sum()
+        seen.iter().filter_map(|function| self.frames.get(function)).map(|f| f.unknown_calls).sum()
     }
 
     fn names(&self, functions: impl Iterator<Item = usize>) -> String {
-        let names: Vec<_> = functions
-            .map(|item| self.graph.items[item].name.as_str())
-            .collect();
+        let names: Vec<_> = functions.map(|item| self.graph.items[item].name.as_str()).collect();
         names.join(" > ")
     }
 }
@@ -215,10 +184,7 @@ mod tests {
             paths.follow(graph.named("top").unwrap());
             Vec::from_iter(paths.recursion())
         });
-        assert_eq!(
-            recursion,
-            ["recursion, whose depth nothing bounds: one > two > one"]
-        );
+        assert_eq!(recursion, ["recursion, whose depth nothing bounds: one > two > one"]);
     }
 
     #[test]

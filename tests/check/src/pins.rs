@@ -37,8 +37,7 @@ impl Pins {
         let mut pins = Self::default();
         let mut heading = None;
         for (index, line) in text.lines().enumerate() {
-            pins.line(line.trim(), &mut heading)
-                .map_err(|error| format!("line {}: {error}", index + 1))?;
+            pins.line(line.trim(), &mut heading).map_err(|error| format!("line {}: {error}", index + 1))?;
         }
         Ok(pins)
     }
@@ -79,7 +78,8 @@ mod tests {
 
     #[test]
     fn names_comments_and_headings() {
-        let text = "# all\n[kernel]\nmalloc\nfree # and this\n\n[pf.ko]\npf_x\n[panic]\na::{closure#0}  # never\n";
+        let text =
+            "# all\n[kernel]\nmalloc\nfree # and this\n\n[pf.ko]\npf_x\n[panic]\na::{closure#0}  # never\n";
         let pins = Pins::parse(text).unwrap();
         assert_eq!(Vec::from_iter(&pins.imports), ["free", "malloc", "pf_x"]);
         assert_eq!(Vec::from_iter(&pins.panics), ["a::{closure#0}"]);
@@ -89,10 +89,7 @@ mod tests {
     fn mistakes_are_named() {
         let error = |text| Pins::parse(text).unwrap_err();
         assert_eq!(error("malloc"), "line 1: `malloc` is under no heading");
-        assert_eq!(
-            error("[kernel]\na\n[pf.ko]\na"),
-            "line 4: `a` is listed twice"
-        );
+        assert_eq!(error("[kernel]\na\n[pf.ko]\na"), "line 4: `a` is listed twice");
         assert_eq!(error("[panic]\nf"), "line 2: `f` has no reason after ` #`");
         assert_eq!(error("[carp]"), "line 1: no heading is called `[carp]`");
     }

@@ -8,21 +8,13 @@ use crate::module::{Module, Relocation};
 
 /// `R_X86_64_32` is not among them: the kernel is at the top of the address
 /// space, where only `32S` reaches.
-const KNOWN: [RelocationType; 5] = [
-    elf::R_X86_64_NONE,
-    elf::R_X86_64_64,
-    elf::R_X86_64_PC32,
-    elf::R_X86_64_PLT32,
-    elf::R_X86_64_32S,
-];
+const KNOWN: [RelocationType; 5] =
+    [elf::R_X86_64_NONE, elf::R_X86_64_64, elf::R_X86_64_PC32, elf::R_X86_64_PLT32, elf::R_X86_64_32S];
 
 pub fn problems(module: &Module, graph: &Graph) -> Vec<String> {
     let mut problems = Vec::new();
     for (index, section) in module.sections.iter().enumerate() {
-        let unknown = section
-            .relocations
-            .iter()
-            .filter(|r| !KNOWN.contains(&r.r_type));
+        let unknown = section.relocations.iter().filter(|r| !KNOWN.contains(&r.r_type));
         problems.extend(unknown.map(|relocation| problem(relocation, index, graph)));
     }
     problems
@@ -32,10 +24,7 @@ fn problem(relocation: &Relocation, section: usize, graph: &Graph) -> String {
     let place = graph.place(section, relocation.offset);
     let names = elf::machine_names(elf::EM_X86_64).r;
     let name = names.name(relocation.r_type).unwrap_or("an unknown type");
-    format!(
-        "relocation {name} at {place} against {}: kldload refuses it",
-        relocation.symbol
-    )
+    format!("relocation {name} at {place} against {}: kldload refuses it", relocation.symbol)
 }
 
 #[cfg(test)]
@@ -63,27 +52,16 @@ mod tests {
 
     #[test]
     fn refused_relocations() {
-        let refused = [
-            elf::R_X86_64_GOTPCREL,
-            elf::R_X86_64_REX_GOTPCRELX,
-            elf::R_X86_64_32,
-        ];
-        for r_type in refused
-            .into_iter()
-            .chain([elf::R_X86_64_TPOFF32, elf::R_X86_64_PC64])
-        {
+        let refused = [elf::R_X86_64_GOTPCREL, elf::R_X86_64_REX_GOTPCRELX, elf::R_X86_64_32];
+        for r_type in refused.into_iter().chain([elf::R_X86_64_TPOFF32, elf::R_X86_64_PC64]) {
             assert_eq!(problems_with(r_type, ".data").len(), 1, "{r_type:?}");
         }
-        let text =
-            "relocation R_X86_64_GOTPCREL at .text+0x9 (in f) against malloc: kldload refuses it";
+        let text = "relocation R_X86_64_GOTPCREL at .text+0x9 (in f) against malloc: kldload refuses it";
         assert_eq!(problems_with(elf::R_X86_64_GOTPCREL, ".text"), [text]);
     }
 
     #[test]
     fn sections_that_are_not_loaded_may_have_any() {
-        assert_eq!(
-            problems_with(elf::R_X86_64_DTPOFF32, ".debug_info"),
-            [""; 0]
-        );
+        assert_eq!(problems_with(elf::R_X86_64_DTPOFF32, ".debug_info"), [""; 0]);
     }
 }

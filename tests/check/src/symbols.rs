@@ -19,9 +19,7 @@ impl Imports {
             for relocation in &section.relocations {
                 let name = &relocation.symbol;
                 if matches!(relocation.target, Target::Undefined) && !is_set_bound(module, name) {
-                    imports
-                        .entry(name.clone())
-                        .or_insert((index, relocation.offset));
+                    imports.entry(name.clone()).or_insert((index, relocation.offset));
                 }
             }
         }
@@ -47,9 +45,7 @@ impl Imports {
 
 /// The kernel's linker itself defines where a section starts and stops.
 fn is_set_bound(module: &Module, name: &str) -> bool {
-    let bound = name
-        .strip_prefix("__start_")
-        .or(name.strip_prefix("__stop_"));
+    let bound = name.strip_prefix("__start_").or(name.strip_prefix("__stop_"));
     bound.is_some_and(|bound| module.sections.iter().any(|section| section.name == bound))
 }
 
@@ -72,18 +68,14 @@ mod tests {
     fn needed_but_not_listed() {
         let problems = problems(&Builder::good(), &[]);
         let place = ".text+0x1 (in start)";
-        let expected =
-            format!("undefined symbol malloc, used at {place}, is not in the exports file");
+        let expected = format!("undefined symbol malloc, used at {place}, is not in the exports file");
         assert_eq!(problems, [expected]);
     }
 
     #[test]
     fn listed_but_not_needed() {
         let problems = problems(&Builder::good(), &["malloc", "bcmp"]);
-        assert_eq!(
-            problems,
-            ["the exports file lists bcmp, which nothing uses"]
-        );
+        assert_eq!(problems, ["the exports file lists bcmp, which nothing uses"]);
     }
 
     #[test]

@@ -32,12 +32,7 @@ impl Builder {
     pub fn new() -> Self {
         let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
         let text = object.add_section(Vec::new(), b".text".to_vec(), SectionKind::Text);
-        Self {
-            object,
-            text,
-            data: HashMap::new(),
-            symbols: HashMap::new(),
-        }
+        Self { object, text, data: HashMap::new(), symbols: HashMap::new() }
     }
 
     /// The linker sets, the second of which points to a function `start` that
@@ -58,11 +53,7 @@ impl Builder {
     }
 
     pub fn data(&mut self, section: &str, name: &str, bytes: &[u8]) -> SymbolId {
-        let kind = if section.starts_with(".debug") {
-            SectionKind::Debug
-        } else {
-            SectionKind::Data
-        };
+        let kind = if section.starts_with(".debug") { SectionKind::Debug } else { SectionKind::Data };
         let add = || self.object.add_section(Vec::new(), section.into(), kind);
         let section = *self.data.entry(section.to_owned()).or_insert_with(add);
         self.define(section, name, SymbolKind::Data, bytes)
@@ -91,13 +82,7 @@ impl Builder {
         symbol
     }
 
-    fn define(
-        &mut self,
-        section: SectionId,
-        name: &str,
-        kind: SymbolKind,
-        data: &[u8],
-    ) -> SymbolId {
+    fn define(&mut self, section: SectionId, name: &str, kind: SymbolKind, data: &[u8]) -> SymbolId {
         let symbol = self.symbol(name, kind);
         self.object.add_symbol_data(symbol, section, data, 8);
         symbol
@@ -113,27 +98,13 @@ impl Builder {
         self.relocate(data, 0, elf::R_X86_64_64, to, 0);
     }
 
-    pub fn relocate(
-        &mut self,
-        at: SymbolId,
-        by: u64,
-        r_type: RelocationType,
-        symbol: SymbolId,
-        addend: i64,
-    ) {
+    pub fn relocate(&mut self, at: SymbolId, by: u64, r_type: RelocationType, symbol: SymbolId, addend: i64) {
         let place = self.object.symbol(at);
         let section = place.section.id().expect("a defined symbol");
         let offset = place.value + by;
         let flags = RelocationFlags::Elf { r_type };
-        let relocation = Relocation {
-            offset,
-            symbol,
-            addend,
-            flags,
-        };
-        self.object
-            .add_relocation(section, relocation)
-            .expect("a writable relocation");
+        let relocation = Relocation { offset, symbol, addend, flags };
+        self.object.add_relocation(section, relocation).expect("a writable relocation");
     }
 
     pub fn file(&self) -> Vec<u8> {

@@ -243,8 +243,9 @@ impl Network {
     }
 }
 
-/// The kernel's input of a packet, up to the protocol's handler.
-fn receive(packet: &[u8], ifp: *mut sys::ifnet, piece: usize) {
+/// The kernel's input of a packet, up to the protocol's handler, in pieces of
+/// `piece` bytes.
+pub fn receive(packet: &[u8], ifp: *mut sys::ifnet, piece: usize) {
     let thread = thread::current();
     let (family, header, protocol) = header_of(packet);
     let input = thread.kernel.protocols.borrow().get(&(family, protocol)).copied();

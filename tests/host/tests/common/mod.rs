@@ -1,6 +1,8 @@
 //! What the tests share.
 #![allow(dead_code)]
 
+pub mod target;
+
 use pfsync::wire::{Action, Frame};
 use pfsync_host::kernel::world::Policy;
 use pfsync_host::lab::{connection, Config, Firewall, Lab};
