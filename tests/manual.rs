@@ -59,11 +59,15 @@ fn macros(source: &str, prefix: &str) -> Vec<Vec<String>> {
     uses
 }
 
-/// The sysctls that the module declares.
+/// The sysctls that the module declares below `net.pfsync`.
 fn sysctls() -> BTreeSet<String> {
     let uses = macros(&read("kmod/module.c"), "SYSCTL_");
-    let leaves = uses.iter().filter(|parts| parts.get(1).is_some_and(|parent| parent == "_net_pfsync"));
-    leaves.map(|parts| parts[3].clone()).collect()
+    let below = |parent: &str| match parent.strip_prefix("_net_pfsync")? {
+        "" => Some(String::new()),
+        node => Some(format!("{}.", node.trim_start_matches('_'))),
+    };
+    let leaves = uses.iter().filter(|parts| parts[0] != "NODE");
+    leaves.filter_map(|parts| Some(below(parts.get(1)?)? + &parts[3])).collect()
 }
 
 /// The probes that the module declares, with the types of their arguments.
@@ -94,7 +98,9 @@ fn sysctls_are_those_of_the_module() {
     assert!(listed.len() > 1);
     assert_eq!(listed, sysctls());
     for document in [MANUAL, "README.md", "docs/protocol.md", "docs/debugging.md", "CHANGELOG.md"] {
-        let named = all_after(&read(document), "net.pfsync.", is_word);
+        let mut named = all_after(&read(document), "net.pfsync.", |c| is_word(c) || c == '.');
+        named = named.iter().map(|name| name.trim_end_matches('.').to_owned()).collect();
+        named.remove("limited");
         assert!(named.is_subset(&sysctls()), "{document} names {named:?}");
     }
 }
@@ -196,7 +202,13 @@ fn default_of(item: &str) -> String {
 #[test]
 fn defaults_are_those_of_the_module() {
     let module = read("kmod/module.c");
-    for (sysctl, field) in [("carp_demotion_factor", ".carp_adj = "), ("defer_delay", ".defer_delay = ")] {
+    for (sysctl, field) in [
+        ("carp_demotion_factor", ".carp_adj = "),
+        ("defer_delay", ".defer_delay = "),
+        ("peer_share", ".peer_share = "),
+        ("peer_inserts", ".peer_inserts = "),
+        ("peer_requests", ".peer_requests = "),
+    ] {
         let value = all_after(&module, field, |c| c.is_ascii_digit());
         assert_eq!(set([default_of(&format!(".It Va net.pfsync.{sysctl}")).as_str()]), value, "{sysctl}");
     }

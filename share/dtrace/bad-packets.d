@@ -16,6 +16,7 @@ inline string REASON[int reason] =
     reason == 5 ? "a length does not fit" :
     reason == 6 ? "unknown kind of message" :
     reason == 7 ? "impossible value" :
+    reason == 9 ? "more than the limits allow" :
     "state not taken in, or not here";
 
 /* Inserts and updates in format 1301 are named by 13 and 14 too. */

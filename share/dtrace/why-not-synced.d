@@ -32,6 +32,7 @@ inline string IMPORTED[int result] =
     result == 3 ? "refused: no such routing table here" :
     result == 4 ? "refused: no memory, or the rule has as many states as it may" :
     result == 5 ? "refused: a state like it is here already" :
+    result == 6 ? "refused: its row of pf's hash is full" :
     "refused";
 
 inline string MERGED[int taken] =
