@@ -26,12 +26,13 @@ all: pfsync.ko check
 pfsync.ko: setup
 	@echo "building pfsync.ko"
 	@. build/env && RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(KERNEL_RUSTFLAGS)" \
+	    PFSYNC_COMMIT=$$(sh tools/origin.sh commit) \
 	    $$CARGO rustc --quiet --locked --release -p pfsync \
 	    --target $(TARGET) -Zbuild-std=core --crate-type staticlib
 	@# Rust's own memcpy and the like stay out: the kernel has better ones.
 	@cp $(STATICLIB) build/pfsync.a
 	@ar t build/pfsync.a | grep compiler_builtins | xargs ar d build/pfsync.a
-	@. build/env && $$KERNEL_LD -r -o pfsync.ko --strip-debug \
+	@. build/env && $$KERNEL_LD -r -o pfsync.ko \
 	    --whole-archive build/pfsync.a
 
 check: pfsync.ko
