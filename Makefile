@@ -3,7 +3,8 @@
 #   make            build pfsync.ko and check it as the kernel's linker would
 #   make demo       build it and show two firewalls at work, without a FreeBSD
 #   make test       everything that can be tested without a FreeBSD
-#   make install    copy pfsync.ko to /boot/modules (on FreeBSD)
+#   make install    install it, its manual and scripts (on FreeBSD); make uninstall
+#   make package    the same as a tarball, build/pfsync-kmod-*.tar.gz (on Linux)
 #   make load       load this very file (on FreeBSD); make unload
 #   make clean      remove what was built
 #
@@ -11,6 +12,10 @@
 # tools/setup.sh says what.
 
 KMODDIR?=	/boot/modules
+PREFIX?=	/usr/local
+MANDIR=		$(PREFIX)/share/man/man4
+DTRACEDIR=	$(PREFIX)/share/dtrace/pfsync
+DOCSDIR=	$(PREFIX)/share/doc/pfsync
 TARGET=		x86_64-unknown-none
 STATICLIB=	target/$(TARGET)/release/libpfsync.a
 
@@ -26,12 +31,13 @@ all: pfsync.ko check
 pfsync.ko: setup
 	@echo "building pfsync.ko"
 	@. build/env && RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(KERNEL_RUSTFLAGS)" \
+	    PFSYNC_COMMIT=$$(sh tools/origin.sh commit) \
 	    $$CARGO rustc --quiet --locked --release -p pfsync \
 	    --target $(TARGET) -Zbuild-std=core --crate-type staticlib
 	@# Rust's own memcpy and the like stay out: the kernel has better ones.
 	@cp $(STATICLIB) build/pfsync.a
 	@ar t build/pfsync.a | grep compiler_builtins | xargs ar d build/pfsync.a
-	@. build/env && $$KERNEL_LD -r -o pfsync.ko --strip-debug \
+	@. build/env && $$KERNEL_LD -r -o pfsync.ko \
 	    --whole-archive build/pfsync.a
 
 check: pfsync.ko
@@ -49,7 +55,21 @@ setup:
 	@sh tools/setup.sh
 
 install: pfsync.ko
-	install -m 0555 pfsync.ko $(KMODDIR)/pfsync.ko
+	install -d $(DESTDIR)$(KMODDIR) $(DESTDIR)$(MANDIR) $(DESTDIR)$(DTRACEDIR) $(DESTDIR)$(DOCSDIR)
+	install -m 0555 pfsync.ko $(DESTDIR)$(KMODDIR)
+	install -m 0444 share/man/pfsync.4 $(DESTDIR)$(MANDIR)
+	install -m 0555 share/dtrace/*.d $(DESTDIR)$(DTRACEDIR)
+	install -m 0444 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCSDIR)
+	@# What kldload(8) finds a module by. A package does it when it is added.
+	[ -n "$(DESTDIR)" ] || kldxref $(KMODDIR)
+
+uninstall:
+	rm -rf $(DESTDIR)$(DTRACEDIR) $(DESTDIR)$(DOCSDIR)
+	rm -f $(DESTDIR)$(KMODDIR)/pfsync.ko $(DESTDIR)$(MANDIR)/pfsync.4
+	[ -n "$(DESTDIR)" ] || kldxref $(KMODDIR)
+
+package: all
+	@sh tools/package.sh
 
 load: pfsync.ko
 	kldload ./pfsync.ko
@@ -58,6 +78,6 @@ unload:
 	kldunload pfsync
 
 clean:
-	rm -rf pfsync.ko target build/pfsync.a
+	rm -rf pfsync.ko target build/pfsync.a build/pfsync-kmod-*.tar.gz
 
-.PHONY: all check clean demo install load pfsync.ko setup test unload
+.PHONY: all check clean demo install load package pfsync.ko setup test uninstall unload

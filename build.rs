@@ -7,7 +7,7 @@ use std::env;
 /// in-kernel linker needs: no GOT, hence no stack protector.
 const FLAGS: &[&str] = &[
     "-O2",
-    "-g",
+    "-g0",
     "-nostdinc",
     "-ffreestanding",
     "-mcmodel=kernel",
@@ -31,10 +31,17 @@ const FLAGS: &[&str] = &[
     "-Wno-address-of-packed-member",
 ];
 
+/// What the module says of itself: version and commit.
+fn version() -> String {
+    let commit = env::var("PFSYNC_COMMIT").unwrap_or_else(|_| "unknown".into());
+    format!("{} ({commit})", env!("CARGO_PKG_VERSION"))
+}
+
 fn main() {
     println!("cargo:rerun-if-changed=kmod");
     println!("cargo:rerun-if-env-changed=KERNEL_CC");
     println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
+    println!("cargo:rerun-if-env-changed=PFSYNC_COMMIT");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
@@ -47,6 +54,7 @@ fn main() {
         "kmod/shims.c",
     ]);
     build.flags(FLAGS);
+    build.define("PFS_VERSION", format!("\"{}\"", version()).as_str());
     for dir in include.split(':') {
         build.flag("-isystem").flag(dir);
     }

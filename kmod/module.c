@@ -18,6 +18,8 @@ VNET_DEFINE_STATIC(struct pfsyncstats, pfs_stats);
 
 unsigned long pfs_buckets;
 
+const char pfs_version[] = PFS_VERSION;
+
 struct sx pfs_config_lock;
 SX_SYSINIT(pfs_config_lock, &pfs_config_lock, "pfsync config");
 
@@ -35,6 +37,8 @@ pfs_stats(void)
 
 SYSCTL_NODE(_net, OID_AUTO, pfsync, CTLFLAG_RW | CTLFLAG_MPSAFE, 0,
     "pfsync(4)");
+SYSCTL_CONST_STRING(_net_pfsync, OID_AUTO, version, CTLFLAG_RD, pfs_version,
+    "Version of this module, and the commit that it was built from");
 SYSCTL_STRUCT(_net_pfsync, OID_AUTO, stats, CTLFLAG_VNET | CTLFLAG_RW,
     &VNET_NAME(pfs_stats), pfsyncstats,
     "Statistics (struct pfsyncstats, net/if_pfsync.h)");
@@ -81,8 +85,12 @@ SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, rows, CTLFLAG_VNET | CTLFLAG_RD,
 
 static moduledata_t pfsync_module = { "pfsync", pfs_modevent, NULL };
 
-/* After pf and the inet domain, which it registers with. */
-DECLARE_MODULE(pfsync, pfsync_module, SI_SUB_PROTO_FIREWALL, SI_ORDER_ANY);
+/*
+ * After pf and the inet domain, which it registers with, and before anything
+ * is made in a vnet: pfs_modevent may refuse the kernel. The kernel's linker
+ * holds the module to its release first, by the versions that this declares.
+ */
+DECLARE_MODULE(pfsync, pfsync_module, SI_SUB_PROTO_FIREWALL, SI_ORDER_FOURTH);
 MODULE_VERSION(pfsync, PFSYNC_MODVER);
 MODULE_DEPEND(pfsync, pf, PF_MODVER, PF_MODVER, PF_MODVER);
 

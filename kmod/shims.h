@@ -48,10 +48,14 @@ static const unsigned long pfs_SIOCGETPFSYNCNV = SIOCGETPFSYNCNV;
 static const unsigned long pfs_SIOCSIFFLAGS = SIOCSIFFLAGS;
 static const unsigned long pfs_SIOCSIFMTU = SIOCSIFMTU;
 
+/* The major release of FreeBSD that is built for. */
+static const int pfs_freebsd = __FreeBSD__;
+
 /* The module's own VNET variables and tunables. */
 struct pfs_vnet		*pfs_vnet(void);
 struct pfsyncstats	*pfs_stats(void);
 extern unsigned long	 pfs_buckets;
+extern const char	 pfs_version[];
 extern struct malloc_type pfs_malloc_type[1];
 extern struct sx	 pfs_config_lock;
 

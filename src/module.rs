@@ -16,7 +16,7 @@ use crate::softc::Softc;
 use crate::vnet::Configuration;
 use crate::wire::{Header, IPPROTO_PFSYNC};
 use crate::{transmit, vnet};
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_char, c_int, c_void};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use sys_bindings as sys;
@@ -34,15 +34,34 @@ extern "C" fn pfs_modevent(_module: sys::module_t, event: c_int, _arg: *mut c_vo
     })
 }
 
-/// The protocol handlers are ours: another module may have had them first.
+/// [`load`] succeeded: another module may have had the protocol first.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
 fn load() -> Result<()> {
+    check_kernel()?;
     ip::register(IPPROTO_PFSYNC, input4, input6)?;
     REGISTERED.store(true, Ordering::Release);
     // SAFETY: pf reads the pointer whenever an interface departs; the function
     // lives until `unload` takes it back.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(Some(interface_departs)) };
+    Ok(())
+}
+
+/// Refuses a kernel of another major release, whose structures are not those
+/// that the module was built with; otherwise says what is loaded.
+fn check_kernel() -> Result<()> {
+    const MAJOR: c_int = sys::pfs_freebsd;
+    // SAFETY: a constant of the kernel.
+    let kernel = unsafe { sys::osreldate } / 100_000;
+    if kernel != MAJOR {
+        let text = c"pfsync: built for FreeBSD %d, and this is FreeBSD %d: not loaded\n";
+        // SAFETY: the text's two numbers.
+        unsafe { sys::printf(text.as_ptr(), MAJOR, kernel) };
+        return Err(Errno::ENOEXEC);
+    }
+    let text = c"pfsync: Rust module %s, for FreeBSD %d\n";
+    // SAFETY: the text's string, which is terminated, and its number.
+    unsafe { sys::printf(text.as_ptr(), (&raw const sys::pfs_version).cast::<c_char>(), MAJOR) };
     Ok(())
 }
 
@@ -54,6 +73,11 @@ fn unload() {
     // Before the kernel does so by `pfs_vnet_uninit`, with the list of network
     // stacks locked, under which an interface cannot be detached.
     UNLOADING.store(true, Ordering::Release);
+    if !REGISTERED.swap(false, Ordering::AcqRel) {
+        // `load` refused: there is nothing anywhere, and the kernel may be of
+        // another release.
+        return;
+    }
     while let Some(vnet) = vnet::claim_any() {
         vnet.with(|| {
             stop();
@@ -62,9 +86,7 @@ fn unload() {
     }
     // SAFETY: as in `load`.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(None) };
-    if REGISTERED.swap(false, Ordering::AcqRel) {
-        ip::unregister(IPPROTO_PFSYNC);
-    }
+    ip::unregister(IPPROTO_PFSYNC);
     // A packet or a departure may be under way.
     epoch::wait();
 }
@@ -105,10 +127,12 @@ extern "C" fn pfs_vnet_uninit(_arg: *const c_void) {
 /// Takes down what [`start`] set up, if it is still there. May sleep.
 fn stop() {
     // Destroys the interface.
-    drop(vnet::take_cloner());
+    let was_started = vnet::take_cloner().is_some();
     drop(vnet::take_sender());
-    // pf may be about to call a hook that it read before.
-    table::quiesce();
+    if was_started {
+        // pf may be about to call a hook that it read before.
+        table::quiesce();
+    }
 }
 
 /// `ifconfig pfsync0 create`: there is only unit 0.

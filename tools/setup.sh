@@ -14,7 +14,7 @@ INCLUDE=$BUILD/include
 # The ziglang release whose bundled headers are FreeBSD 14.2's.
 ZIGLANG=0.15.2
 # Debian's Rust, whose sources are packaged beside it.
-DEBIAN_PACKAGES="rustc-web cargo-web rust-web-src libclang-16-dev libck-dev python3-venv gcc libc6-dev"
+DEBIAN_PACKAGES="rustc-web cargo-web rust-web-src libclang-16-dev libck-dev python3-venv gcc libc6-dev mandoc"
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }

@@ -16,7 +16,7 @@ macro_rules! errno {
     };
 }
 
-errno!(EADDRNOTAVAIL EEXIST EFBIG EINVAL ENOBUFS ENOMEM ENOTTY ENXIO EOPNOTSUPP);
+errno!(EADDRNOTAVAIL EEXIST EFBIG EINVAL ENOBUFS ENOEXEC ENOMEM ENOTTY ENXIO EOPNOTSUPP);
 
 /// What a kernel function that can fail returns.
 pub type Result<T> = core::result::Result<T, Errno>;

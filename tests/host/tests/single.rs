@@ -28,6 +28,38 @@ fn loading_makes_pfsync0_and_unloading_leaves_nothing() -> anyhow::Result<()> {
 }
 
 #[test]
+fn the_console_tells_what_is_loaded() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.kernel.load()?;
+    let console = fw.kernel.console.take();
+    let version = console.strip_prefix("pfsync: Rust module ").expect("the module's line");
+    let version = version.strip_suffix(&format!(", for FreeBSD {}\n", sys::pfs_freebsd)).expect("one line");
+    assert!(version.starts_with(concat!(env!("CARGO_PKG_VERSION"), " (")), "{version}");
+    let read = fw.kernel.sysctl_read(&fw.vnet, "net.pfsync.version", version.len() + 1)?;
+    assert_eq!(read, [version.as_bytes(), b"\0"].concat());
+    fw.unload()
+}
+
+#[test]
+fn a_kernel_of_another_major_release_is_refused() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    let release = sys::pfs_freebsd;
+    for other in [release - 1, release + 1] {
+        fw.kernel.variables.set_release(other * 100_000);
+        let refusal = fw.kernel.load().expect_err("refused");
+        assert_eq!(refusal.to_string(), format!("the module refuses to be loaded: error {}", sys::ENOEXEC));
+        let said = format!("pfsync: built for FreeBSD {release}, and this is FreeBSD {other}: not loaded\n");
+        assert_eq!(fw.kernel.console.take(), said);
+        assert!(fw.pfsync0().is_none());
+    }
+    fw.kernel.variables.set_release(release * 100_000 + 99_999);
+    fw.kernel.load()?;
+    fw.unload()
+}
+
+#[test]
 fn every_network_stack_gets_an_interface() -> anyhow::Result<()> {
     let lab = plain_lab();
     let fw = lab.boot(1)?;

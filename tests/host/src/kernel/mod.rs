@@ -54,6 +54,8 @@ pub struct Kernel {
     pub module: RefCell<Option<Module>>,
     pub vnets: RefCell<Vec<Rc<Vnet>>>,
     pub sysctls: RefCell<Vec<usize>>,
+    /// What was printed on the console.
+    pub console: RefCell<String>,
     /// nvlists that the module owns, and where it got them.
     pub lists: RefCell<std::collections::HashMap<usize, place::Place>>,
     image: RefCell<Option<Rc<Image>>>,
@@ -80,6 +82,7 @@ impl Kernel {
             module: RefCell::default(),
             vnets: RefCell::default(),
             sysctls: RefCell::default(),
+            console: RefCell::default(),
             lists: RefCell::default(),
             image: RefCell::default(),
             crashed: Cell::new(false),

@@ -20,6 +20,7 @@ pub struct Globals {
     pub malloc_nvlist: [sys::malloc_type; 1],
     pub carp_demote: Option<unsafe extern "C" fn(i32, *mut i8)>,
     pub max_linkhdr: i32,
+    pub release: i32,
     pub cpus: i32,
     pub net_epoch: usize,
     pub tick: Sbt,
@@ -97,6 +98,7 @@ impl Variables {
         // lives as long as the kernel.
         let globals = unsafe { &mut *self.globals };
         globals.max_linkhdr = 16;
+        globals.release = sys::pfs_freebsd * 100_000 + 2000;
         globals.cpus = 2;
         globals.net_epoch = self.globals as usize;
         globals.tick = TICK;
@@ -114,6 +116,12 @@ impl Variables {
         self.globals
     }
 
+    /// `osreldate`: which FreeBSD the kernel says it is, 1402000 for 14.2.
+    pub fn set_release(&self, release: i32) {
+        // SAFETY: the memory lives as long as the kernel.
+        unsafe { (*self.globals).release = release };
+    }
+
     /// `time_uptime`
     pub fn set_uptime(&self, kernel: &Kernel) {
         // SAFETY: the memory lives as long as the kernel.
@@ -128,6 +136,7 @@ impl Variables {
             "carp_demote_adj_p" => carp_demote,
             "max_linkhdr" => max_linkhdr,
             "mp_ncpus" => cpus,
+            "osreldate" => release,
             "net_epoch_preempt" => net_epoch,
             "tick_sbt" => tick,
             "time_uptime" => uptime,

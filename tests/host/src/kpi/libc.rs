@@ -1,7 +1,8 @@
 //! The C library of the kernel.
 
 use super::symbols;
-use std::ffi::{c_char, c_void};
+use crate::kernel::thread;
+use std::ffi::{c_char, c_void, CStr};
 use std::ptr;
 
 symbols! {
@@ -31,5 +32,25 @@ symbols! {
     pub unsafe extern "C" fn strlen(text: *const c_char) -> usize {
         // SAFETY: as the caller promises.
         unsafe { ::libc::strlen(text) }
+    }
+
+    /// Takes as many arguments as registers hold; the kernel's takes any.
+    pub unsafe extern "C" fn printf(
+        format: *const c_char,
+        a: usize,
+        b: usize,
+        c: usize,
+        d: usize,
+        e: usize,
+    ) -> i32 {
+        let mut line = [0; 256];
+        // SAFETY: the caller promises that the arguments are what the format
+        // says; `snprintf` terminates what it writes.
+        let (len, line) = unsafe {
+            let len = ::libc::snprintf(line.as_mut_ptr(), line.len(), format, a, b, c, d, e);
+            (len, CStr::from_ptr(line.as_ptr()))
+        };
+        thread::current().kernel.console.borrow_mut().push_str(&line.to_string_lossy());
+        len
     }
 }

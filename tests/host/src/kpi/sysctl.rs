@@ -124,6 +124,16 @@ symbols! {
         unsafe { exchange(oid, arg1, 8, request) }
     }
 
+    pub unsafe extern "C" fn sysctl_handle_string(
+        oid: *mut sys::sysctl_oid,
+        arg1: *mut c_void,
+        _arg2: isize,
+        request: *mut sys::sysctl_req,
+    ) -> i32 {
+        // SAFETY: as above; the string is terminated.
+        unsafe { exchange(oid, arg1, CStr::from_ptr(arg1.cast()).to_bytes_with_nul().len(), request) }
+    }
+
     pub unsafe extern "C" fn sysctl_handle_opaque(
         oid: *mut sys::sysctl_oid,
         arg1: *mut c_void,
