@@ -3,6 +3,7 @@
 #   make            build pfsync.ko and check it as the kernel's linker would
 #   make demo       build it and show two firewalls at work, without a FreeBSD
 #   make test       everything that can be tested without a FreeBSD
+#   make bench      time wire and engine, and record what hot paths cost
 #   make install    install it, its manual and scripts (on FreeBSD); make uninstall
 #   make package    the same as a tarball, build/pfsync-kmod-*.tar.gz (on Linux)
 #   make load       load this very file (on FreeBSD); make unload
@@ -45,8 +46,15 @@ check: pfsync.ko
 	    --exports kmod/exports pfsync.ko
 
 test: all
+	@. build/env && $$CARGO test --quiet --locked -p pfsync --benches --no-run
+	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin instructions
 	@. build/env && $$CARGO test --locked --workspace --exclude sys-bindings \
 	    --lib --bins --tests
+
+bench: all
+	@. build/env && $$CARGO bench --quiet --locked -p pfsync
+	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin \
+	    instructions -- --record
 
 demo: all
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin demo
@@ -80,4 +88,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a build/pfsync-kmod-*.tar.gz
 
-.PHONY: all check clean demo install load package pfsync.ko setup test uninstall unload
+.PHONY: all bench check clean demo install load package pfsync.ko setup test uninstall unload

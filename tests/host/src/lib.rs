@@ -8,9 +8,13 @@
 //! - [`net`]: the network between kernels;
 //! - [`lab`]: firewalls made of all that;
 //! - [`sim`]: the deterministic simulator;
-//! - [`demo`]: two firewalls to watch.
+//! - [`demo`]: two firewalls to watch;
+//! - [`hot_paths`]: what the paths that matter cost, in instructions;
+//! - [`history`]: what they cost in each release.
 
 pub mod demo;
+pub mod history;
+pub mod hot_paths;
 pub mod kernel;
 pub mod kpi;
 pub mod lab;

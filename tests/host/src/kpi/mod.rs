@@ -26,7 +26,10 @@ macro_rules! symbols {
             $(#[$attribute])*
             #[doc = concat!("`", stringify!($name), "`.\n\n# Safety\n\nAs for the kernel's function of that name.")]
             #[allow(non_snake_case)]
-            pub unsafe extern "C" fn $name($($arguments)*) $(-> $result)? $body
+            pub unsafe extern "C" fn $name($($arguments)*) $(-> $result)? {
+                let _paused = $crate::machine::steps::pause();
+                $body
+            }
         )*
 
         /// The functions of this file that modules can call.

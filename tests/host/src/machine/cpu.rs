@@ -1,6 +1,7 @@
 //! What kernel code finds behind `%gs`: the CPU's own area, which begins with
 //! the current thread. Every OS thread is a CPU here.
 
+use super::steps;
 use std::cell::Cell;
 use std::ptr;
 use sys_bindings as sys;
@@ -56,7 +57,7 @@ pub fn this() -> &'static Cpu {
 /// module called the host from.
 pub fn into_module<R>(inside: impl FnOnce() -> R) -> R {
     let call = this().call.get();
-    let result = inside();
+    let result = steps::stepping(inside);
     this().call.set(call);
     result
 }

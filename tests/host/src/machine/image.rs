@@ -15,6 +15,7 @@ use object::{
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// What an undefined symbol stands for.
 #[derive(Clone, Copy)]
@@ -29,6 +30,8 @@ pub enum Outside {
 pub struct Image {
     /// The text's addresses.
     text: (usize, usize),
+    /// The stubs' addresses, which come after the module's.
+    stubs: (usize, usize),
     functions: Vec<Function>,
     sets: HashMap<String, Vec<usize>>,
 }
@@ -102,14 +105,15 @@ impl Image {
             .into_iter()
             .map(|(kind, range)| range.map(|range| (kind, range)))
             .collect::<Result<_>>()?;
-        let stubs = environment.memory.next_page();
+        let first_stub = environment.memory.next_page();
         linker.relocate_all()?;
-        environment.memory.protect(stubs, environment.memory.next_page(), Use::Text.protection())?;
+        let stubs = (first_stub, environment.memory.next_page());
+        environment.memory.protect(stubs.0, stubs.1, Use::Text.protection())?;
         let text = ranges.iter().find(|(kind, _)| *kind == Use::Text).map_or((0, 0), |(_, range)| *range);
         for (kind, (from, to)) in ranges {
             environment.memory.protect(from, to, kind.protection())?;
         }
-        Ok(Image { text, functions: linker.functions(), sets: linker.sets() })
+        Ok(Image { text, stubs, functions: linker.functions(), sets: linker.sets() })
     }
 
     /// The pointers of a linker set.
@@ -146,6 +150,16 @@ impl Image {
     /// Whether an address is code of the module.
     pub fn is_text(&self, address: usize) -> bool {
         (self.text.0..self.text.1).contains(&address)
+    }
+
+    /// Whether an address is where a call of the host begins.
+    pub fn is_call(&self, address: usize) -> bool {
+        (self.stubs.0..self.stubs.1).contains(&address) && (address - self.stubs.0).is_multiple_of(STUB_LEN)
+    }
+
+    /// The addresses that the text and the stubs lie in.
+    pub fn code(&self) -> Range<usize> {
+        self.text.0..self.stubs.1
     }
 }
 

@@ -4,3 +4,4 @@
 pub mod cpu;
 pub mod image;
 pub mod low;
+pub mod steps;

@@ -1,0 +1,30 @@
+//! Prints what the shipped module's hot paths cost, and compares it with the
+//! record of this release.
+
+use anyhow::Result;
+use clap::Parser;
+use pfsync_host::history::{self, Comparison};
+use pfsync_host::hot_paths;
+use pfsync_host::kernel::module;
+
+/// Counts instructions of pfsync.ko and its calls of the kernel, for each state, message or row; fails
+/// when they are not as recorded
+#[derive(Parser)]
+struct Options {
+    /// Make what is measured the record of this release
+    #[arg(long)]
+    record: bool,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let compiler = history::compiler(&std::fs::read(module::path())?)?;
+    let costs = hot_paths::measure()?;
+    let entries = history::read()?;
+    let comparison = Comparison::new(&costs, &entries);
+    print!("{comparison}");
+    if options.record {
+        return history::write(&costs, &compiler);
+    }
+    comparison.check(&compiler)
+}
