@@ -3,6 +3,7 @@
 #   make            build pfsync.ko and check it as the kernel's linker would
 #   make demo       build it and show two firewalls at work, without a FreeBSD
 #   make test       everything that can be tested without a FreeBSD
+#   make fuzz       fuzz each target for FUZZ_SECONDS (60); see fuzz/README.md
 #   make install    copy pfsync.ko to /boot/modules (on FreeBSD)
 #   make load       load this very file (on FreeBSD); make unload
 #   make clean      remove what was built
@@ -11,6 +12,7 @@
 # tools/setup.sh says what.
 
 KMODDIR?=	/boot/modules
+FUZZ_SECONDS?=	60
 TARGET=		x86_64-unknown-none
 STATICLIB=	target/$(TARGET)/release/libpfsync.a
 
@@ -45,6 +47,10 @@ test: all
 demo: all
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin demo
 
+fuzz: all
+	@sh tools/setup.sh fuzz
+	@. build/env && sh fuzz/run.sh $(FUZZ_SECONDS)
+
 setup:
 	@sh tools/setup.sh
 
@@ -60,4 +66,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a
 
-.PHONY: all check clean demo install load pfsync.ko setup test unload
+.PHONY: all check clean demo fuzz install load pfsync.ko setup test unload
