@@ -4,6 +4,7 @@
 #   make demo       build it and show two firewalls at work, without a FreeBSD
 #   make test       everything that can be tested without a FreeBSD
 #   make bench      time wire and engine, and record what hot paths cost
+#   make fuzz       fuzz each target for FUZZ_SECONDS (60); see fuzz/README.md
 #   make install    install it, its manual and scripts (on FreeBSD); make uninstall
 #   make package    the same as a tarball, build/pfsync-kmod-*.tar.gz (on Linux)
 #   make load       load this very file (on FreeBSD); make unload
@@ -17,6 +18,7 @@ PREFIX?=	/usr/local
 MANDIR=		$(PREFIX)/share/man/man4
 DTRACEDIR=	$(PREFIX)/share/dtrace/pfsync
 DOCSDIR=	$(PREFIX)/share/doc/pfsync
+FUZZ_SECONDS?=	60
 TARGET=		x86_64-unknown-none
 STATICLIB=	target/$(TARGET)/release/libpfsync.a
 
@@ -59,6 +61,10 @@ bench: all
 demo: all
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin demo
 
+fuzz: all
+	@sh tools/setup.sh fuzz
+	@. build/env && sh fuzz/run.sh $(FUZZ_SECONDS)
+
 setup:
 	@sh tools/setup.sh
 
@@ -88,4 +94,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a build/pfsync-kmod-*.tar.gz
 
-.PHONY: all bench check clean demo install load package pfsync.ko setup test uninstall unload
+.PHONY: all bench check clean demo fuzz install load package pfsync.ko setup test uninstall unload

@@ -4,6 +4,7 @@
 #
 #   tools/setup.sh module    what `make` needs
 #   tools/setup.sh demo      that and what the host tests need
+#   tools/setup.sh fuzz      that and what `make fuzz` needs
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -38,6 +39,16 @@ install_debian_packages() {
 	    apt-get -qq install -y --no-install-recommends $missing >/dev/null
 }
 
+# libFuzzer is C++, and cargo-fuzz builds and runs what it drives.
+CARGO_FUZZ=0.13.2
+
+install_cargo_fuzz() {
+	[ "$("$BUILD/bin/cargo-fuzz" --version 2>/dev/null)" = "cargo-fuzz $CARGO_FUZZ" ] && return 0
+	say "installing cargo-fuzz $CARGO_FUZZ into build/bin"
+	RUSTC=/usr/bin/rustc /usr/bin/cargo install --quiet --locked \
+	    --root "$BUILD" --version "$CARGO_FUZZ" cargo-fuzz
+}
+
 install_ziglang() {
 	ZIG=$BUILD/venv/lib/ziglang-$ZIGLANG
 	[ -x "$ZIG/zig" ] && return 0
@@ -61,7 +72,9 @@ make_generated_headers() {
 
 setup_linux() {
 	mkdir -p "$BUILD"
+	[ "$1" != fuzz ] || DEBIAN_PACKAGES="$DEBIAN_PACKAGES g++"
 	install_debian_packages
+	[ "$1" != fuzz ] || install_cargo_fuzz
 	install_ziglang
 	make_generated_headers
 	# Concurrency Kit, which FreeBSD's sys/epoch.h and net/if_var.h include.
@@ -108,7 +121,7 @@ EOF
 }
 
 case $(uname -s) in
-Linux) setup_linux ;;
+Linux) setup_linux "${1:-module}" ;;
 FreeBSD) setup_freebsd ;;
 *) die "builds on FreeBSD and Linux only" ;;
 esac

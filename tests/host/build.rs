@@ -21,6 +21,12 @@ const TYPES: &[&str] = &[
     "bpfd_list",
     "bpf_d",
     "sx_args",
+    "sdt_probe.*",
+    "sdt_provider",
+    "sdt_argtype",
+    "linker_file",
+    "id_t",
+    "__id_t",
 ];
 
 /// Constants.
@@ -36,6 +42,9 @@ const VARIABLES: &[&str] = &[
     "RM_RECURSE",
     "NV_TYPE_.*",
     "CTLFLAG_VNET",
+    "TCP_NSTATES",
+    "SCTP_SHUTDOWN_PENDING",
+    "TCP_MAX_WINSHIFT",
 ];
 
 fn main() {

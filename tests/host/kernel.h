@@ -2,3 +2,6 @@
  * knows; build.rs reads them. */
 #include "../../kmod/kernel.h"
 #include <sys/rwlock.h>
+#include <netinet/sctp.h>
+#include <netinet/tcp.h>
+#include <netinet/tcp_fsm.h>

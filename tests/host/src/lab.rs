@@ -58,7 +58,7 @@ pub fn address6(number: u8) -> [u8; 16] {
 
 impl Config {
     /// What ifconfig(8) sends.
-    fn to_list(&self) -> List {
+    pub fn to_list(&self) -> List {
         let flags = if self.defer { u64::from(sys::PFSYNCF_DEFER) } else { 0 };
         let mut list = List::default()
             .with("maxupdates", Value::Number(self.maxupd))
@@ -76,7 +76,7 @@ impl Config {
 }
 
 impl Peer {
-    fn to_list(self) -> List {
+    pub fn to_list(self) -> List {
         let (family, address) = match self {
             Peer::Inet(addr) => {
                 let mut sockaddr = vec![16, sys::AF_INET as u8, 0, 0];

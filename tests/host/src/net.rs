@@ -211,7 +211,8 @@ impl Network {
         world.at(LATENCY + delay, move |world| world.network.deliver(world, receiver, &packet));
     }
 
-    fn deliver(&self, world: &Rc<World>, receiver: usize, packet: &[u8]) {
+    /// A packet arrives at an interface.
+    pub fn deliver(&self, world: &Rc<World>, receiver: usize, packet: &[u8]) {
         let ports = self.ports.borrow();
         let Some(port) = ports.iter().find(|port| port.ifp == receiver) else { return };
         let is_member = self

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::plain_lab;
+use common::{plain_lab, tcp};
 use pfsync_host::kernel::thread;
 use pfsync_host::kpi::{locks, memory};
 use std::mem::zeroed;
@@ -178,6 +178,16 @@ fn using_a_callout_without_initialising_it_is_seen() {
         unsafe { pfsync_host::kernel::callout::_callout_stop_safe(callout, sys::CS_DRAIN as i32, 0) };
     })
     .contains("not initialised"));
+}
+
+#[test]
+fn a_state_that_pf_cannot_work_with_is_seen() {
+    let lab = plain_lab();
+    let fw = lab.boot(1).expect("boots");
+    let id = fw.open(&tcp(1)).expect("opened");
+    fw.pass(id, |st| st.act.rtableid = 9).expect("a usable state");
+    let error = fw.pass(id, |_| ()).expect_err("an unusable state");
+    assert!(error.to_string().contains("routing table is 9"), "{error}");
 }
 
 #[test]

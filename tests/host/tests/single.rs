@@ -161,6 +161,24 @@ fn the_life_of_a_state_shows_on_bpf() -> anyhow::Result<()> {
 }
 
 #[test]
+fn probes_fire_once_somebody_traces() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.start_pfsync(&Config { syncdev: None, ..Config::default() })?;
+    fw.watch();
+    fw.open(&connection(1, sys::IPPROTO_TCP))?;
+    assert_eq!(fw.kernel.take_fired(), []);
+    let names = fw.kernel.trace();
+    let id = fw.open(&connection(2, sys::IPPROTO_TCP))?;
+    let fired = fw.kernel.take_fired();
+    let [queued] = fired[..] else { panic!("{fired:?}") };
+    assert_eq!(names[queued.probe - 1], "queued");
+    const INSERT: usize = 0;
+    assert_eq!(queued.args[..3], [u64::from_be(id.id) as usize, u32::from_be(id.creator) as usize, INSERT]);
+    fw.unload()
+}
+
+#[test]
 fn states_of_a_nosync_rule_are_not_shown() -> anyhow::Result<()> {
     let lab = plain_lab();
     let fw = lab.boot(1)?;

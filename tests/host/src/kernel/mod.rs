@@ -58,6 +58,8 @@ pub struct Kernel {
     pub console: RefCell<String>,
     /// nvlists that the module owns, and where it got them.
     pub lists: RefCell<std::collections::HashMap<usize, place::Place>>,
+    /// Probes that fired since somebody looked.
+    pub fired: RefCell<Vec<crate::kpi::probes::Fired>>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
     /// Last: what is above refers to it.
@@ -84,6 +86,7 @@ impl Kernel {
             sysctls: RefCell::default(),
             console: RefCell::default(),
             lists: RefCell::default(),
+            fired: RefCell::default(),
             image: RefCell::default(),
             crashed: Cell::new(false),
             low,

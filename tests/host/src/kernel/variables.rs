@@ -29,7 +29,7 @@ pub struct Globals {
     pub sysctl_net: sys::sysctl_oid,
     pub vnet_lock: native::rwlock,
     pub vnet_head: *mut sys::vnet,
-    /// Nobody traces: dtrace(1) would set both.
+    /// Whether somebody traces, and what probes call then.
     pub probes_enabled: bool,
     pub probe_function: usize,
 }

@@ -9,6 +9,7 @@ pub mod locks;
 pub mod mbuf;
 pub mod memory;
 pub mod nvlist;
+pub mod probes;
 pub mod protocol;
 pub mod sysctl;
 pub mod time;

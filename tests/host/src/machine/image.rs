@@ -61,6 +61,8 @@ struct Linker<'a, 'data> {
     /// Where each loaded section lies.
     places: HashMap<SectionIndex, usize>,
     stubs: RefCell<HashMap<usize, usize>>,
+    /// Where the text begins.
+    text: usize,
 }
 
 /// Pages are protected by what is in them.
@@ -92,24 +94,26 @@ impl Use {
 }
 
 /// Bytes of a stub; see [`Linker::stub`].
-const STUB_LEN: usize = 32;
+const STUB_LEN: usize = 64;
 
 impl Image {
     /// Links a module into memory.
     pub fn load(bytes: &[u8], environment: &Environment) -> Result<Image> {
         let file = File::parse(bytes).context("not an ELF file")?;
         ensure!(file.elf_header().e_type.get(LittleEndian) == elf::ET_REL, "not a relocatable object");
-        let mut linker = Linker { file, environment, places: HashMap::new(), stubs: RefCell::default() };
+        let mut linker =
+            Linker { file, environment, places: HashMap::new(), stubs: RefCell::default(), text: 0 };
         let ranges = [Use::Text, Use::ReadOnly, Use::Data].map(|kind| (kind, linker.lay_out(kind)));
         let ranges: Vec<_> = ranges
             .into_iter()
             .map(|(kind, range)| range.map(|range| (kind, range)))
             .collect::<Result<_>>()?;
+        let text = ranges.iter().find(|(kind, _)| *kind == Use::Text).map_or((0, 0), |(_, range)| *range);
+        linker.text = text.0;
         let first_stub = environment.memory.next_page();
         linker.relocate_all()?;
         let stubs = (first_stub, environment.memory.next_page());
         environment.memory.protect(stubs.0, stubs.1, Use::Text.protection())?;
-        let text = ranges.iter().find(|(kind, _)| *kind == Use::Text).map_or((0, 0), |(_, range)| *range);
         for (kind, (from, to)) in ranges {
             environment.memory.protect(from, to, kind.protection())?;
         }
@@ -254,8 +258,9 @@ impl Linker<'_, '_> {
         }
     }
 
-    /// A jump to a function of the host from within reach of the module,
-    /// which leaves stack and frame pointer in the CPU's area on its way.
+    /// A jump to a function of the host from within reach of the module. On
+    /// its way it leaves stack and frame pointer in the CPU's area, and counts
+    /// the place that it comes from.
     fn stub(&self, function: usize) -> Result<usize> {
         if let Some(stub) = self.stubs.borrow().get(&function) {
             return Ok(*stub);
@@ -267,6 +272,13 @@ impl Linker<'_, '_> {
         code.extend(cpu::CALL_STACK.to_le_bytes());
         code.extend([0x65, 0x48, 0x89, 0x2c, 0x25]);
         code.extend(cpu::CALL_FRAME.to_le_bytes());
+        // mov (%rsp), %r11; sub $text, %r11d; movzwl %r11w, %r11d
+        code.extend([0x4c, 0x8b, 0x1c, 0x24, 0x41, 0x81, 0xeb]);
+        code.extend((self.text as u32).to_le_bytes());
+        code.extend([0x45, 0x0f, 0xb7, 0xdb]);
+        // incb %gs:CALL_COUNTS(%r11)
+        code.extend([0x65, 0x41, 0xfe, 0x83]);
+        code.extend(cpu::CALL_COUNTS.to_le_bytes());
         // movabs $function, %r11; jmp *%r11
         code.extend([0x49, 0xbb]);
         code.extend(function.to_le_bytes());

@@ -1,6 +1,7 @@
 //! pf(4)'s state table, on the kernel's own structures and by pf's locking
 //! rules: what pfsync calls, and what a firewall does with its states.
 
+mod check;
 pub mod exported;
 pub mod keys;
 pub mod list;

@@ -209,6 +209,7 @@ impl Pf {
             // SAFETY: found with its row locked.
             unsafe {
                 if u32::from((*st).timeout) < sys::PFTM_MAX {
+                    self.check_usable(&*st);
                     change(&mut *st);
                     (*st).expire = table::uptime();
                     (*st).packets[0] += 1;

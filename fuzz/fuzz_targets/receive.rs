@@ -1,0 +1,3 @@
+#![cfg_attr(fuzzing, no_main)]
+
+pfsync_fuzz::target!(pfsync_fuzz::receive::run);

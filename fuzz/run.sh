@@ -1,0 +1,38 @@
+#!/bin/sh
+# Fuzzes each target for so many seconds, one after the other, and says how
+# many inputs were tried. `make fuzz` calls it, with build/env read.
+#
+#   fuzz/run.sh 60              every target
+#   fuzz/run.sh 3600 receive    one
+set -eu
+
+cd "$(dirname "$0")/.."
+seconds=$1
+shift
+[ $# -gt 0 ] || set -- frame roundtrip receive ioctl
+
+PATH=$PWD/build/bin:$PATH
+# The module's own way of linking would take minutes for each target.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+# The wire format has no unsafe code, and the module none that a sanitizer of
+# the compiler could see: the host kernel checks its memory.
+options="--sanitizer none"
+
+$CARGO build --quiet --locked -p pfsync-fuzz --bin seeds
+table=
+for target in "$@"; do
+	$CARGO run --quiet --locked -p pfsync-fuzz --bin seeds -- "$target" "fuzz/corpus/$target"
+	log=target/fuzz-$target.log
+	echo "fuzzing $target for $seconds seconds"
+	# shellcheck disable=SC2086
+	if ! $CARGO fuzz run $options "$target" -- -max_total_time="$seconds" -max_len=4096 \
+	    -timeout=60 -print_final_stats=1 >"$log" 2>&1; then
+		tail -n 40 "$log"
+		echo "$target: an input was found, see fuzz/artifacts/$target"
+		exit 1
+	fi
+	inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+	table="$table$(printf '%-12s %12s' "$target" "$inputs")
+"
+done
+printf '%-12s %12s\n%s' target inputs "$table"

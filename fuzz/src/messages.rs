@@ -1,0 +1,250 @@
+//! Messages with values that pf can have, out of a fuzzer's bytes.
+
+use arbitrary::{Arbitrary, Result, Unstructured};
+use pfsync::wire::{
+    Action, BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Extra, Family, Format, Frame,
+    FrameWriter, Full, IfName, Key, Peer, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawState1301,
+    RawState1400, RouteTo, Run, Scrub, State, StateFlags, StateId,
+};
+
+/// A message that passed its checks.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Message {
+    Clear(Clear),
+    Insert(Format, State),
+    Ack(StateId),
+    Update(Format, State),
+    Compressed(CompressedUpdate),
+    Request(StateId),
+    Delete(StateId),
+    Bulk(BulkStatus),
+}
+
+impl Message {
+    pub fn arbitrary(u: &mut Unstructured) -> Result<Message> {
+        Ok(match u.int_in_range(0..=7)? {
+            0 => Message::Clear(Clear { ifname: maybe(u, name)?, creator: u.arbitrary()? }),
+            1 => state_in_format(u).map(|(format, state)| Message::Insert(format, state))?,
+            2 => Message::Ack(id(u)?),
+            3 => state_in_format(u).map(|(format, state)| Message::Update(format, state))?,
+            4 => Message::Compressed(CompressedUpdate {
+                id: id(u)?,
+                src: peer(u, 132)?,
+                dst: peer(u, 132)?,
+                timeout: timeout(u)?,
+            }),
+            5 => Message::Request(id(u)?),
+            6 => Message::Delete(id(u)?),
+            _ => Message::Bulk(BulkStatus {
+                creator: u.arbitrary()?,
+                age: u.arbitrary()?,
+                mark: *u.choose(&[BulkMark::Start, BulkMark::End])?,
+            }),
+        })
+    }
+
+    pub fn action(&self) -> Action {
+        match self {
+            Message::Clear(_) => Action::Clear,
+            Message::Insert(Format::V1301, _) => Action::Insert1301,
+            Message::Insert(Format::V1400, _) => Action::Insert1400,
+            Message::Ack(_) => Action::InsertAck,
+            Message::Update(Format::V1301, _) => Action::Update1301,
+            Message::Update(Format::V1400, _) => Action::Update1400,
+            Message::Compressed(_) => Action::UpdateCompressed,
+            Message::Request(_) => Action::UpdateRequest,
+            Message::Delete(_) => Action::DeleteCompressed,
+            Message::Bulk(_) => Action::BulkStatus,
+        }
+    }
+
+    /// Bytes of the message.
+    pub fn size(&self) -> usize {
+        match self {
+            Message::Clear(_) => size_of::<RawClear>(),
+            Message::Insert(Format::V1301, _) | Message::Update(Format::V1301, _) => {
+                size_of::<RawState1301>()
+            }
+            Message::Insert(Format::V1400, _) | Message::Update(Format::V1400, _) => {
+                size_of::<RawState1400>()
+            }
+            Message::Ack(_) | Message::Request(_) | Message::Delete(_) => size_of::<RawId>(),
+            Message::Compressed(_) => size_of::<RawCompressedUpdate>(),
+            Message::Bulk(_) => size_of::<RawBulkStatus>(),
+        }
+    }
+
+    pub fn push(&self, writer: &mut FrameWriter) -> core::result::Result<(), Full> {
+        let action = self.action();
+        match self {
+            Message::Clear(clear) => writer.push(action, &RawClear::from(clear)),
+            Message::Insert(Format::V1301, state) | Message::Update(Format::V1301, state) => {
+                writer.push(action, &RawState1301::from(state))
+            }
+            Message::Insert(Format::V1400, state) | Message::Update(Format::V1400, state) => {
+                writer.push(action, &RawState1400::from(state))
+            }
+            Message::Ack(id) | Message::Request(id) | Message::Delete(id) => {
+                writer.push(action, &RawId::from(*id))
+            }
+            Message::Compressed(update) => writer.push(action, &RawCompressedUpdate::from(update)),
+            Message::Bulk(status) => writer.push(action, &RawBulkStatus::from(status)),
+        }
+    }
+
+    /// The messages of a run; `None` stands for one that is refused.
+    pub fn all(run: &Run) -> Vec<Option<Message>> {
+        match run {
+            Run::Clear(raw) => each(raw, |raw| raw.check().ok().map(Message::Clear)),
+            Run::Insert1301(raw) => {
+                each(raw, |raw| raw.check().ok().map(|state| Message::Insert(Format::V1301, state)))
+            }
+            Run::Insert1400(raw) => {
+                each(raw, |raw| raw.check().ok().map(|state| Message::Insert(Format::V1400, state)))
+            }
+            Run::Update1301(raw) => {
+                each(raw, |raw| raw.check().ok().map(|state| Message::Update(Format::V1301, state)))
+            }
+            Run::Update1400(raw) => {
+                each(raw, |raw| raw.check().ok().map(|state| Message::Update(Format::V1400, state)))
+            }
+            Run::InsertAck(raw) => each(raw, |raw| Some(Message::Ack((*raw).into()))),
+            Run::UpdateRequest(raw) => each(raw, |raw| Some(Message::Request((*raw).into()))),
+            Run::DeleteCompressed(raw) => each(raw, |raw| Some(Message::Delete((*raw).into()))),
+            Run::UpdateCompressed(raw) => each(raw, |raw| raw.check(None).ok().map(Message::Compressed)),
+            Run::BulkStatus(raw) => each(raw, |raw| raw.check().ok().map(Message::Bulk)),
+            Run::Tdb(_) | Run::Eof(_) => Vec::new(),
+        }
+    }
+
+    /// The message as it is read after it was written.
+    pub fn reread(&self) -> Option<Message> {
+        let mut buffer = [0; 512];
+        let mut writer = FrameWriter::new(&mut buffer, &[0; 16]).ok()?;
+        self.push(&mut writer).ok()?;
+        let len = writer.finish();
+        let run = Frame::parse(&buffer[..len]).ok()?.next()?.ok()?;
+        Message::all(&run).pop()?
+    }
+
+    /// The message as its format carries it.
+    pub fn carried(mut self) -> Message {
+        if let Message::Insert(Format::V1301, state) | Message::Update(Format::V1301, state) = &mut self {
+            state.flags &= StateFlags::from_bits_retain(0xff);
+            state.extra = None;
+        }
+        self
+    }
+}
+
+fn each<T>(raw: &[T], read: impl Fn(&T) -> Option<Message>) -> Vec<Option<Message>> {
+    raw.iter().map(read).collect()
+}
+
+fn maybe<'a, T>(
+    u: &mut Unstructured<'a>,
+    make: impl FnOnce(&mut Unstructured<'a>) -> Result<T>,
+) -> Result<Option<T>> {
+    bool::arbitrary(u)?.then(|| make(u)).transpose()
+}
+
+pub fn id(u: &mut Unstructured) -> Result<StateId> {
+    Ok(StateId { id: u.arbitrary()?, creator: u.arbitrary()? })
+}
+
+fn name(u: &mut Unstructured) -> Result<IfName> {
+    let mut bytes = [0; 16];
+    let len = u.int_in_range(1..=15)?;
+    for byte in &mut bytes[..len] {
+        *byte = u.int_in_range(0x21..=0x7e)?;
+    }
+    IfName::new(&bytes).map_err(|_| arbitrary::Error::IncorrectFormat)
+}
+
+fn timeout(u: &mut Unstructured) -> Result<u8> {
+    let number = u.int_in_range(0..=18)?;
+    Ok(if number < 14 { number } else { number + 6 })
+}
+
+fn peer(u: &mut Unstructured, proto: u8) -> Result<Peer> {
+    let highest = match proto {
+        6 => 12,
+        132 => 0x80,
+        _ => 2,
+    };
+    Ok(Peer {
+        seqlo: u.arbitrary()?,
+        seqhi: u.arbitrary()?,
+        seqdiff: u.arbitrary()?,
+        max_win: u.arbitrary()?,
+        mss: u.arbitrary()?,
+        state: u.int_in_range(0..=highest)?,
+        wscale: u.int_in_range(0..=14)? | u.int_in_range(0..=15)? << 4,
+        scrub: maybe(u, |u| {
+            Ok(Scrub { timestamp: u.arbitrary()?, ttl: u.arbitrary()?, ts_mod: u.arbitrary()? })
+        })?,
+    })
+}
+
+fn key(u: &mut Unstructured) -> Result<Key> {
+    Ok(Key { addr: u.arbitrary()?, port: u.arbitrary()? })
+}
+
+fn rule(u: &mut Unstructured) -> Result<Option<u32>> {
+    maybe(u, |u| u.int_in_range(0..=u32::MAX - 1))
+}
+
+fn extra(u: &mut Unstructured) -> Result<Extra> {
+    Ok(Extra {
+        qid: u.arbitrary()?,
+        pqid: u.arbitrary()?,
+        dnpipe: u.arbitrary()?,
+        dnrpipe: u.arbitrary()?,
+        rtableid: u.int_in_range(-1..=i32::MAX)?,
+        min_ttl: u.arbitrary()?,
+        set_tos: u.arbitrary()?,
+        max_mss: u.arbitrary()?,
+        set_prio: [u.int_in_range(0..=7)?, u.int_in_range(0..=7)?],
+        route: match u.int_in_range(0..=4)? {
+            0 => RouteTo::No,
+            kind => RouteTo::Fast { kind, ifname: name(u)? },
+        },
+    })
+}
+
+fn state_in_format(u: &mut Unstructured) -> Result<(Format, State)> {
+    Ok((*u.choose(&[Format::V1301, Format::V1400])?, state(u)?))
+}
+
+/// A state of format 1400.
+pub fn state(u: &mut Unstructured) -> Result<State> {
+    let proto = *u.choose(&[6, 17, 1, 58, 132, 0, 47, 255])?;
+    let mut id = id(u)?;
+    id.creator[0] |= 1;
+    let wire = key(u)?;
+    Ok(State {
+        id,
+        ifname: name(u)?,
+        wire,
+        stack: maybe(u, key)?.unwrap_or(wire),
+        family: *u.choose(&[Family::Inet, Family::Inet6])?,
+        proto,
+        direction: *u.choose(&[Direction::In, Direction::Out])?,
+        src: peer(u, proto)?,
+        dst: peer(u, proto)?,
+        rt_addr: u.arbitrary()?,
+        rule: rule(u)?,
+        anchor: rule(u)?,
+        nat_rule: rule(u)?,
+        age: u.arbitrary()?,
+        expires_in: u.arbitrary()?,
+        packets: u.arbitrary()?,
+        bytes: u.arbitrary()?,
+        log: u.arbitrary()?,
+        flags: StateFlags::from_bits_retain(u.arbitrary()?),
+        timeout: timeout(u)?,
+        sync_flags: u.arbitrary()?,
+        updates: u.arbitrary()?,
+        extra: Some(extra(u)?),
+    })
+}

@@ -1,0 +1,239 @@
+//! The whole way of a packet through `pfsync.ko`, in the host kernel: frames of
+//! peers between local traffic, time, operators and failing memory. At the end
+//! a packet comes for every state, states expire, and the module is unloaded.
+
+pub mod frames;
+
+use crate::feedback;
+use crate::firewall::{ends_input, Fuzzed};
+use crate::messages::Message;
+use anyhow::{ensure, Result};
+use arbitrary::Unstructured;
+use frames::{envelope, packet, put_right, Sender, CHECKSUM};
+use pfsync::wire::Frame;
+use pfsync_host::lab::{address4, address6, connection, Config, Peer, GROUP6, OUTSIDE, SYNC};
+use pfsync_host::net::Sent;
+use pfsync_host::pf::rules::NO_SYNC;
+use pfsync_host::pf::traffic::{Connection, Id};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// The first byte of a step, modulo [`STEP_KINDS`], that brings a frame: an
+/// [`envelope`], two bytes of length, the frame's bytes.
+pub const FRAME: u8 = 0;
+/// The same for time that passes: see [`pause`].
+pub const TIME: u8 = 1;
+const STEP_KINDS: u8 = 14;
+
+/// More steps are left out.
+const STEPS: usize = 64;
+
+/// Takes an input for a sequence of steps.
+pub fn run(input: &[u8]) {
+    if let Err(error) = play(&mut Unstructured::new(input)) {
+        panic!("{error:#}");
+    }
+}
+
+fn play(u: &mut Unstructured) -> Result<()> {
+    let mut run = Run::start()?;
+    for _ in 0..STEPS {
+        if u.is_empty() || ends_input(run.step(u))? {
+            break;
+        }
+        run.fuzzed.lab.check()?;
+    }
+    run.end(u.arbitrary().unwrap_or(false))
+}
+
+/// An input that is being played.
+struct Run {
+    fuzzed: Fuzzed,
+    opened: u32,
+    held: usize,
+    sent: Rc<RefCell<Vec<Sent>>>,
+}
+
+impl Run {
+    fn start() -> Result<Run> {
+        let fuzzed = Fuzzed::boot()?;
+        let sent = Rc::new(RefCell::new(Vec::new()));
+        let log = sent.clone();
+        fuzzed.lab.world.network.observe(move |packet| log.borrow_mut().push(packet.clone()));
+        let Fuzzed { lab, firewall } = &fuzzed;
+        let outside = firewall.vnet.interfaces.find(OUTSIDE).expect("attached");
+        lab.world.network.plug(&firewall.kernel, &firewall.vnet, outside, 1);
+        firewall.start_pfsync(&Config::default())?;
+        Ok(Run { fuzzed, opened: 0, held: 0, sent })
+    }
+
+    fn step(&mut self, u: &mut Unstructured) -> Result<()> {
+        match u.arbitrary::<u8>()? % STEP_KINDS {
+            FRAME => {
+                let envelope = u.arbitrary()?;
+                let len = usize::from(u.arbitrary::<u16>()?).min(u.len());
+                let frame = u.bytes(len)?.to_vec();
+                self.deliver(frame, envelope)
+            }
+            TIME => Ok(self.fuzzed.lab.advance(pause(u.arbitrary()?))?),
+            2..=6 => {
+                let envelope = u.arbitrary()?;
+                let frame = Sender(&self.fuzzed.firewall).frame(u)?;
+                self.deliver(frame, envelope)
+            }
+            7 => self.open(u),
+            8 => self.pass(u),
+            9 => self.end_states(u),
+            10 => self.configure(u),
+            11 => self.change_interface(u),
+            12 => self.sysctl(u),
+            _ => self.fail(u),
+        }
+    }
+
+    /// Some call from now on fails that can.
+    fn fail(&self, u: &mut Unstructured) -> Result<()> {
+        let calls = u64::from(u.arbitrary::<u8>()?);
+        self.fuzzed.firewall.kernel.heap.fail_once((calls > 0).then_some(calls));
+        Ok(())
+    }
+
+    /// A packet with this frame arrives.
+    fn deliver(&self, mut frame: Vec<u8>, how: u8) -> Result<()> {
+        if how & envelope::RAW == 0 {
+            put_right(&mut frame, if how & envelope::OTHER_RULES == 0 { CHECKSUM } else { [8; 16] });
+        }
+        let aside = how & envelope::ASIDE == envelope::ASIDE;
+        let packet = packet(&frame, how, aside);
+        let interfaces = &self.fuzzed.firewall.vnet.interfaces;
+        if let Some(ifp) = interfaces.find(if aside { OUTSIDE } else { SYNC }) {
+            let world = &self.fuzzed.lab.world;
+            world.network.deliver(world, ifp as usize, &packet);
+        }
+        Ok(self.fuzzed.lab.advance(0)?)
+    }
+
+    /// A connection's first packet, which may be held back.
+    fn open(&mut self, u: &mut Unstructured) -> Result<()> {
+        let kind: u8 = u.arbitrary()?;
+        self.opened += 1;
+        let made = connection(self.opened % 32, [6, 17, 1, 6][usize::from(kind % 4)]);
+        let nat = (kind & 4 != 0).then_some(made.client);
+        let rule = if kind & 8 != 0 { NO_SYNC } else { made.rule };
+        let made = Connection { is_inet6: kind & 16 != 0, nat, rule, ..made };
+        let opened = self.fuzzed.firewall.open_with(&made, vec![0x45; 60]);
+        self.held += usize::from(self.fuzzed.attempt(opened)?.is_some_and(|(_, held)| held));
+        Ok(())
+    }
+
+    fn some_state(&self, u: &mut Unstructured) -> Result<Option<Id>> {
+        let states = self.fuzzed.firewall.states();
+        let number = usize::from(u.arbitrary::<u8>()?);
+        Ok(states.get(number % states.len().max(1)).map(|seen| seen.id))
+    }
+
+    fn pass(&self, u: &mut Unstructured) -> Result<()> {
+        let (id, by) = (self.some_state(u)?, u32::from(u.arbitrary::<u8>()?) << 4);
+        if let Some(id) = id {
+            self.fuzzed.firewall.pass(id, move |st| st.src.seqlo = st.src.seqlo.wrapping_add(by))?;
+        }
+        Ok(())
+    }
+
+    fn end_states(&self, u: &mut Unstructured) -> Result<()> {
+        let firewall = &self.fuzzed.firewall;
+        match u.arbitrary::<u8>()? {
+            0 => firewall.flush(),
+            1..=31 => firewall.purge(),
+            _ => self.some_state(u)?.map_or(Ok(()), |id| firewall.kill(id)),
+        }
+    }
+
+    fn configure(&self, u: &mut Unstructured) -> Result<()> {
+        let peers =
+            [None, Some(Peer::Inet(address4(2))), Some(Peer::Inet6(GROUP6)), Some(Peer::Inet6(address6(2)))];
+        let config = Config {
+            syncdev: u.ratio(7, 8)?.then(|| SYNC.to_string()),
+            peer: *u.choose(&peers)?,
+            maxupd: u64::from(u.arbitrary::<u8>()?),
+            defer: u.arbitrary()?,
+            version: *u.choose(&[0, 1301, 1400])?,
+        };
+        self.fuzzed.attempt(self.fuzzed.firewall.configure(&config))?;
+        Ok(())
+    }
+
+    /// Interfaces go, come, and go up and down.
+    fn change_interface(&mut self, u: &mut Unstructured) -> Result<()> {
+        let fuzzed = &mut self.fuzzed;
+        match u.arbitrary::<u8>()? {
+            0..=31 => _ = fuzzed.attempt(fuzzed.firewall.destroy())?,
+            32..=95 => {
+                _ = fuzzed.attempt(fuzzed.firewall.create())?;
+                _ = fuzzed.attempt(fuzzed.firewall.start_pfsync(&Config::default()))?;
+            }
+            96..=127 => _ = fuzzed.attempt(fuzzed.firewall.set_up(false))?,
+            128..=191 => _ = fuzzed.attempt(fuzzed.firewall.set_up(true))?,
+            192..=223 => _ = fuzzed.attempt(fuzzed.firewall.set_mtu(u.arbitrary::<u16>()?.into()))?,
+            _ if fuzzed.has_sync() => fuzzed.firewall.detach_sync()?,
+            _ => fuzzed.firewall.attach_sync(&fuzzed.lab),
+        }
+        Ok(())
+    }
+
+    fn sysctl(&self, u: &mut Unstructured) -> Result<()> {
+        let (name, value) = match u.int_in_range(0..=2)? {
+            0 => ("net.pfsync.bulk_request", 1),
+            1 => ("net.pfsync.carp_demotion_factor", u.int_in_range(0..=255)?),
+            _ => ("net.pfsync.defer_delay", u.int_in_range(0..=2000)?),
+        };
+        let Fuzzed { firewall, .. } = &self.fuzzed;
+        let written = firewall.kernel.sysctl_write(&firewall.vnet, name, &i32::to_le_bytes(value));
+        self.fuzzed.attempt(written)?;
+        Ok(())
+    }
+
+    /// A packet for every state, then the end of all of them and of pfsync.
+    fn end(self, destroy: bool) -> Result<()> {
+        let Fuzzed { lab, firewall } = &self.fuzzed;
+        firewall.kernel.heap.fail_once(None);
+        for seen in firewall.states() {
+            firewall.pass(seen.id, |st| st.dst.seqlo = st.dst.seqlo.wrapping_add(1))?;
+        }
+        lab.seconds(2)?;
+        feedback::tell(firewall);
+        // No timeout of a state is longer than a day.
+        lab.seconds(24 * 3600 + 1)?;
+        firewall.purge()?;
+        ensure!(firewall.states().is_empty(), "states stay for ever: {:?}", firewall.states());
+        lab.seconds(2)?;
+        ensure!(firewall.demotion() == 0, "the firewall stays demoted");
+        if destroy {
+            _ = self.fuzzed.attempt(firewall.destroy())?;
+        }
+        let (world, held) = (lab.world.clone(), self.held);
+        self.fuzzed.finish()?;
+        let forwarded = world.network.take_forwarded().len();
+        ensure!(forwarded == held, "{held} packets were held back, and {forwarded} sent on");
+        self.sent.borrow().iter().try_for_each(check_sent)
+    }
+}
+
+/// A pause in milliseconds: mostly short.
+pub fn pause(byte: u8) -> i64 {
+    let unit = [1, 10, 100, 500, 1_000, 1_000, 10_000, 60_000][usize::from(byte % 8)];
+    unit * (1 + i64::from(byte >> 5))
+}
+
+/// Whatever the firewall sends is a whole frame of messages that pass the
+/// checks.
+fn check_sent(sent: &Sent) -> Result<()> {
+    let header = if sent.packet[0] >> 4 == 4 { 20 } else { 40 };
+    let frame = Frame::parse(&sent.packet[header..]);
+    let frame = frame.map_err(|error| anyhow::anyhow!("sends a frame with a bad header: {error:?}"))?;
+    for run in frame {
+        let run = run.map_err(|error| anyhow::anyhow!("sends a bad frame: {error:?}"))?;
+        ensure!(Message::all(&run).iter().all(Option::is_some), "sends a message it would refuse: {run:?}");
+    }
+    Ok(())
+}

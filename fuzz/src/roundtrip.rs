@@ -1,0 +1,94 @@
+//! What is written is read back; and what is read is written as it was, but
+//! for what is refused and what means nothing.
+
+use crate::messages::Message;
+use arbitrary::{Result, Unstructured};
+use pfsync::wire::{Action, Frame, FrameWriter, Run};
+
+/// Bytes of the largest frame that is written.
+const LARGEST: usize = 9000;
+
+/// `MCLBYTES`: what the C module takes behind one subheader at most.
+const CLUSTER: usize = 2048;
+
+/// Takes an input for a frame or for messages, as its first byte says.
+pub fn run(input: &[u8]) {
+    match input.split_first() {
+        Some((first, rest)) if first % 2 == 0 => rewrite(rest),
+        Some((_, rest)) => drop(write(&mut Unstructured::new(rest))),
+        None => {}
+    }
+}
+
+/// Reads a frame, writes what was accepted, and reads that.
+fn rewrite(bytes: &[u8]) {
+    let Ok(frame) = Frame::parse(bytes) else { return };
+    let messages: Vec<_> =
+        frame.flatten().flat_map(|run| Message::all(&run)).flatten().map(Message::carried).collect();
+    // Each message may need a subheader of its own, and ends a longer run.
+    let mut buffer = vec![0xff; bytes.len() + 4 * messages.len() + 28];
+    let written = fill(&mut buffer, &messages);
+    assert_eq!(written, messages.len(), "there is room for all of them");
+    assert_eq!(read(&buffer), messages);
+}
+
+/// Writes as many messages as there is room for, and reads them.
+fn write(u: &mut Unstructured) -> Result<()> {
+    let room = u.int_in_range(0..=LARGEST)?;
+    let mut messages = Vec::new();
+    while !u.is_empty() {
+        messages.push(Message::arbitrary(u)?);
+    }
+    let mut buffer = vec![0xff; room];
+    if room < 24 {
+        assert!(FrameWriter::new(&mut buffer, &[7; 16]).is_err());
+        return Ok(());
+    }
+    let written = fill(&mut buffer, &messages);
+    messages.truncate(written);
+    assert_eq!(read(&buffer), messages.into_iter().map(Message::carried).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Fills a buffer with a frame, up to the first message that does not fit.
+/// Returns how many did.
+fn fill(buffer: &mut Vec<u8>, messages: &[Message]) -> usize {
+    let room = buffer.len();
+    let mut writer = FrameWriter::new(buffer, &[7; 16]).expect("room for an empty frame");
+    let mut written = 0;
+    for message in messages {
+        let fits = writer.fits(message.action(), message.size()) > 0;
+        let pushed = message.push(&mut writer).is_ok();
+        // A run that is full may be followed by another of its kind.
+        assert!(pushed || !fits, "what fits can be pushed");
+        if !pushed {
+            writer.end_run();
+            if message.push(&mut writer).is_err() {
+                break;
+            }
+        }
+        written += 1;
+    }
+    let len = writer.finish();
+    assert!(len <= room, "{len} bytes in a buffer of {room}");
+    buffer.truncate(len);
+    written
+}
+
+/// The messages of a frame that was written, whose structure is checked.
+fn read(bytes: &[u8]) -> Vec<Message> {
+    let frame = Frame::parse(bytes).expect("a whole frame");
+    assert_eq!(frame.checksum, &[7; 16]);
+    let runs: Vec<_> = frame.collect::<core::result::Result<_, _>>().expect("whole runs");
+    let (end, runs) = runs.split_last().expect("an end mark");
+    assert_eq!(*end, Run::Eof(1));
+    let mut messages = Vec::new();
+    for run in runs {
+        assert_ne!(run.action(), Action::Eof);
+        let read = Message::all(run);
+        let bytes: usize = read.iter().flatten().map(Message::size).sum();
+        assert!(!read.is_empty() && bytes <= CLUSTER, "a run of {bytes} bytes");
+        messages.extend(read.into_iter().map(|message| message.expect("what was written is accepted")));
+    }
+    messages
+}

@@ -1,0 +1,94 @@
+//! Inputs to begin with, made from the captures in `tests/captures`.
+
+use crate::receive::frames::envelope;
+use crate::receive::{FRAME, TIME};
+use anyhow::{Context, Result};
+use pcap_file::pcap::PcapReader;
+use pfsync::wire::{Action, RawState1301, RawState1400, Subheader};
+use pfsync_host::lab::{Config, Peer, GROUP6};
+use std::fs::File;
+use std::path::Path;
+use zerocopy::FromBytes;
+
+/// Captures on the sync interface, and the bytes of their link and IP headers;
+/// those of pfsync0 have none.
+const CAPTURES: [(&str, usize); 4] =
+    [("1301-wire", 34), ("1400-wire", 34), ("1301-pfsync0", 0), ("1400-pfsync0", 0)];
+
+/// Bytes of a frame's header, and where the interface's name lies in a state.
+const HEADER: usize = 20;
+const IFNAME: usize = 8;
+
+fn captured(name: &str, skip: usize) -> Result<Vec<Vec<u8>>> {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures").join(name).with_extension("pcap");
+    let mut reader = PcapReader::new(File::open(&path).with_context(|| path.display().to_string())?)?;
+    let mut frames = Vec::new();
+    while let Some(packet) = reader.next_packet() {
+        frames.push(packet?.data[skip..].to_vec());
+    }
+    Ok(frames)
+}
+
+/// The frames of all captures.
+pub fn frames() -> Result<Vec<Vec<u8>>> {
+    let frames: Result<Vec<_>> = CAPTURES.iter().map(|(name, skip)| captured(name, *skip)).collect();
+    Ok(frames?.into_iter().flatten().collect())
+}
+
+/// The same for the target `roundtrip`.
+pub fn rewritten_frames() -> Result<Vec<Vec<u8>>> {
+    Ok(frames()?.into_iter().map(|frame| [vec![0], frame].concat()).collect())
+}
+
+/// A few frames in a row, with time between them, for the target `receive`.
+pub fn received_frames() -> Result<Vec<Vec<u8>>> {
+    let steps: Vec<Vec<u8>> = frames()?.into_iter().map(delivery).collect();
+    Ok(steps.chunks(6).map(<[_]>::concat).collect())
+}
+
+/// The steps in which a frame arrives, and a second passes.
+fn delivery(mut frame: Vec<u8>) -> Vec<u8> {
+    rename_interfaces(&mut frame);
+    let len = (frame.len() as u16).to_le_bytes();
+    let how = envelope::UNICAST;
+    [vec![FRAME, how, len[0], len[1]], frame, vec![TIME, 4]].concat()
+}
+
+/// Puts states on an interface that the host's firewalls have.
+fn rename_interfaces(frame: &mut [u8]) {
+    let mut rest = frame.get_mut(HEADER..).unwrap_or_default();
+    while let Ok((subheader, messages)) = Subheader::read_from_prefix(rest) {
+        let size = match Action::from_number(subheader.action) {
+            Some(Action::Insert1301 | Action::Update1301) => size_of::<RawState1301>(),
+            Some(Action::Insert1400 | Action::Update1400) => size_of::<RawState1400>(),
+            _ => 0,
+        };
+        let _ = messages;
+        let (_, messages) = rest.split_at_mut(size_of::<Subheader>());
+        let count = usize::from(subheader.count.get());
+        for state in messages.chunks_exact_mut(size.max(1)).take(if size > 0 { count } else { 0 }) {
+            state[IFNAME..IFNAME + 4].copy_from_slice(b"em1\0");
+        }
+        // Other messages end the search: states come first.
+        if size == 0 || count * size > messages.len() {
+            return;
+        }
+        rest = &mut messages[count * size..];
+    }
+}
+
+/// Configurations as ifconfig(8) sends them, for the target `ioctl`.
+pub fn configurations() -> Result<Vec<Vec<u8>>> {
+    let peers = [None, Some(Peer::Inet([192, 0, 2, 2])), Some(Peer::Inet6(GROUP6))];
+    let mut seeds = Vec::new();
+    for peer in peers {
+        for (maxupd, defer, version) in [(128, false, 0), (7, true, 1301), (256, false, 1400)] {
+            let config = Config { peer, maxupd, defer, version, ..Config::default() };
+            let packed = config.to_list().pack();
+            let len = (packed.len() as u16).to_le_bytes();
+            seeds.push([vec![crate::ioctl::BYTES, len[0], len[1]], packed].concat());
+        }
+    }
+    Ok(seeds)
+}
