@@ -29,12 +29,11 @@ impl Key {
     /// Whether both are between the same ends. Of an IPv4 address only the four
     /// bytes count that it has.
     pub fn joins_same(&self, other: &Key, family: Family) -> bool {
-        let len = match family {
-            Family::Inet => 4,
-            Family::Inet6 => 16,
-        };
-        let same = |ours: &[u8; 16], theirs: &[u8; 16]| ours.iter().take(len).eq(theirs.iter().take(len));
-        self.port == other.port && self.addr.iter().zip(&other.addr).all(|(ours, theirs)| same(ours, theirs))
+        let inet = |[a, b, c, d, ..]: [u8; 16]| [a, b, c, d];
+        match family {
+            Family::Inet => self.port == other.port && self.addr.map(inet) == other.addr.map(inet),
+            Family::Inet6 => self == other,
+        }
     }
 }
 
