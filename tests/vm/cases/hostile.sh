@@ -6,6 +6,11 @@
 ROUNDS=10
 PACKETS=10000
 
+# fewer_than COUNT: pf holds fewer states than that.
+fewer_than() {
+	[ "$(jexec one pfctl -s states | wc -l)" -lt "$1" ]
+}
+
 load_pfsync test
 make_firewalls
 printf 'set limit states 100000\nset skip on %sa\npass keep state\n' "$SYNC" | pf_rules one
@@ -19,6 +24,13 @@ while [ $round -le $ROUNDS ]; do
 	[ "$taken" -gt 0 ] || fail "nothing was taken in"
 	round=$((round + 1))
 done
+jexec one $VM/bin/meet >/dev/null || fail "meet"
+
+# Some of what is left expires, the rest is removed.
+printf 'set timeout { interval 1, tcp.first 1, tcp.opening 1, udp.first 1, udp.single 1, udp.multiple 1 }
+set skip on %sa\npass keep state\n' "$SYNC" | pf_rules one
+held=$(jexec one pfctl -s states | wc -l)
+wait_for 60 fewer_than "$held" || fail "no state expires"
 result hostile.packets "$(counted one 'packets received (IPv4)')"
 result hostile.bad-values "$(counted one 'states discarded for bad values')"
 jexec one pfctl -q -F states

@@ -3,8 +3,8 @@
  * might: states, updates and everything else, right but for some bytes, and
  * noise.
  *
- * The states are of connections that `blast 127.0.0.1 9` has on the receiver,
- * so that its packets meet what was taken in.
+ * The states are of connections that `blast 127.0.0.1 9` and `meet` have on the
+ * receiver, so that their packets meet what was taken in.
  */
 #include <sys/param.h>
 #include <sys/endian.h>
@@ -31,29 +31,45 @@ chance(int in)
 	return (random() % in == 0);
 }
 
+static void
+fill_address(struct pf_addr *addr, int family)
+{
+	if (family == AF_INET)
+		addr->v4.s_addr = htonl(INADDR_LOOPBACK);
+	else
+		addr->v6 = in6addr_loopback;
+}
+
 /* A state as a peer's pf would have it. */
 static void
 fill_state(struct pfsync_state_1400 *state)
 {
 	static const uint8_t protocols[] = { IPPROTO_UDP, IPPROTO_TCP, IPPROTO_ICMP, IPPROTO_SCTP, 47 };
+	uint16_t ports[2] = { htons(9), htons(FIRST_PORT + random() % 500) };
 	int key;
 
 	memset(state, 0, sizeof(*state));
 	state->id = htobe64(random() % 500);
 	state->creatorid = htonl(1 + random() % 3);
 	strlcpy(state->ifname, chance(4) ? "lo0" : "all", sizeof(state->ifname));
+	state->af = chance(3) ? AF_INET6 : AF_INET;
+	state->proto = protocols[random() % nitems(protocols)];
+	/* What pf keeps in place of ports. */
+	if (state->proto == IPPROTO_ICMP && state->af == AF_INET6)
+		state->proto = IPPROTO_ICMPV6;
+	if (state->proto == IPPROTO_ICMP || state->proto == IPPROTO_ICMPV6)
+		ports[0] = htons(state->af == AF_INET ? 8 : 128);
+	if (state->proto == 47)
+		ports[0] = ports[1] = 0;
 	for (key = 0; key < 2; key++) {
-		state->key[key].addr[0].v4.s_addr = htonl(INADDR_LOOPBACK);
-		state->key[key].addr[1].v4.s_addr = htonl(INADDR_LOOPBACK);
-		state->key[key].port[0] = htons(9);
-		state->key[key].port[1] = htons(FIRST_PORT + random() % 500);
+		fill_address(&state->key[key].addr[0], state->af);
+		fill_address(&state->key[key].addr[1], state->af);
+		memcpy(state->key[key].port, ports, sizeof(ports));
 	}
 	state->rule = chance(3) ? htonl(random() % 4) : htonl(-1);
 	state->anchor = state->nat_rule = htonl(-1);
 	state->creation = htonl(random() % 100);
 	state->expire = htonl(random() % 100);
-	state->af = chance(5) ? AF_INET6 : AF_INET;
-	state->proto = protocols[random() % nitems(protocols)];
 	state->direction = 1 + random() % 2;
 	state->timeout = random() % 25;
 	state->src.state = random() % 13;
@@ -61,7 +77,7 @@ fill_state(struct pfsync_state_1400 *state)
 	state->rtableid = htonl(chance(3) ? random() : -1);
 	state->state_flags = htons(random());
 	state->rt = chance(4) ? random() % 6 : 0;
-	strlcpy(state->rt_ifname, "lo0", sizeof(state->rt_ifname));
+	strlcpy(state->rt_ifname, "pfsync0", sizeof(state->rt_ifname));
 }
 
 /* A message of an action, at `to`. Returns its length. */
