@@ -229,7 +229,15 @@ impl Run {
     }
 
     fn sysctl(&self, u: &mut Unstructured) -> Result<()> {
-        let names = ["bulk_request", "carp_demotion_factor", "defer_delay", "stats"];
+        let names = [
+            "bulk_request",
+            "carp_demotion_factor",
+            "defer_delay",
+            "stats",
+            "peer_share",
+            "peer_inserts",
+            "peer_requests",
+        ];
         let name = format!("net.pfsync.{}", u.choose(&names)?);
         let len = if u.arbitrary()? { 4 } else { usize::from(u.arbitrary::<u8>()?) };
         let mut value = vec![0; len];
