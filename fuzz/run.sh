@@ -18,10 +18,13 @@ export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 # the compiler could see: the host kernel checks its memory.
 options="--sanitizer none"
 
-$CARGO build --quiet --locked -p pfsync-fuzz --bin seeds
+echo "building the fuzz targets"
+$CARGO build --quiet --locked -p pfsync-fuzz --example seeds
+# shellcheck disable=SC2086
+$CARGO fuzz build $options >/dev/null
 table=
 for target in "$@"; do
-	$CARGO run --quiet --locked -p pfsync-fuzz --bin seeds -- "$target" "fuzz/corpus/$target"
+	$CARGO run --quiet --locked -p pfsync-fuzz --example seeds -- "$target" "fuzz/corpus/$target"
 	log=target/fuzz-$target.log
 	echo "fuzzing $target for $seconds seconds"
 	# shellcheck disable=SC2086

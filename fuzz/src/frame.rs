@@ -40,6 +40,7 @@ fn check_state(state: &State) {
     assert_ne!(state.id.creator, [0; 4]);
     assert!(matches!(state.family, Family::Inet | Family::Inet6));
     assert!(matches!(state.direction, Direction::In | Direction::Out));
+    assert!(StateFlags::all().contains(state.flags), "{:?}", state.flags);
     check_name(&state.ifname);
     check_timeout(state.timeout);
     check_peer(&state.src, Some(state.proto));

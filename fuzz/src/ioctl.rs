@@ -195,7 +195,12 @@ impl Run {
         let read = |request: &sys::ifreq| unsafe { request.ifr_ifru.ifru_nv.length };
         match self.fuzzed.firewall.ioctl(sys::pfs_SIOCGETPFSYNCNV, fill, read)? {
             Ok(len) => ensure!(List::unpack(&buffer[..len as usize]).is_some(), "{len} bytes are no list"),
-            Err(error) if error == sys::EFBIG as i32 => ensure!(room < 256, "{room} bytes are enough"),
+            Err(error) if error == sys::EFBIG as i32 => {
+                self.stop_failing()?;
+                let whole = self.fuzzed.firewall.configuration()?;
+                let len = whole.map_err(|error| anyhow::anyhow!("error {error}"))?.pack().len();
+                ensure!(len > room as usize, "{len} bytes are said not to fit {room}");
+            }
             Err(error) => {
                 ensure!(self.failing, "reading fails with error {error}");
                 self.check_error(error)?;
@@ -224,7 +229,15 @@ impl Run {
     }
 
     fn sysctl(&self, u: &mut Unstructured) -> Result<()> {
-        let names = ["bulk_request", "carp_demotion_factor", "defer_delay", "stats"];
+        let names = [
+            "bulk_request",
+            "carp_demotion_factor",
+            "defer_delay",
+            "stats",
+            "peer_share",
+            "peer_inserts",
+            "peer_requests",
+        ];
         let name = format!("net.pfsync.{}", u.choose(&names)?);
         let len = if u.arbitrary()? { 4 } else { usize::from(u.arbitrary::<u8>()?) };
         let mut value = vec![0; len];

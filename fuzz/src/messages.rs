@@ -130,7 +130,7 @@ impl Message {
     /// The message as its format carries it.
     pub fn carried(mut self) -> Message {
         if let Message::Insert(Format::V1301, state) | Message::Update(Format::V1301, state) = &mut self {
-            state.flags &= StateFlags::from_bits_retain(0xff);
+            state.flags &= StateFlags::from_bits_truncate(0xff);
             state.extra = None;
         }
         self
@@ -241,7 +241,7 @@ pub fn state(u: &mut Unstructured) -> Result<State> {
         packets: u.arbitrary()?,
         bytes: u.arbitrary()?,
         log: u.arbitrary()?,
-        flags: StateFlags::from_bits_retain(u.arbitrary()?),
+        flags: StateFlags::from_bits_truncate(u.arbitrary()?),
         timeout: timeout(u)?,
         sync_flags: u.arbitrary()?,
         updates: u.arbitrary()?,

@@ -182,10 +182,13 @@ impl Run {
     }
 
     fn sysctl(&self, u: &mut Unstructured) -> Result<()> {
-        let (name, value) = match u.int_in_range(0..=2)? {
+        let (name, value) = match u.int_in_range(0..=5)? {
             0 => ("net.pfsync.bulk_request", 1),
-            1 => ("net.pfsync.carp_demotion_factor", u.int_in_range(0..=255)?),
-            _ => ("net.pfsync.defer_delay", u.int_in_range(0..=2000)?),
+            1 => ("net.pfsync.carp_demotion_factor", u.int_in_range(-1..=255)?),
+            2 => ("net.pfsync.defer_delay", u.int_in_range(0..=2000)?),
+            3 => ("net.pfsync.peer_share", u.int_in_range(0..=100)?),
+            4 => ("net.pfsync.peer_inserts", u.int_in_range(0..=8)?),
+            _ => ("net.pfsync.peer_requests", u.int_in_range(0..=8)?),
         };
         let Fuzzed { firewall, .. } = &self.fuzzed;
         let written = firewall.kernel.sysctl_write(&firewall.vnet, name, &i32::to_le_bytes(value));

@@ -57,9 +57,11 @@ impl Receiver {
     }
 
     /// A full update is to be requested. Returns what to add to carp's
-    /// demotion: `demotion`, or nothing when it is added already.
+    /// demotion: `demotion`, or nothing when it is added already, or negative:
+    /// a firewall that lacks states is not to be preferred.
     #[must_use]
     pub fn ask(&mut self, now: u32, demotion: i32) -> i32 {
+        let demotion = demotion.max(0);
         let given = self.wait.map(|wait| wait.demotion);
         let wait =
             Wait { asked: now, heard: now, started: false, tries: 0, demotion: given.unwrap_or(demotion) };
@@ -253,6 +255,15 @@ mod tests {
         assert_eq!(receiver.mark(&mark(BulkMark::End, 1), 102), None);
         assert_eq!(receiver.cancel(), None);
         assert_eq!(receiver.tick(200), Tick::Idle);
+    }
+
+    #[test]
+    fn a_negative_demotion_adds_and_gives_back_nothing() {
+        let mut receiver = Receiver::new();
+        for demotion in [-1, i32::MIN] {
+            assert_eq!(receiver.ask(100, demotion), 0);
+            assert_eq!(receiver.cancel(), Some(0));
+        }
     }
 
     #[test]

@@ -52,6 +52,12 @@ fn trouble_with_ends(st: &sys::pf_kstate, proto: u8) -> Option<String> {
     if ![sys::PF_IN, sys::PF_OUT].contains(&st.direction.into()) {
         return Some(format!("direction is {}", st.direction));
     }
+    let timeout = u32::from(st.timeout);
+    if timeout > sys::PFTM_OTHER_MULTIPLE
+        && !(sys::PFTM_SCTP_FIRST_PACKET..=sys::PFTM_SCTP_CLOSED).contains(&timeout)
+    {
+        return Some(format!("timeout is {timeout}"));
+    }
     if st.creatorid == 0 {
         return Some("creator id is zero".into());
     }
