@@ -3,13 +3,9 @@
 # wires: 3
 # timeout: 1200
 . /tmp/vm/lib.sh
+. /tmp/vm/carp.sh
 
-# Machine one is the master. Machine two is the backup, and has client and server
-# in jails; bridges join them to both firewalls:
-#
-#   client 10.1.0.9 --+-- vtnet1 -- one -- vtnet2 --+-- server 10.2.0.9
-#           (inside)  +---- I ----- two ---- O -----+  (outside)
-#                           vtnet0 is the sync interface
+# vtnet0 is the sync interface, vtnet1 the inside wire, vtnet2 the outside wire.
 GATEWAY_IN=10.1.0.1
 GATEWAY_OUT=10.2.0.1
 SERVER=10.2.0.9
@@ -32,60 +28,13 @@ firewall() {
 	ifconfig "$4" vhid 2 advskew "$1" pass secret alias $GATEWAY_OUT/32 || fail "carp on $4"
 }
 
-# carp_is STATE INTERFACE
-carp_is() {
-	ifconfig "$2" | grep -q "carp: $1 "
-}
-
-# lan NAME WIRE: a bridge of a virtual wire, the backup firewall and a jail.
-lan() {
-	local bridge
-	make_jail "$1"
-	make_wire "$1" here
-	bridge=$(ifconfig bridge create) || fail "bridge"
-	BRIDGES="$BRIDGES $bridge"
-	ifconfig "$2" up
-	ifconfig "${WIRE}b" up
-	NEAR="${WIRE}a"
-	make_wire here here
-	ifconfig "${WIRE}a" up
-	ifconfig "$bridge" addm "$2" addm "${NEAR%a}b" addm "${WIRE}a" up || fail "bridge"
-}
-
-# The server counts, a line each tenth of a second, for as long as somebody listens.
-serve_numbers() {
-	number=0
-	while :; do
-		number=$((number + 1))
-		echo $number
-		sleep 0.1
-	done | jexec server nc -l 7000
-}
-
-numbers() {
-	wc -l < $RUN/numbers
-}
-
-# goes_on SECONDS WHAT: thirty more numbers arrive in that time.
-goes_on() {
-	reached=$(($(numbers) + 30))
-	wait_for "$1" more_numbers || fail "$2: the transfer stopped after $(numbers) numbers"
-}
-
-more_numbers() {
-	[ "$(numbers)" -ge $reached ]
-}
-
 backup_and_hosts() {
-	need_module if_bridge
-	sysctl -q net.link.bridge.pfil_member=0 net.link.bridge.pfil_bridge=0 >/dev/null
-	BRIDGES=
 	lan client vtnet1
-	INSIDE=${WIRE}b
-	address client "$NEAR" 10.1.0.9/24
+	INSIDE=$OWN_INTERFACE
+	address client "$HOST_INTERFACE" 10.1.0.9/24
 	lan server vtnet2
-	OUTSIDE=${WIRE}b
-	address server "$NEAR" $SERVER/24
+	OUTSIDE=$OWN_INTERFACE
+	address server "$HOST_INTERFACE" $SERVER/24
 	jexec client route -q add default $GATEWAY_IN
 	jexec server route -q add default $GATEWAY_OUT
 	firewall 100 3 "$INSIDE" "$OUTSIDE"
@@ -106,10 +55,7 @@ backup_and_hosts
 barrier ready
 soon "two does not become backup" carp_is BACKUP "$INSIDE"
 soon "two does not become backup" carp_is BACKUP "$OUTSIDE"
-serve_numbers &
-HELPERS="$HELPERS $!"
-sleep 1
-helper client nc $SERVER 7000 >$RUN/numbers
+start_numbers $SERVER
 goes_on 20 "with the master"
 pfctl -s states | grep -q "$SERVER:7000" || fail "the backup does not have the state"
 
@@ -122,11 +68,7 @@ echo "the master is back"
 revive_peer
 wait_for 60 carp_is BACKUP "$INSIDE" || fail "two does not give way to the master"
 goes_on 30 "with the master again"
-count=$(numbers)
-jot "$count" 1 > $RUN/expected
-head -n "$count" $RUN/numbers | cmp -s - $RUN/expected || fail "numbers are missing or wrong"
+check_numbers
 barrier done
 stop_helpers
-for bridge in $BRIDGES; do
-	ifconfig "$bridge" destroy
-done
+destroy_bridges

@@ -12,9 +12,10 @@ type Archive = tar::Builder<File>;
 /// Writes the archive with scripts, modules and guest programs; the guest unpacks it in /tmp/vm.
 pub fn write(disk: &Path, args: &Args, programs: &[PathBuf]) -> Result<()> {
     let mut archive = tar::Builder::new(File::create(disk)?);
-    for script in ["agent.sh", "lib.sh"] {
+    for script in ["agent.sh", "lib.sh", "carp.sh"] {
         add(&mut archive, &args.tests_dir.join(script), script)?;
     }
+    add(&mut archive, &args.tests_dir.join("../../share/man/pfsync.4"), "pfsync.4")?;
     add_folder(&mut archive, &args.tests_dir.join("cases"), "cases", "sh")?;
     add(&mut archive, &args.module, "pfsync.ko")?;
     if let Some(stock) = &args.stock {
@@ -78,5 +79,6 @@ mod tests {
             archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
         assert!(names.contains(&PathBuf::from("pfsync.ko")));
         assert!(names.contains(&PathBuf::from("lib.sh")));
+        assert!(names.contains(&PathBuf::from("pfsync.4")));
     }
 }

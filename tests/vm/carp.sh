@@ -1,0 +1,80 @@
+# Words for cases with a carp(4) pair, read after lib.sh. Machine one is the
+# master and machine two the backup, which has the hosts of both in jails:
+# bridges join them to the virtual wires and to two's own interfaces.
+#
+#   client (inside) --+-- wire -- one -- wire --+-- server (outside)
+#                     +---------- two ----------+
+
+BRIDGES=
+
+# lan HOST WIRE: a jail on a virtual wire to the other machine. The jail's
+# interface is $HOST_INTERFACE, this machine's is $OWN_INTERFACE.
+lan() {
+	local bridge host
+	need_module if_bridge
+	sysctl -q net.link.bridge.pfil_member=0 net.link.bridge.pfil_bridge=0 >/dev/null
+	make_jail "$1"
+	make_wire "$1" here
+	host=$WIRE
+	make_wire here here
+	bridge=$(ifconfig bridge create) || fail "bridge"
+	BRIDGES="$BRIDGES $bridge"
+	ifconfig "$2" up
+	ifconfig "${host}b" up
+	ifconfig "${WIRE}a" up
+	ifconfig "$bridge" addm "$2" addm "${host}b" addm "${WIRE}a" up || fail "bridge"
+	HOST_INTERFACE=${host}a
+	OWN_INTERFACE=${WIRE}b
+}
+
+destroy_bridges() {
+	local bridge
+	for bridge in $BRIDGES; do
+		ifconfig "$bridge" destroy
+	done
+}
+
+# carp_is STATE INTERFACE
+carp_is() {
+	ifconfig "$2" | grep -q "carp: $1 "
+}
+
+# start_numbers ADDRESS: the server counts, a line each tenth of a second, and
+# the client takes the lines by TCP, for as long as the case lasts.
+start_numbers() {
+	count_up &
+	HELPERS="$HELPERS $!"
+	sleep 1
+	helper client nc "$1" 7000 >$RUN/numbers
+}
+
+count_up() {
+	local number=0
+	while :; do
+		number=$((number + 1))
+		echo $number
+		sleep 0.1
+	done | jexec server nc -l 7000
+}
+
+numbers() {
+	wc -l < $RUN/numbers
+}
+
+# goes_on SECONDS WHAT: thirty more numbers arrive in that time.
+goes_on() {
+	reached=$(($(numbers) + 30))
+	wait_for "$1" more_numbers || fail "$2: the transfer stopped after $(numbers) numbers"
+}
+
+more_numbers() {
+	[ "$(numbers)" -ge $reached ]
+}
+
+# All numbers that came are there, in order.
+check_numbers() {
+	local count
+	count=$(numbers)
+	jot "$count" 1 > $RUN/expected
+	head -n "$count" $RUN/numbers | cmp -s - $RUN/expected || fail "numbers are missing or wrong"
+}
