@@ -10,6 +10,9 @@
 #   make load       load this very file (on FreeBSD); make unload
 #   make clean      remove what was built
 #
+# FREEBSD=15 builds for FreeBSD 15. The default is 14, and on FreeBSD the
+# release of the kernel sources.
+#
 # What is missing is installed into build/, or by the package manager;
 # tools/setup.sh says what.
 
@@ -20,7 +23,8 @@ DTRACEDIR=	$(PREFIX)/share/dtrace/pfsync
 DOCSDIR=	$(PREFIX)/share/doc/pfsync
 FUZZ_SECONDS?=	60
 TARGET=		x86_64-unknown-none
-STATICLIB=	target/$(TARGET)/release/libpfsync.a
+# One target directory for each release, to go from one to the other quickly.
+TARGET_DIR=	target/freebsd$$FREEBSD
 
 # How the kernel's code is compiled (sys/conf/kern.mk), and what its linker
 # needs: absolute addresses in the upper 2 GiB, and no GOT.
@@ -32,26 +36,33 @@ KERNEL_RUSTFLAGS= -C relocation-model=static -C code-model=kernel \
 all: pfsync.ko check
 
 pfsync.ko: setup
-	@echo "building pfsync.ko"
+	@. build/env && echo "building pfsync.ko for FreeBSD $$FREEBSD"
 	@. build/env && RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(KERNEL_RUSTFLAGS)" \
 	    PFSYNC_COMMIT=$$(sh tools/origin.sh commit) \
-	    $$CARGO rustc --quiet --locked --release -p pfsync \
-	    --target $(TARGET) -Zbuild-std=core --crate-type staticlib
+	    $$CARGO rustc --quiet --locked --release -p pfsync --target $(TARGET) \
+	    --target-dir $(TARGET_DIR) -Zbuild-std=core --crate-type staticlib
 	@# Rust's own memcpy and the like stay out: the kernel has better ones.
-	@cp $(STATICLIB) build/pfsync.a
+	@. build/env && cp $(TARGET_DIR)/$(TARGET)/release/libpfsync.a build/pfsync.a
 	@ar t build/pfsync.a | grep compiler_builtins | xargs ar d build/pfsync.a
 	@. build/env && $$KERNEL_LD -r -o pfsync.ko \
 	    --whole-archive build/pfsync.a
 
 check: pfsync.ko
 	@. build/env && $$CARGO run --quiet --locked -p check-module -- \
-	    --exports kmod/exports pfsync.ko
+	    --exports kmod/exports --freebsd $$FREEBSD pfsync.ko
 
-test: all
+# Everything for 14; for 15 what depends on the release.
+test:
+	@$(MAKE) FREEBSD=15 all test-host
+	@$(MAKE) FREEBSD=14 all
 	@. build/env && $$CARGO test --quiet --locked -p pfsync --benches --no-run
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin instructions
 	@. build/env && $$CARGO test --locked --workspace --exclude sys-bindings \
 	    --lib --bins --tests
+
+test-host: pfsync.ko
+	@. build/env && $$CARGO test --locked -p pfsync-host --tests \
+	    --target-dir $(TARGET_DIR)
 
 bench: all
 	@. build/env && $$CARGO bench --quiet --locked -p pfsync
@@ -62,11 +73,11 @@ demo: all
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin demo
 
 fuzz: all
-	@sh tools/setup.sh fuzz
+	@FREEBSD=$(FREEBSD) sh tools/setup.sh fuzz
 	@. build/env && sh fuzz/run.sh $(FUZZ_SECONDS)
 
 setup:
-	@sh tools/setup.sh
+	@FREEBSD=$(FREEBSD) sh tools/setup.sh
 
 install: pfsync.ko
 	install -d $(DESTDIR)$(KMODDIR) $(DESTDIR)$(MANDIR) $(DESTDIR)$(DTRACEDIR) $(DESTDIR)$(DOCSDIR)
@@ -94,4 +105,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a build/pfsync-kmod-*.tar.gz
 
-.PHONY: all bench check clean demo fuzz install load package pfsync.ko setup test uninstall unload
+.PHONY: all bench check clean demo fuzz install load package pfsync.ko setup test test-host uninstall unload

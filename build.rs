@@ -14,6 +14,7 @@ const FLAGS: &[&str] = &[
     "-mno-red-zone",
     "-mno-mmx",
     "-mno-sse",
+    "-mno-sse2",
     "-mno-avx",
     "-msoft-float",
     "-fno-asynchronous-unwind-tables",
@@ -42,17 +43,22 @@ fn main() {
     println!("cargo:rerun-if-env-changed=KERNEL_CC");
     println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
     println!("cargo:rerun-if-env-changed=PFSYNC_COMMIT");
+    println!("cargo:rerun-if-env-changed=FREEBSD");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
     let include = env::var("KERNEL_INCLUDE").expect("KERNEL_INCLUDE is set by the Makefile: use `make`");
     let compiler = env::var("KERNEL_CC").expect("KERNEL_CC is set by the Makefile: use `make`");
+    let release = env::var("FREEBSD").expect("FREEBSD is set by the Makefile: use `make`");
     let mut build = cc::Build::new();
     build.no_default_flags(true).compiler(compiler).warnings(false).include("kmod").files([
         "kmod/module.c",
         "kmod/probes.c",
         "kmod/shims.c",
     ]);
+    if release == "15" {
+        build.file("kmod/freebsd15.c");
+    }
     build.flags(FLAGS);
     build.define("PFS_VERSION", format!("\"{}\"", version()).as_str());
     for dir in include.split(':') {

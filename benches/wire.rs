@@ -7,7 +7,7 @@ use criterion::{criterion_group, criterion_main, BenchmarkGroup, Criterion, Thro
 use pcap_file::pcap::PcapReader;
 use pfsync::wire::{
     Action, BulkStatus, Clear, CompressedUpdate, Frame, FrameWriter, Ipv4Header, RawBulkStatus, RawClear,
-    RawCompressedUpdate, RawId, RawState1301, RawState1400, Run, State, StateId,
+    RawCompressedUpdate, RawId, RawState1301, RawState1400, RawState1500, Run, State, StateId,
 };
 use std::fs::File;
 use std::hint::black_box;
@@ -46,6 +46,7 @@ macro_rules! message {
 message!(RawClear, Clear, |raw: &RawClear| raw.check().expect("in order"), RawClear::from);
 message!(RawState1301, State, |raw: &RawState1301| raw.check().expect("in order"), RawState1301::from);
 message!(RawState1400, State, |raw: &RawState1400| raw.check().expect("in order"), RawState1400::from);
+message!(RawState1500, State, |raw: &RawState1500| raw.check().expect("in order"), RawState1500::from);
 message!(
     RawCompressedUpdate,
     CompressedUpdate,
@@ -67,6 +68,7 @@ macro_rules! with_messages {
             Run::Clear($messages) => $what,
             Run::Insert1301($messages) | Run::Update1301($messages) => $what,
             Run::Insert1400($messages) | Run::Update1400($messages) => $what,
+            Run::Insert1500($messages) | Run::Update1500($messages) => $what,
             Run::InsertAck($messages) | Run::UpdateRequest($messages) | Run::DeleteCompressed($messages) => {
                 $what
             }

@@ -60,4 +60,6 @@
 #include <netinet6/ip6_var.h>
 #include <netinet6/scope6_var.h>
 
+#include "release.h"
+
 #endif /* !_PFSYNC_KERNEL_H_ */

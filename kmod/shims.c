@@ -97,6 +97,12 @@ pfs_pause(const char *name)
 	pause(name, 1);
 }
 
+void
+pfs_callout_drain(struct callout *c)
+{
+	callout_drain(c);
+}
+
 int
 pfs_m_trailingspace(const struct mbuf *m)
 {
@@ -113,6 +119,12 @@ bool
 pfs_bpf_peers_present(struct ifnet *ifp)
 {
 	return (bpf_peers_present(ifp->if_bpf));
+}
+
+void
+pfs_ip_fillid(struct ip *ip)
+{
+	PFS_IP_FILLID(ip);
 }
 
 void

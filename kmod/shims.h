@@ -81,6 +81,9 @@ uint64_t		 pfs_counter_u64_fetch(counter_u64_t);
 sbintime_t		 pfs_getsbinuptime(void);
 void			 pfs_pause(const char *);
 
+/* sys/callout.h */
+void			 pfs_callout_drain(struct callout *);
+
 /* sys/mbuf.h */
 int			 pfs_m_trailingspace(const struct mbuf *);
 
@@ -89,6 +92,9 @@ struct thread		*pfs_curthread(void);
 
 /* net/bpf.h */
 bool			 pfs_bpf_peers_present(struct ifnet *);
+
+/* netinet/ip_var.h */
+void			 pfs_ip_fillid(struct ip *);
 
 /* netinet/in_var.h, netinet6/in6_var.h: one filter in an option's list */
 void			 pfs_imo_join(struct ip_moptions *, struct in_mfilter *);
@@ -119,6 +125,10 @@ void			 pfs_pf_state_assert_locked(struct pf_kstate *);
 void			 pfs_pf_state_ref(struct pf_kstate *);
 void			 pfs_pf_state_release(struct pf_kstate *);
 unsigned int		 pfs_rt_numfibs(void);
+
+/* freebsd15.c: net/pfvar.h */
+uint16_t		 pfs_pf_tag(const char *);
+void			 pfs_pf_state_tagname(struct pf_kstate *, char *);
 
 /* probes.c: sys/sdt.h */
 void			 pfs_probe_state_queued(uint64_t, uint32_t, int);

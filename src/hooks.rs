@@ -9,17 +9,16 @@ use crate::kernel::error::{to_c, Errno, Result};
 use crate::kernel::mbuf::{self, Packet};
 use crate::kernel::time;
 use crate::pf::rules::{self, Hooks, Rules};
-use crate::pf::{Locked, Origin};
+use crate::pf::{Locked, Origin, NEWEST_FORMAT};
 use crate::probe::{self, Deferred};
 use crate::softc::{Bucket, Softc};
 use crate::stats::{count, Stat};
 use crate::vnet;
-use crate::wire::{IfName, RawState1301, RawState1400, State};
+use crate::wire::{Format, IfName, State};
 use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use sys_bindings as sys;
-use zerocopy::FromBytes;
 
 /// The hooks of an interface that is up.
 pub fn hooks(defer: bool) -> Hooks {
@@ -99,25 +98,14 @@ unsafe extern "C" fn import_hook(
     _flags: c_int,
     version: c_int,
 ) -> c_int {
-    // SAFETY: pf passes a message of that version, and holds the rules.
-    let result = unsafe {
-        match version as u32 {
-            sys::PFSYNC_MSG_VERSION_1301 => {
-                let bytes = core::slice::from_raw_parts(message.cast::<u8>(), size_of::<RawState1301>());
-                RawState1301::ref_from_bytes(bytes)
-                    .map_err(|_| Errno::EINVAL)
-                    .and_then(|raw| load(raw.check()))
-            }
-            sys::PFSYNC_MSG_VERSION_1400 => {
-                let bytes = core::slice::from_raw_parts(message.cast::<u8>(), size_of::<RawState1400>());
-                RawState1400::ref_from_bytes(bytes)
-                    .map_err(|_| Errno::EINVAL)
-                    .and_then(|raw| load(raw.check()))
-            }
-            _ => Err(Errno::EINVAL),
-        }
+    let Some(format) = Format::from_number(version.into()).filter(|format| *format <= NEWEST_FORMAT) else {
+        return to_c(Err(Errno::EINVAL));
     };
-    to_c(result)
+    // SAFETY: pf passes a message of that version, and holds the rules.
+    to_c(unsafe {
+        let bytes = core::slice::from_raw_parts(message.cast::<u8>(), format.size());
+        State::read(format, bytes).map_or(Err(Errno::EINVAL), |state| load(state))
+    })
 }
 
 /// Takes in a state of an operator's.

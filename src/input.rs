@@ -9,7 +9,7 @@ use crate::kernel::ifnet::Counter;
 use crate::kernel::mbuf::Packet;
 use crate::kernel::time;
 use crate::pf::table::{self, Row};
-use crate::pf::{self, rules, rules::Rules, status, End, Found, Origin, Refused};
+use crate::pf::{self, rules, rules::Rules, status, End, Found, Origin, Refused, NEWEST_FORMAT};
 use crate::probe::{self, Rejected};
 use crate::softc::Softc;
 use crate::stats::{count, count_limited, Limit, Stat};
@@ -119,7 +119,7 @@ impl Softc {
             return reject(None, Rejected::Ttl);
         }
         match Frame::parse(bytes.get(offset..).unwrap_or(&[])) {
-            Ok(frame) => self.handle_frame(frame),
+            Ok(frame) => self.handle_frame(frame.understood_until(NEWEST_FORMAT)),
             Err(HeaderError::Short) => reject(None, Rejected::Header),
             Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
             Err(HeaderError::Length) => reject(None, Rejected::Length),
@@ -143,12 +143,17 @@ impl Softc {
     }
 
     fn handle_run(&self, run: Run, context: &Context) {
+        if run.action().format().is_some_and(|format| run.action() == format.update()) {
+            self.bulk_receiver.lock().progress(time::uptime());
+        }
         match run {
             Run::Clear(messages) => messages.iter().for_each(|raw| self.handle_clear(raw, context)),
-            Run::Insert1301(messages) => self.handle_inserts(messages.iter().map(|raw| raw.check()), context),
-            Run::Insert1400(messages) => self.handle_inserts(messages.iter().map(|raw| raw.check()), context),
-            Run::Update1301(messages) => self.handle_updates(messages.iter().map(|raw| raw.check()), context),
-            Run::Update1400(messages) => self.handle_updates(messages.iter().map(|raw| raw.check()), context),
+            Run::Insert1301(messages) => messages.iter().for_each(|raw| self.handle_insert(raw.check(), context)),
+            Run::Insert1400(messages) => messages.iter().for_each(|raw| self.handle_insert(raw.check(), context)),
+            Run::Insert1500(messages) => messages.iter().for_each(|raw| self.handle_insert(raw.check(), context)),
+            Run::Update1301(messages) => messages.iter().for_each(|raw| self.handle_update(raw.check(), context)),
+            Run::Update1400(messages) => messages.iter().for_each(|raw| self.handle_update(raw.check(), context)),
+            Run::Update1500(messages) => messages.iter().for_each(|raw| self.handle_update(raw.check(), context)),
             Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| self.handle_compressed(raw)),
             Run::UpdateRequest(messages) => {
                 messages.iter().for_each(|raw| self.handle_request((*raw).into()))
@@ -178,12 +183,10 @@ impl Softc {
         }
     }
 
-    fn handle_inserts(&self, states: impl Iterator<Item = Result<State, Invalid>>, context: &Context) {
-        for state in states {
-            match state {
-                Ok(state) => self.import(&state, context),
-                Err(_) => reject(Some(Action::Insert1400), Rejected::Value),
-            }
+    fn handle_insert(&self, state: Result<State, Invalid>, context: &Context) {
+        match &state {
+            Ok(state) => self.import(state, context),
+            Err(_) => reject(Some(Action::Insert1400), Rejected::Value),
         }
     }
 
@@ -202,26 +205,15 @@ impl Softc {
         }
     }
 
-    fn handle_updates(&self, states: impl Iterator<Item = Result<State, Invalid>>, context: &Context) {
-        self.bulk_receiver.lock().progress(time::uptime());
-        for state in states {
-            let Ok(state) = state else {
-                reject(Some(Action::Update1400), Rejected::Value);
-                continue;
-            };
-            match table::find(state.id) {
-                None => self.import(&state, context),
-                Some(found) if !found.is_same(&state) => reject(Some(Action::Update1400), Rejected::Value),
-                Some(found) => self.merge(
-                    &found,
-                    &CompressedUpdate {
-                        id: state.id,
-                        src: state.src,
-                        dst: state.dst,
-                        timeout: state.timeout,
-                    },
-                ),
-            }
+    fn handle_update(&self, state: Result<State, Invalid>, context: &Context) {
+        let Ok(state) = &state else { return reject(Some(Action::Update1400), Rejected::Value) };
+        match table::find(state.id) {
+            None => self.import(state, context),
+            Some(found) if !found.is_same(state) => reject(Some(Action::Update1400), Rejected::Value),
+            Some(found) => self.merge(
+                &found,
+                &CompressedUpdate { id: state.id, src: state.src, dst: state.dst, timeout: state.timeout },
+            ),
         }
     }
 

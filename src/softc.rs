@@ -16,8 +16,8 @@ use crate::kernel::mutex::Mutex;
 use crate::kernel::time;
 use crate::kernel::vnet::Vnet;
 use crate::link::{Link, HEADER_MAX};
-use crate::pf::{State, StateLists};
-use crate::wire::{Format, Header, RawState1301, RawState1400, StateId, Subheader};
+use crate::pf::{State, StateLists, NEWEST_FORMAT};
+use crate::wire::{Format, Header, StateId, Subheader};
 use crate::{hooks, transmit, vnet};
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
 
@@ -27,7 +27,7 @@ pub const PACKET_MAX: usize = 65535;
 /// The smallest MTU that an operator may set: smaller packets could not carry
 /// a state.
 pub const MTU_MIN: usize =
-    HEADER_MAX + size_of::<Header>() + 2 * size_of::<Subheader>() + size_of::<RawState1400>();
+    HEADER_MAX + size_of::<Header>() + 2 * size_of::<Subheader>() + NEWEST_FORMAT.size();
 
 /// The packets that a bucket holds back.
 pub type Held = Deferrals<Packet, Slice<Option<Deferral<Packet>>>>;
@@ -67,11 +67,7 @@ impl Options {
 
     /// The message format of states that are sent.
     pub fn format(&self) -> Format {
-        if self.format.load(Ordering::Relaxed) == Format::V1301 as u16 {
-            Format::V1301
-        } else {
-            Format::V1400
-        }
+        Format::from_number(self.format.load(Ordering::Relaxed).into()).unwrap_or(NEWEST_FORMAT)
     }
 }
 
@@ -135,7 +131,7 @@ impl Softc {
     pub fn new(attach: impl FnOnce() -> Result<Ifnet>) -> Result<Softc> {
         let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
         let callout = |run| Callout::new(Handler { vnet, index: 0, run }, Wait::Sleep);
-        let config = Config::default();
+        let config = Config::new(NEWEST_FORMAT);
         let requests = Slice::new(REQUESTS, Wait::Sleep, |_| Ok(None))?;
         let softc = Softc {
             sender_timer: callout(transmit::resume)?,
@@ -183,10 +179,7 @@ impl Softc {
     pub fn limits(&self, link: Option<&Link>) -> Limits {
         Limits {
             room: self.frame_len(link).saturating_sub(size_of::<Header>() + size_of::<Subheader>()),
-            state_len: match self.options.format() {
-                Format::V1301 => size_of::<RawState1301>(),
-                Format::V1400 => size_of::<RawState1400>(),
-            },
+            state_len: self.options.format().size(),
         }
     }
 

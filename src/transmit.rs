@@ -20,10 +20,11 @@ use crate::stats::{count, Stat};
 use crate::vnet;
 use crate::wire::{
     Action, BulkMark, BulkStatus, Format, Frame, FrameWriter, Full, RawBulkStatus, RawClear,
-    RawCompressedUpdate, RawId, RawState1301, RawState1400, StateFlags,
+    RawCompressedUpdate, RawId, RawState1301, RawState1400, RawState1500, State, StateFlags,
 };
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
+use zerocopy::{Immutable, IntoBytes};
 
 /// Packets of a full update that leave in ten milliseconds. Peers have to take
 /// the states in, and their input queues hold a few hundred packets.
@@ -149,14 +150,13 @@ impl Softc {
 
     /// The message that a queue's states are sent as, and its size.
     fn message(&self, queue: Queue) -> (Action, usize) {
-        match (queue, self.options.format()) {
-            (Queue::Insert, Format::V1301) => (Action::Insert1301, size_of::<RawState1301>()),
-            (Queue::Insert, Format::V1400) => (Action::Insert1400, size_of::<RawState1400>()),
-            (Queue::Update, Format::V1301) => (Action::Update1301, size_of::<RawState1301>()),
-            (Queue::Update, Format::V1400) => (Action::Update1400, size_of::<RawState1400>()),
-            (Queue::Due | Queue::Waiting, _) => (Action::UpdateCompressed, size_of::<RawCompressedUpdate>()),
-            (Queue::Ack, _) => (Action::InsertAck, size_of::<RawId>()),
-            (Queue::Delete, _) => (Action::DeleteCompressed, size_of::<RawId>()),
+        let format = self.options.format();
+        match queue {
+            Queue::Insert => (format.insert(), format.size()),
+            Queue::Update => (format.update(), format.size()),
+            Queue::Due | Queue::Waiting => (Action::UpdateCompressed, size_of::<RawCompressedUpdate>()),
+            Queue::Ack => (Action::InsertAck, size_of::<RawId>()),
+            Queue::Delete => (Action::DeleteCompressed, size_of::<RawId>()),
         }
     }
 
@@ -374,17 +374,35 @@ fn write_state(action: Action, state: &StateRef, writer: &mut FrameWriter) -> Re
     }
 }
 
-/// Writes a whole state in the format of an action.
-fn write_whole(action: Action, state: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
-    let Some(mut state) = state.export() else { return Ok(()) };
-    if matches!(action, Action::Update1301 | Action::Update1400) {
+/// Writes a whole state in the format of an action, if it is one that the
+/// format can say.
+fn write_whole(action: Action, locked: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
+    let mut exported = locked.export();
+    let (Some(state), Some(format)) = (exported.as_mut(), action.format()) else { return Ok(()) };
+    if !state.fits(format) {
+        return Ok(());
+    }
+    if format >= Format::V1500 {
+        state.tag = locked.tag();
+    }
+    if action == format.update() {
         // A packet may wait for the acknowledgement of an insert, not of this.
         state.flags -= StateFlags::ACK;
     }
-    match action {
-        Action::Insert1301 | Action::Update1301 => writer.push(action, &RawState1301::from(&state)),
-        _ => writer.push(action, &RawState1400::from(&state)),
+    match format {
+        Format::V1301 => push_as::<RawState1301>(action, state, writer),
+        Format::V1400 => push_as::<RawState1400>(action, state, writer),
+        Format::V1500 => push_as::<RawState1500>(action, state, writer),
     }
+}
+
+/// Not inlined, for the stack to have room for one message and not for three.
+#[inline(never)]
+fn push_as<'a, T>(action: Action, state: &'a State, writer: &mut FrameWriter) -> Result<(), Full>
+where
+    T: From<&'a State> + IntoBytes + Immutable,
+{
+    writer.push(action, &T::from(state))
 }
 
 fn bulk_mark(mark: BulkMark, pass: &Pass) -> RawBulkStatus {

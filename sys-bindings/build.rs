@@ -60,7 +60,6 @@ const FUNCTIONS: &[&str] = &[
     "_sx_xunlock",
     "callout_init",
     "callout_reset_sbt_on",
-    "_callout_stop_safe",
     "malloc",
     "free",
     "panic",
@@ -84,7 +83,6 @@ const FUNCTIONS: &[&str] = &[
     "sa6_recoverscope",
     "ip_mfilter_alloc",
     "ip_mfilter_free",
-    "ip_fillid",
     "if_alloc",
     "if_attach",
     "if_detach",
@@ -114,6 +112,7 @@ const FUNCTIONS: &[&str] = &[
     "pf_state_insert",
     "pf_find_state_byid",
     "pf_unlink_state",
+    "pf_remove_state",
     "pf_state_expires",
     "pf_alloc_state",
     "pf_free_state",
@@ -168,14 +167,17 @@ const VARIABLES: &[&str] = &[
     "LOG_.*",
     "CALLOUT_.*",
     "C_.*",
-    "C[S]_DRAIN",
 ];
 
 fn main() {
+    let release = env::var("FREEBSD").expect("FREEBSD is set by the Makefile: use `make`");
+    println!("cargo:rerun-if-env-changed=FREEBSD");
+    println!("cargo:rustc-check-cfg=cfg(freebsd, values(\"14\", \"15\"))");
+    println!("cargo:rustc-cfg=freebsd=\"{release}\"");
     let include = env::var("KERNEL_INCLUDE").expect("KERNEL_INCLUDE is set by the Makefile: use `make`");
     println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
     println!("cargo:rerun-if-changed=wrapper.h");
-    for file in ["kernel.h", "kernel_options.h", "shims.h"] {
+    for file in ["kernel.h", "kernel_options.h", "release.h", "shims.h"] {
         println!("cargo:rerun-if-changed=../kmod/{file}");
     }
 
@@ -188,8 +190,7 @@ fn main() {
         .prepend_enum_name(false)
         .generate_comments(false)
         .clang_args([
-            "-target",
-            "x86_64-unknown-freebsd14.2",
+            &format!("--target=x86_64-unknown-freebsd{release}"),
             "-nostdinc",
             "-ffreestanding",
             "-D_KERNEL",

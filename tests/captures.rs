@@ -14,7 +14,7 @@ use pcap_file::pcap::PcapReader;
 use pcap_file::DataLink;
 use pfsync::wire::{
     Action, Frame, FrameWriter, Ipv4Header, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
-    RawState1301, RawState1400, Run, State, StateId,
+    RawState1301, RawState1400, RawState1500, Run, State, StateId,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -162,6 +162,9 @@ impl Rewriter {
             }
             Run::Insert1400(messages) | Run::Update1400(messages) => {
                 push(writer, action, messages, |raw| RawState1400::from(&self.learn(raw.check().unwrap())))
+            }
+            Run::Insert1500(messages) | Run::Update1500(messages) => {
+                push(writer, action, messages, |raw| RawState1500::from(&self.learn(raw.check().unwrap())))
             }
             Run::InsertAck(messages) | Run::UpdateRequest(messages) | Run::DeleteCompressed(messages) => {
                 push(writer, action, messages, |raw| RawId::from(StateId::from(*raw)))

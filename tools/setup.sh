@@ -2,9 +2,11 @@
 # Finds or installs what building pfsync.ko takes and writes build/env, which
 # the Makefile sources. Says what it installs; does nothing when all is there.
 #
-#   tools/setup.sh module    what `make` needs
-#   tools/setup.sh demo      that and what the host tests need
-#   tools/setup.sh fuzz      that and what `make fuzz` needs
+#   tools/setup.sh         what `make` and the host tests need
+#   tools/setup.sh fuzz    that and what `make fuzz` needs
+#
+# FREEBSD is the release to build for, 14 or 15. By default it is 14, and on
+# FreeBSD that of the kernel sources.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -12,16 +14,27 @@ ROOT=$(pwd)
 BUILD=$ROOT/build
 INCLUDE=$BUILD/include
 
-# The ziglang release whose bundled headers are FreeBSD 14.2's.
-ZIGLANG=0.15.2
 # Debian's Rust, whose sources are packaged beside it.
 DEBIAN_PACKAGES="rustc-web cargo-web rust-web-src libclang-16-dev libck-dev python3-venv gcc libc6-dev mandoc"
+
+FREEBSD=${FREEBSD:-}
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 as_root() {
 	if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# The ziglang release whose bundled headers are those of a FreeBSD, and how its
+# compiler is told to compile for it. The compiler would claim the version
+# 1500500, and 15.0, which is 1500068, refuse the module as too new.
+choose_ziglang() {
+	case $FREEBSD in
+	14) ZIGLANG=0.15.2 TARGET="-target x86_64-freebsd.14.2" ;;
+	15) ZIGLANG=0.17.1 TARGET="-target x86_64-freebsd.15.0 -U__FreeBSD_version -D__FreeBSD_version=1500068" ;;
+	*) die "there are no headers for FreeBSD $FREEBSD, but for 14 and 15" ;;
+	esac
 }
 
 install_debian_packages() {
@@ -72,6 +85,8 @@ make_generated_headers() {
 
 setup_linux() {
 	mkdir -p "$BUILD"
+	FREEBSD=${FREEBSD:-14}
+	choose_ziglang
 	[ "$1" != fuzz ] || DEBIAN_PACKAGES="$DEBIAN_PACKAGES g++"
 	install_debian_packages
 	[ "$1" != fuzz ] || install_cargo_fuzz
@@ -84,14 +99,16 @@ setup_linux() {
 		ln -sf "$header" "$INCLUDE/$relative"
 	done
 	# One word that calls the compiler, as build tools want it.
-	printf '#!/bin/sh\nexec "%s" cc -target x86_64-freebsd.14.2 "$@"\n' "$ZIG/zig" > "$BUILD/kernel-cc"
-	chmod +x "$BUILD/kernel-cc"
+	compiler=$BUILD/kernel-cc-$FREEBSD
+	printf '#!/bin/sh\nexec "%s" cc %s "$@"\n' "$ZIG/zig" "$TARGET" > "$compiler"
+	chmod +x "$compiler"
 	headers=$ZIG/lib/libc/include
 	cat > "$BUILD/env.new" <<EOF
+export FREEBSD=$FREEBSD
 export CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
 export LIBCLANG_PATH=/usr/lib/llvm-16/lib
 export KERNEL_INCLUDE='$INCLUDE:$headers/x86_64-freebsd-none:$headers/x86-freebsd-none:$headers/generic-freebsd'
-export KERNEL_CC='$BUILD/kernel-cc'
+export KERNEL_CC='$compiler'
 export KERNEL_LD='$ZIG/zig ld.lld'
 export ZIG_GLOBAL_CACHE_DIR='$BUILD/zig-cache' ZIG_LOCAL_CACHE_DIR='$BUILD/zig-cache'
 EOF
@@ -100,6 +117,8 @@ EOF
 setup_freebsd() {
 	SYS=${SYSDIR:-/usr/src/sys}
 	[ -d "$SYS/netpfil/pf" ] || die "kernel sources not found in $SYS; install them or set SYSDIR"
+	sources=$(sed -n 's/^REVISION="\([0-9]*\).*/\1/p' "$SYS/conf/newvers.sh")
+	[ "${FREEBSD:=$sources}" = "$sources" ] || die "the sources in $SYS are FreeBSD $sources's"
 	mkdir -p "$BUILD"
 	if ! command -v cargo >/dev/null || ! ls /usr/local/llvm*/lib/libclang.so >/dev/null 2>&1; then
 		say "installing packages: rust llvm"
@@ -113,6 +132,7 @@ setup_freebsd() {
 	ln -sfn "$SYS/x86/include" "$INCLUDE/x86"
 	libclang=$(ls -d /usr/local/llvm*/lib | tail -n 1)
 	cat > "$BUILD/env.new" <<EOF
+export FREEBSD=$FREEBSD
 export CARGO=cargo RUSTC=rustc RUSTDOC=rustdoc
 export LIBCLANG_PATH='$libclang'
 export KERNEL_INCLUDE='$INCLUDE:$SYS:$SYS/contrib/ck/include'

@@ -45,10 +45,12 @@ fn check_state(state: &State) {
     check_timeout(state.timeout);
     check_peer(&state.src, Some(state.proto));
     check_peer(&state.dst, Some(state.proto));
+    assert!(state.family != state.stack_family || state.proto == state.stack_proto);
+    state.orig_ifname.iter().for_each(check_name);
     let Some(extra) = &state.extra else { return };
     assert!(extra.rtableid >= -1);
     assert!(!state.flags.contains(StateFlags::SETPRIO) || extra.set_prio.iter().all(|prio| *prio <= 7));
-    if let RouteTo::Fast { kind, ifname } = &extra.route {
+    if let RouteTo::Fast { kind, ifname, .. } = &extra.route {
         assert!((1..=4).contains(kind));
         check_name(ifname);
     }

@@ -3,8 +3,8 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 use pfsync::wire::{
     Action, BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Extra, Family, Format, Frame,
-    FrameWriter, Full, IfName, Key, Peer, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawState1301,
-    RawState1400, RouteTo, Run, Scrub, State, StateFlags, StateId,
+    FrameWriter, Full, IfName, Invalid, Key, Peer, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawState1301,
+    RawState1400, RawState1500, RouteTo, Run, Scrub, State, StateFlags, StateId, TagName,
 };
 
 /// A message that passed its checks.
@@ -46,11 +46,9 @@ impl Message {
     pub fn action(&self) -> Action {
         match self {
             Message::Clear(_) => Action::Clear,
-            Message::Insert(Format::V1301, _) => Action::Insert1301,
-            Message::Insert(Format::V1400, _) => Action::Insert1400,
+            Message::Insert(format, _) => format.insert(),
             Message::Ack(_) => Action::InsertAck,
-            Message::Update(Format::V1301, _) => Action::Update1301,
-            Message::Update(Format::V1400, _) => Action::Update1400,
+            Message::Update(format, _) => format.update(),
             Message::Compressed(_) => Action::UpdateCompressed,
             Message::Request(_) => Action::UpdateRequest,
             Message::Delete(_) => Action::DeleteCompressed,
@@ -62,12 +60,7 @@ impl Message {
     pub fn size(&self) -> usize {
         match self {
             Message::Clear(_) => size_of::<RawClear>(),
-            Message::Insert(Format::V1301, _) | Message::Update(Format::V1301, _) => {
-                size_of::<RawState1301>()
-            }
-            Message::Insert(Format::V1400, _) | Message::Update(Format::V1400, _) => {
-                size_of::<RawState1400>()
-            }
+            Message::Insert(format, _) | Message::Update(format, _) => format.size(),
             Message::Ack(_) | Message::Request(_) | Message::Delete(_) => size_of::<RawId>(),
             Message::Compressed(_) => size_of::<RawCompressedUpdate>(),
             Message::Bulk(_) => size_of::<RawBulkStatus>(),
@@ -78,12 +71,11 @@ impl Message {
         let action = self.action();
         match self {
             Message::Clear(clear) => writer.push(action, &RawClear::from(clear)),
-            Message::Insert(Format::V1301, state) | Message::Update(Format::V1301, state) => {
-                writer.push(action, &RawState1301::from(state))
-            }
-            Message::Insert(Format::V1400, state) | Message::Update(Format::V1400, state) => {
-                writer.push(action, &RawState1400::from(state))
-            }
+            Message::Insert(format, state) | Message::Update(format, state) => match format {
+                Format::V1301 => writer.push(action, &RawState1301::from(state)),
+                Format::V1400 => writer.push(action, &RawState1400::from(state)),
+                Format::V1500 => writer.push(action, &RawState1500::from(state)),
+            },
             Message::Ack(id) | Message::Request(id) | Message::Delete(id) => {
                 writer.push(action, &RawId::from(*id))
             }
@@ -94,20 +86,16 @@ impl Message {
 
     /// The messages of a run; `None` stands for one that is refused.
     pub fn all(run: &Run) -> Vec<Option<Message>> {
+        let insert = |format, state: Checked| state.ok().map(|state| Message::Insert(format, state));
+        let update = |format, state: Checked| state.ok().map(|state| Message::Update(format, state));
         match run {
             Run::Clear(raw) => each(raw, |raw| raw.check().ok().map(Message::Clear)),
-            Run::Insert1301(raw) => {
-                each(raw, |raw| raw.check().ok().map(|state| Message::Insert(Format::V1301, state)))
-            }
-            Run::Insert1400(raw) => {
-                each(raw, |raw| raw.check().ok().map(|state| Message::Insert(Format::V1400, state)))
-            }
-            Run::Update1301(raw) => {
-                each(raw, |raw| raw.check().ok().map(|state| Message::Update(Format::V1301, state)))
-            }
-            Run::Update1400(raw) => {
-                each(raw, |raw| raw.check().ok().map(|state| Message::Update(Format::V1400, state)))
-            }
+            Run::Insert1301(raw) => each(raw, |raw| insert(Format::V1301, raw.check())),
+            Run::Insert1400(raw) => each(raw, |raw| insert(Format::V1400, raw.check())),
+            Run::Insert1500(raw) => each(raw, |raw| insert(Format::V1500, raw.check())),
+            Run::Update1301(raw) => each(raw, |raw| update(Format::V1301, raw.check())),
+            Run::Update1400(raw) => each(raw, |raw| update(Format::V1400, raw.check())),
+            Run::Update1500(raw) => each(raw, |raw| update(Format::V1500, raw.check())),
             Run::InsertAck(raw) => each(raw, |raw| Some(Message::Ack((*raw).into()))),
             Run::UpdateRequest(raw) => each(raw, |raw| Some(Message::Request((*raw).into()))),
             Run::DeleteCompressed(raw) => each(raw, |raw| Some(Message::Delete((*raw).into()))),
@@ -129,13 +117,30 @@ impl Message {
 
     /// The message as its format carries it.
     pub fn carried(mut self) -> Message {
-        if let Message::Insert(Format::V1301, state) | Message::Update(Format::V1301, state) = &mut self {
-            state.flags &= StateFlags::from_bits_truncate(0xff);
-            state.extra = None;
+        if let Message::Insert(format, state) | Message::Update(format, state) = &mut self {
+            *state = in_format(*format, *state);
         }
         self
     }
 }
+
+/// What a format carries of a state.
+fn in_format(format: Format, mut state: State) -> State {
+    if format >= Format::V1500 {
+        return State { sync_flags: 0, updates: 0, ..state };
+    }
+    if format == Format::V1301 {
+        state.flags &= StateFlags::from_bits_truncate(0xff);
+        state.extra = None;
+    }
+    if let Some(Extra { route: RouteTo::Fast { family, .. }, .. }) = &mut state.extra {
+        *family = state.family;
+    }
+    let (stack_family, stack_proto) = (state.family, state.proto);
+    State { orig_ifname: None, stack_family, stack_proto, tag: None, ..state }
+}
+
+type Checked = core::result::Result<State, Invalid>;
 
 fn each<T>(raw: &[T], read: impl Fn(&T) -> Option<Message>) -> Vec<Option<Message>> {
     raw.iter().map(read).collect()
@@ -207,28 +212,46 @@ fn extra(u: &mut Unstructured) -> Result<Extra> {
         set_prio: [u.int_in_range(0..=7)?, u.int_in_range(0..=7)?],
         route: match u.int_in_range(0..=4)? {
             0 => RouteTo::No,
-            kind => RouteTo::Fast { kind, ifname: name(u)? },
+            kind => RouteTo::Fast { kind, ifname: name(u)?, family: family(u)? },
         },
     })
 }
 
 fn state_in_format(u: &mut Unstructured) -> Result<(Format, State)> {
-    Ok((*u.choose(&[Format::V1301, Format::V1400])?, state(u)?))
+    Ok((*u.choose(&[Format::V1301, Format::V1400, Format::V1500])?, state(u)?))
 }
 
-/// A state of format 1400.
+fn family(u: &mut Unstructured) -> Result<Family> {
+    Ok(*u.choose(&[Family::Inet, Family::Inet6])?)
+}
+
+fn tag(u: &mut Unstructured) -> Result<Option<TagName>> {
+    let mut bytes: [u8; TagName::SIZE] = u.arbitrary()?;
+    if let [.., last] = &mut bytes {
+        *last = 0;
+    }
+    TagName::new(&bytes).map_err(|_| arbitrary::Error::IncorrectFormat)
+}
+
+/// A state of format 1500.
 pub fn state(u: &mut Unstructured) -> Result<State> {
     let proto = *u.choose(&[6, 17, 1, 58, 132, 0, 47, 255])?;
+    let family = family(u)?;
+    let is_translated = u.ratio(1, 8)?;
+    let other = |one, two| if is_translated == (family == one) { two } else { one };
     let mut id = id(u)?;
     id.creator[0] |= 1;
     let wire = key(u)?;
     Ok(State {
         id,
         ifname: name(u)?,
+        orig_ifname: Some(name(u)?),
         wire,
         stack: maybe(u, key)?.unwrap_or(wire),
-        family: *u.choose(&[Family::Inet, Family::Inet6])?,
+        family,
         proto,
+        stack_family: other(Family::Inet, Family::Inet6),
+        stack_proto: proto,
         direction: *u.choose(&[Direction::In, Direction::Out])?,
         src: peer(u, proto)?,
         dst: peer(u, proto)?,
@@ -246,5 +269,6 @@ pub fn state(u: &mut Unstructured) -> Result<State> {
         sync_flags: u.arbitrary()?,
         updates: u.arbitrary()?,
         extra: Some(extra(u)?),
+        tag: tag(u)?,
     })
 }

@@ -157,7 +157,7 @@ impl Run {
             peer: *u.choose(&peers)?,
             maxupd: u64::from(u.arbitrary::<u8>()?),
             defer: u.arbitrary()?,
-            version: *u.choose(&[0, 1301, 1400])?,
+            version: *u.choose(&[0, 1301, 1400, 1500])?,
         };
         self.fuzzed.attempt(self.fuzzed.firewall.configure(&config))?;
         Ok(())

@@ -4,7 +4,7 @@ use crate::receive::frames::envelope;
 use crate::receive::{FRAME, TIME};
 use anyhow::{Context, Result};
 use pcap_file::pcap::PcapReader;
-use pfsync::wire::{Action, RawState1301, RawState1400, Subheader};
+use pfsync::wire::{Action, Format, Subheader};
 use pfsync_host::lab::{Config, Peer, GROUP6};
 use std::fs::File;
 use std::path::Path;
@@ -59,11 +59,8 @@ fn delivery(mut frame: Vec<u8>) -> Vec<u8> {
 fn rename_interfaces(frame: &mut [u8]) {
     let mut rest = frame.get_mut(HEADER..).unwrap_or_default();
     while let Ok((subheader, messages)) = Subheader::read_from_prefix(rest) {
-        let size = match Action::from_number(subheader.action) {
-            Some(Action::Insert1301 | Action::Update1301) => size_of::<RawState1301>(),
-            Some(Action::Insert1400 | Action::Update1400) => size_of::<RawState1400>(),
-            _ => 0,
-        };
+        let format = Action::from_number(subheader.action).and_then(Action::format);
+        let size = format.map_or(0, Format::size);
         let _ = messages;
         let (_, messages) = rest.split_at_mut(size_of::<Subheader>());
         let count = usize::from(subheader.count.get());
@@ -83,7 +80,7 @@ pub fn configurations() -> Result<Vec<Vec<u8>>> {
     let peers = [None, Some(Peer::Inet([192, 0, 2, 2])), Some(Peer::Inet6(GROUP6))];
     let mut seeds = Vec::new();
     for peer in peers {
-        for (maxupd, defer, version) in [(128, false, 0), (7, true, 1301), (256, false, 1400)] {
+        for (maxupd, defer, version) in [(128, false, 0), (7, true, 1301), (256, false, 1400), (9, true, 1500)] {
             let config = Config { peer, maxupd, defer, version, ..Config::default() };
             let packed = config.to_list().pack();
             let len = (packed.len() as u16).to_le_bytes();

@@ -41,13 +41,9 @@ pub struct Config {
     pub peer: Option<SyncPeer>,
     pub maxupd: u8,
     pub format: Format,
+    /// The newest format that pf knows here, which is the default.
+    newest: Format,
     pub defer: bool,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { syncdev: None, peer: None, maxupd: 128, format: Format::V1400, defer: false }
-    }
 }
 
 /// What an ioctl asks for, before it is checked.
@@ -67,6 +63,11 @@ pub struct Request {
 pub struct OutOfRange;
 
 impl Config {
+    /// That of a new interface, where pf knows message formats up to `newest`.
+    pub fn new(newest: Format) -> Config {
+        Config { syncdev: None, peer: None, maxupd: 128, format: newest, newest, defer: false }
+    }
+
     /// The configuration that a request leads to.
     pub fn with(&self, request: &Request) -> Result<Config, OutOfRange> {
         let peer = match request.peer {
@@ -79,10 +80,12 @@ impl Config {
             peer,
             maxupd: request.maxupd.try_into().map_err(|_| OutOfRange)?,
             format: match request.version {
-                0 | 1400 => Format::V1400,
-                1301 => Format::V1301,
-                _ => return Err(OutOfRange),
+                0 => self.newest,
+                version => Format::from_number(version)
+                    .filter(|format| *format <= self.newest)
+                    .ok_or(OutOfRange)?,
             },
+            newest: self.newest,
             defer: request.defer,
         })
     }
@@ -102,24 +105,28 @@ mod tests {
         Request { syncdev: None, peer: None, maxupd: 128, version: 0, defer: false }
     }
 
+    fn config() -> Config {
+        Config::new(Format::V1400)
+    }
+
     fn em0() -> Option<IfName> {
         Some(IfName::new(b"em0\0\0\0\0\0\0\0\0\0\0\0\0\0").unwrap())
     }
 
     #[test]
     fn a_sync_interface_without_a_peer_uses_the_group() {
-        let config = Config::default().with(&Request { syncdev: em0(), ..request() }).unwrap();
+        let config = config().with(&Request { syncdev: em0(), ..request() }).unwrap();
         assert_eq!(config.peer, Some(SyncPeer::Inet(GROUP4)));
         assert!(config.peer.unwrap().is_multicast());
         let zero = SyncPeer::Inet6 { addr: [0; 16], scope: 0 };
-        let config = Config::default().with(&Request { peer: Some(zero), ..request() }).unwrap();
+        let config = config().with(&Request { peer: Some(zero), ..request() }).unwrap();
         assert_eq!(config.peer, Some(SyncPeer::Inet6 { addr: GROUP6, scope: 0 }));
     }
 
     #[test]
     fn a_peer_set_first_is_kept_until_the_interface_comes() {
         let peer = Some(SyncPeer::Inet([192, 0, 2, 1]));
-        let first = Config::default().with(&Request { peer, ..request() }).unwrap();
+        let first = config().with(&Request { peer, ..request() }).unwrap();
         let second = first.with(&Request { maxupd: 1, ..request() }).unwrap();
         assert_eq!(second.peer, peer);
         assert!(!peer.unwrap().is_multicast());
@@ -127,7 +134,7 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused() {
-        let config = Config::default();
+        let config = config();
         for maxupd in [-1, 256, i64::MAX] {
             assert_eq!(config.with(&Request { maxupd, ..request() }), Err(OutOfRange));
         }
@@ -138,12 +145,23 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_format_is_the_default() {
+        for newest in [Format::V1400, Format::V1500] {
+            let old = Config::new(newest).with(&Request { version: 1301, ..request() }).unwrap();
+            assert_eq!(old.with(&request()).unwrap(), Config::new(newest));
+            assert_eq!(Config::new(newest).with(&request()).unwrap().format, newest);
+        }
+        let config = Config::new(Format::V1500);
+        assert_eq!(config.with(&Request { version: 1500, ..request() }).unwrap().format, Format::V1500);
+    }
+
+    #[test]
     fn only_the_link_makes_a_new_link() {
-        let config = Config::default().with(&Request { syncdev: em0(), ..request() }).unwrap();
+        let config = config().with(&Request { syncdev: em0(), ..request() }).unwrap();
         let other = config.with(&Request { syncdev: em0(), maxupd: 1, version: 1301, ..request() }).unwrap();
         assert!(config.same_link(&other));
         let peer = Some(SyncPeer::Inet([192, 0, 2, 1]));
         assert!(!config.same_link(&config.with(&Request { syncdev: em0(), peer, ..request() }).unwrap()));
-        assert!(!config.same_link(&Config::default()));
+        assert!(!config.same_link(&config()));
     }
 }

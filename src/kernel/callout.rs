@@ -75,7 +75,7 @@ impl Callout {
     /// Disarms and waits until the function does not run.
     pub fn drain(&self) {
         // SAFETY: the callout is initialised; the caller may sleep.
-        unsafe { sys::_callout_stop_safe(self.inner.callout.get(), sys::CS_DRAIN as i32, None) };
+        unsafe { sys::pfs_callout_drain(self.inner.callout.get()) };
     }
 }
 

@@ -209,7 +209,7 @@ pub fn identification() -> [u8; 2] {
     // SAFETY: all zeroes is a header; ip_fillid reads ip_off and sets ip_id.
     unsafe {
         let mut header = core::mem::zeroed::<sys::ip>();
-        sys::ip_fillid(&mut header);
+        sys::pfs_ip_fillid(&mut header);
         header.ip_id.to_ne_bytes()
     }
 }

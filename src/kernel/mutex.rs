@@ -51,7 +51,7 @@ const FILE: &CStr = c"kernel/mutex.rs";
 /// The lock word, by which the kernel finds the mutex around it.
 fn word(mtx: &UnsafeCell<sys::mtx>) -> *mut usize {
     // SAFETY: only the field's address is taken.
-    unsafe { &raw mut (*mtx.get()).mtx_lock }
+    unsafe { (&raw mut (*mtx.get()).mtx_lock).cast() }
 }
 
 impl<T> Drop for Mutex<T> {

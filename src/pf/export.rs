@@ -3,7 +3,7 @@
 use super::state::{End, Locked};
 use crate::kernel::time;
 use crate::wire::State;
-use crate::wire::{CompressedUpdate, Direction, Extra, Family, IfName, Key, RouteTo, StateFlags};
+use crate::wire::{CompressedUpdate, Direction, Extra, Family, IfName, Key, RouteTo, StateFlags, TagName};
 use sys_bindings as sys;
 
 /// The bytes of an address.
@@ -37,26 +37,28 @@ unsafe fn number(rule: *const sys::pf_krule) -> Option<u32> {
     unsafe { rule.as_ref() }.map(|rule| rule.nr).filter(|number| *number != u32::MAX)
 }
 
+/// The family of that number (`AF_*`), if pfsync knows it.
+fn family(af: u8) -> Option<Family> {
+    match u32::from(af) {
+        sys::AF_INET => Some(Family::Inet),
+        sys::AF_INET6 => Some(Family::Inet6),
+        _ => None,
+    }
+}
+
 impl Locked<'_> {
-    /// One of the state's keys (`PF_SK_*`) as it goes over the wire.
-    pub(super) fn wire_key(&self, index: u32) -> Option<Key> {
+    /// One of the state's keys (`PF_SK_*`) as it goes over the wire, with its
+    /// address family and protocol. `None` for a family that pfsync does not
+    /// know.
+    pub(super) fn wire_key(&self, index: u32) -> Option<(Key, Family, u8)> {
         // SAFETY: a linked state has its keys.
         unsafe {
             let key = (*self.raw()).key.get(index as usize)?.as_ref()?;
-            Some(Key {
+            let on_wire = Key {
                 addr: [octets(&key.addr[0]), octets(&key.addr[1])],
                 port: key.port.map(u16::to_ne_bytes),
-            })
-        }
-    }
-
-    /// `None` for one that pfsync does not know.
-    pub(super) fn family(&self) -> Option<Family> {
-        // SAFETY: a linked state has its keys.
-        match unsafe { u32::from((*self.raw()).key[sys::PF_SK_WIRE as usize].as_ref()?.af) } {
-            sys::AF_INET => Some(Family::Inet),
-            sys::AF_INET6 => Some(Family::Inet6),
-            _ => None,
+            };
+            Some((on_wire, family(key.af)?, key.proto))
         }
     }
 
@@ -70,53 +72,69 @@ impl Locked<'_> {
         }
     }
 
-    /// The whole state, in the form of message format 1400. `None` when it is
-    /// about to go, or is not one that pfsync can describe.
+    /// The tag of the state's packets. Costs more than all the rest.
+    pub fn tag(&self) -> Option<TagName> {
+        // SAFETY: the row is locked.
+        unsafe { sys::pfs_tag(self.raw()) }.and_then(|name| TagName::new(&name).ok().flatten())
+    }
+
+    /// The whole state but its tag. `None` when it is about to go, or is not one
+    /// that pfsync can describe. Not inlined, for its stack to be free again when the
+    /// state is written.
+    #[inline(never)]
     pub fn export(&self) -> Option<State> {
         if !self.is_alive() {
             return None;
         }
         let uptime = time::uptime();
-        // SAFETY: the row is locked; rule, anchor and kif are referenced by a
-        // linked state; the keys are there.
+        let (wire, family, proto) = self.wire_key(sys::PF_SK_WIRE)?;
+        let (stack, stack_family, stack_proto) = self.wire_key(sys::PF_SK_STACK)?;
+        // SAFETY: the row is locked; rules and interfaces are referenced by a
+        // linked state.
         unsafe {
             let st = self.raw();
-            let flag = |node: *mut sys::pf_ksrc_node, flag: u32| if node.is_null() { 0 } else { flag as u8 };
+            let [rule, anchor, nat_rule] = sys::pfs_rules(st);
+            let [limit_node, nat_node] = sys::pfs_source_nodes(st);
+            let flag = |has: bool, flag: u32| if has { flag as u8 } else { 0 };
             Some(State {
                 id: self.id(),
                 ifname: name((*st).kif)?,
-                wire: self.wire_key(sys::PF_SK_WIRE)?,
-                stack: self.wire_key(sys::PF_SK_STACK)?,
-                family: self.family()?,
-                proto: self.proto(),
+                orig_ifname: name((*st).orig_kif),
+                wire,
+                stack,
+                family,
+                proto,
+                stack_family,
+                stack_proto,
                 direction: self.direction()?,
                 src: self.peer(End::Src),
                 dst: self.peer(End::Dst),
-                rt_addr: octets(&(*st).rt_addr),
-                rule: number((*st).rule.ptr),
-                anchor: number((*st).anchor.ptr),
-                nat_rule: number((*st).nat_rule.ptr),
-                age: uptime.wrapping_sub((*st).creation),
+                rt_addr: octets(sys::pfs_route(st).addr),
+                rule: number(*rule),
+                anchor: number(*anchor),
+                nat_rule: number(*nat_rule),
+                age: uptime.wrapping_sub(sys::pfs_uptime_of((*st).creation)),
                 expires_in: sys::pf_state_expires(st).saturating_sub(uptime),
                 packets: (*st).packets,
                 bytes: (*st).bytes,
                 log: (*st).act.log,
                 flags: StateFlags::from_bits_truncate((*st).state_flags),
                 timeout: (*st).timeout,
-                sync_flags: flag((*st).src_node, sys::PFSYNC_FLAG_SRCNODE)
-                    | flag((*st).nat_src_node, sys::PFSYNC_FLAG_NATSRCNODE),
+                sync_flags: flag(limit_node, sys::PFSYNC_FLAG_SRCNODE)
+                    | flag(nat_node, sys::PFSYNC_FLAG_NATSRCNODE),
                 updates: 0,
                 extra: Some(self.export_extra()),
+                tag: None,
             })
         }
     }
 
     fn export_extra(&self) -> Extra {
-        // SAFETY: the row is locked; rt_kif is null or referenced.
+        // SAFETY: the row is locked; the route's interface is null or
+        // referenced.
         unsafe {
             let st = self.raw();
             let act = &raw const (*st).act;
-            let rt_name = if (*st).rt_kif.is_null() { None } else { name((*st).rt_kif) };
             Extra {
                 qid: (*act).qid,
                 pqid: (*act).pqid,
@@ -127,11 +145,22 @@ impl Locked<'_> {
                 set_tos: (*act).set_tos,
                 max_mss: (*act).max_mss,
                 set_prio: (*act).set_prio,
-                route: match ((*st).rt, rt_name) {
-                    (0, _) | (_, None) => RouteTo::No,
-                    (kind, Some(ifname)) => RouteTo::Fast { kind, ifname },
-                },
+                route: self.export_route().unwrap_or(RouteTo::No),
             }
+        }
+    }
+
+    /// `None` without an interface to route to.
+    fn export_route(&self) -> Option<RouteTo> {
+        // SAFETY: the row is locked; the route's interface is null or
+        // referenced.
+        unsafe {
+            let route = sys::pfs_route(self.raw());
+            let (kind, kif) = (*route.kind, *route.kif);
+            if kind == 0 || kif.is_null() {
+                return None;
+            }
+            Some(RouteTo::Fast { kind, ifname: name(kif)?, family: family(sys::pfs_route_family(self.raw()))? })
         }
     }
 

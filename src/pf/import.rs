@@ -6,11 +6,13 @@ use super::status;
 use super::table::Row;
 use crate::engine::limit;
 use crate::kernel::time;
-use crate::wire::{Extra, Family, Key, Peer, RouteTo, State, StateFlags};
+use crate::wire::{Extra, Family, IfName, Key, Peer, RouteTo, State, StateFlags};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
 
 const IPPROTO_SCTP: u8 = 132;
+/// The interface that a floating state is bound to.
+const FLOATING: &str = "all";
 
 /// Where a state comes from, which decides what may be believed of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,8 +53,11 @@ impl Draft {
         // SAFETY: allocates a zeroed state, or none.
         let st = NonNull::new(unsafe { sys::pf_alloc_state(sys::M_NOWAIT as i32) })?;
         let mut draft = Draft { st, wire: ptr::null_mut(), stack: ptr::null_mut() };
-        draft.wire = new_key(&state.wire, state)?;
-        draft.stack = if state.wire == state.stack { draft.wire } else { new_key(&state.stack, state)? };
+        draft.wire = new_key(&state.wire, state.family, state.proto)?;
+        draft.stack = match state.wire == state.stack && state.family == state.stack_family {
+            true => draft.wire,
+            false => new_key(&state.stack, state.stack_family, state.stack_proto)?,
+        };
         Some(draft)
     }
 
@@ -63,23 +68,25 @@ impl Draft {
         Row::lock(index as usize).is_some_and(|row| row.states().nth(limit::ROW.saturating_sub(1)).is_some())
     }
 
-    /// Makes the draft a state of pf's table. Its row is locked then.
-    fn insert(self, kif: NonNull<sys::pfi_kkif>) -> Result<Found<'static>, Refused> {
+    /// Makes the draft a state of pf's table, bound to an interface and made by
+    /// another. Its row is locked then.
+    fn insert(self, bound: Kif, original: Kif) -> Result<Found<'static>, Refused> {
         let Draft { st, wire, stack } = self;
         core::mem::forget(self);
         // SAFETY: state and keys are complete and ours; pf takes the keys over
         // whatever comes of it.
-        let error = unsafe { sys::pf_state_insert(kif.as_ptr(), kif.as_ptr(), wire, stack, st.as_ptr()) };
+        let error =
+            unsafe { sys::pf_state_insert(bound.as_ptr(), original.as_ptr(), wire, stack, st.as_ptr()) };
         if error == 0 {
             // SAFETY: on success the state's row is locked for the caller.
             return Ok(unsafe { Found::assume(st) });
         }
         // SAFETY: on failure the state is not in the table and ours to free.
         unsafe {
-            // pf frees the keys that it attached, and the wire key when that
-            // collides; then it forgets a stack key that it never looked at.
-            let wire_was_attached = !(*st.as_ptr()).key_list[sys::PF_SK_WIRE as usize].tqe_prev.is_null();
-            let stack = if wire_was_attached || stack == wire { ptr::null_mut() } else { stack };
+            let stack = match stack == wire {
+                true => ptr::null_mut(),
+                false => sys::pfs_stack_key_left(st.as_ptr(), stack),
+            };
             drop(Draft { st, wire: ptr::null_mut(), stack });
         }
         Err(Refused::Exists)
@@ -104,7 +111,7 @@ impl Drop for Draft {
     }
 }
 
-fn new_key(key: &Key, state: &State) -> Option<*mut sys::pf_state_key> {
+fn new_key(key: &Key, family: Family, proto: u8) -> Option<*mut sys::pf_state_key> {
     // SAFETY: the zone's constructor clears the key's compared part and makes
     // its lists empty; then the key is ours to fill.
     unsafe {
@@ -116,40 +123,52 @@ fn new_key(key: &Key, state: &State) -> Option<*mut sys::pf_state_key> {
             to.__bindgen_anon_1.addr8 = from;
         }
         to.port = key.port.map(u16::from_ne_bytes);
-        to.proto = state.proto;
-        to.af = match state.family {
-            Family::Inet => sys::AF_INET,
-            Family::Inet6 => sys::AF_INET6,
-        } as u8;
+        to.proto = proto;
+        to.af = family as u8;
         Some(new)
     }
 }
 
+/// An interface as pf knows it.
+type Kif = NonNull<sys::pfi_kkif>;
+
 /// The interface of that name.
-fn find_kif(name: &[u8; 16], _rules: &Rules) -> Option<NonNull<sys::pfi_kkif>> {
+fn find_kif(name: &IfName, _rules: &Rules) -> Option<Kif> {
     // SAFETY: the name is terminated, as IfName guarantees; the interfaces are
     // locked with the rules.
-    NonNull::new(unsafe { sys::pfi_kkif_find(name.as_ptr().cast()) })
+    NonNull::new(unsafe { sys::pfi_kkif_find(name.bytes().as_ptr().cast()) })
 }
 
 /// Whether pf knows an interface.
-pub fn knows_interface(name: &crate::wire::IfName, rules: &Rules) -> bool {
-    find_kif(name.bytes(), rules).is_some()
+pub fn knows_interface(name: &IfName, rules: &Rules) -> bool {
+    find_kif(name, rules).is_some()
+}
+
+/// The interface that a state is bound to, and the one that made it. One that
+/// floats may have been made by an interface that is not here.
+fn find_kifs(state: &State, rules: &Rules) -> Result<(Kif, Kif), Refused> {
+    let bound = find_kif(&state.ifname, rules).ok_or(Refused::Interface)?;
+    let original = match state.orig_ifname {
+        Some(name) => find_kif(&name, rules),
+        None => Some(bound),
+    };
+    match original {
+        Some(original) => Ok((bound, original)),
+        None if state.ifname.as_str() == FLOATING => Ok((bound, bound)),
+        None => Err(Refused::Interface),
+    }
 }
 
 /// The rule that a state belongs to here, and whether it is the very rule that
 /// made it.
 fn bind_rule(state: &State, origin: Origin, _rules: &Rules) -> (*mut sys::pf_krule, bool) {
     let trusted = matches!(origin, Origin::Ioctl | Origin::Peer { same_rules: true });
-    // SAFETY: the rules are locked; the array has `rcount` entries.
+    let number = state.rule.filter(|_| trusted && state.anchor.is_none());
+    // SAFETY: the rules are locked.
     unsafe {
-        let default = sys::pfs_pf_default_rule();
-        let active = &(*sys::pfs_pf_main_ruleset()).rules[sys::PF_RULESET_FILTER as usize].active;
-        match state.rule {
-            Some(number) if trusted && state.anchor.is_none() && number < active.rcount => {
-                (*active.ptr_array.add(number as usize), true)
-            }
-            _ => (default, false),
+        match number.map_or(ptr::null_mut(), |number| sys::pfs_rule(number)) {
+            rule if rule.is_null() => (sys::pfs_pf_default_rule(), false),
+            rule => (rule, true),
         }
     }
 }
@@ -233,7 +252,7 @@ unsafe fn actions_from_rule(st: *mut sys::pf_kstate, rule: *const sys::pf_krule,
     }
 }
 
-/// What a state brings along in message format 1400.
+/// What a state brings along in message formats 1400 and 1500.
 ///
 /// # Safety
 ///
@@ -253,9 +272,11 @@ unsafe fn actions_from_message(st: *mut sys::pf_kstate, extra: &Extra, rules: &R
         (*st).act.set_tos = extra.set_tos;
         (*st).act.max_mss = extra.max_mss;
         (*st).act.set_prio = extra.set_prio;
-        if let RouteTo::Fast { kind, ifname } = extra.route {
-            (*st).rt = kind;
-            (*st).rt_kif = find_kif(ifname.bytes(), rules).ok_or(Refused::RouteInterface)?.as_ptr();
+        if let RouteTo::Fast { kind, ifname, family } = extra.route {
+            let route = sys::pfs_route(st);
+            *route.kind = kind;
+            *route.kif = find_kif(&ifname, rules).ok_or(Refused::RouteInterface)?.as_ptr();
+            sys::pfs_set_route_family(st, family as u8);
         }
     }
     Ok(())
@@ -267,7 +288,7 @@ unsafe fn actions_from_message(st: *mut sys::pf_kstate, extra: &Extra, rules: &R
 /// Counts it for its rule. Does not sleep. Whoever calls this is answerable
 /// for that pf's insert hook may run in it.
 pub fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
-    let kif = find_kif(state.ifname.bytes(), rules).ok_or(Refused::Interface)?;
+    let (bound, original) = find_kifs(state, rules)?;
     let (rule, is_own) = bind_rule(state, origin, rules);
     // SAFETY: the rules are locked, so that the rule stays.
     if unsafe { is_exhausted(rule) } {
@@ -279,7 +300,7 @@ pub fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'sta
     if origin != Origin::Ioctl && draft.row_is_full() {
         return Err(Refused::Row);
     }
-    let found = draft.insert(kif)?;
+    let found = draft.insert(bound, original)?;
     // SAFETY: the state references the rule now, and its counters live as long
     // as it does. The row is locked.
     unsafe {
@@ -307,7 +328,7 @@ unsafe fn fill(
 ) -> Result<(), Refused> {
     let uptime = time::uptime();
     let st = draft.st.as_ptr();
-    let mut flags = state.flags - StateFlags::ACK;
+    let mut flags = state.flags & flags_of_pf() - StateFlags::ACK;
     if origin != Origin::Ioctl {
         // A peer does not decide what is synchronised here; and until it is
         // in, the insert hook is to pass the state over.
@@ -319,12 +340,12 @@ unsafe fn fill(
         (*st).creatorid = u32::from_ne_bytes(state.id.creator);
         (*st).direction = state.direction as u8;
         (*st).timeout = state.timeout;
-        (*st).creation = uptime.wrapping_sub(state.age);
-        (*st).expire = last_used(state, rule, uptime);
+        (*st).creation = sys::pfs_time_ago(uptime, state.age);
+        (*st).expire = sys::pfs_time_of(last_used(state, rule, uptime));
         (*st).pfsync_time = uptime;
         (*st).sync_state = sys::PFSYNC_S_NONE as u8;
-        (*st).rt_addr.__bindgen_anon_1.addr8 = state.rt_addr;
-        (*st).rule.ptr = rule;
+        (*sys::pfs_route(st).addr).__bindgen_anon_1.addr8 = state.rt_addr;
+        *sys::pfs_rules(st)[0] = rule;
         (*st).act.log = state.log & sys::PF_LOG_ALL as u8;
         (*st).state_flags = flags.bits();
         write_peer(&raw mut (*st).src, &state.src);
@@ -343,8 +364,20 @@ unsafe fn fill(
             Some(extra) => actions_from_message(st, extra, rules)?,
             None => actions_from_rule(st, rule, is_own),
         }
+        sys::pfs_obey_flags(st);
+        match state.tag {
+            Some(tag) if !sys::pfs_set_tag(st, tag.bytes()) => Err(Refused::NoMemory),
+            _ => Ok(()),
+        }
     }
-    Ok(())
+}
+
+/// Flags of states that pf has in this FreeBSD.
+fn flags_of_pf() -> StateFlags {
+    match sys::PFSTATE_PFLOW {
+        0 => StateFlags::all() - StateFlags::PFLOW,
+        _ => StateFlags::all(),
+    }
 }
 
 /// Whether there was no memory for scrub data.

@@ -17,6 +17,15 @@ mod state;
 pub mod status;
 pub mod table;
 
+use crate::wire::Format;
+use sys_bindings as sys;
+
+/// The newest message format that pf knows in this FreeBSD.
+pub const NEWEST_FORMAT: Format = match Format::from_number(sys::PFSYNC_MSG_VERSION_NEWEST as i64) {
+    Some(format) => format,
+    None => panic!("a message format that src/wire does not have"),
+};
+
 pub use import::{import, knows_interface, Origin, Refused};
 pub use lists::StateLists;
 pub use state::{End, Found, Locked, State, StateRef};

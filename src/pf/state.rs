@@ -1,7 +1,7 @@
 //! States: referenced, locked, and what may be read and written when.
 
 use crate::engine::merge::Known;
-use crate::wire::{Peer, Scrub, StateId, IPPROTO_PFSYNC};
+use crate::wire::{Family, Key, Peer, Scrub, StateId, IPPROTO_PFSYNC};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -145,11 +145,13 @@ impl Locked<'_> {
     /// Whether a peer's state of the same id is this one, or another that only
     /// took its id: ends, protocol and direction of a state never change.
     pub fn is_same(&self, other: &crate::wire::State) -> bool {
-        self.proto() == other.proto
-            && self.direction() == Some(other.direction)
-            && self.family() == Some(other.family)
-            && self.wire_key(sys::PF_SK_WIRE).is_some_and(|key| key.joins_same(&other.wire, other.family))
-            && self.wire_key(sys::PF_SK_STACK).is_some_and(|key| key.joins_same(&other.stack, other.family))
+        let same = |index, theirs: &Key, of: (Family, u8)| {
+            let ours = self.wire_key(index);
+            ours.is_some_and(|(key, family, proto)| (family, proto) == of && key.joins_same(theirs, family))
+        };
+        self.direction() == Some(other.direction)
+            && same(sys::PF_SK_WIRE, &other.wire, (other.family, other.proto))
+            && same(sys::PF_SK_STACK, &other.stack, (other.stack_family, other.stack_proto))
     }
 
     pub fn is_tcp(&self) -> bool {
@@ -207,7 +209,7 @@ impl Locked<'_> {
     /// Whether the rule that made the state says `no-sync`.
     fn rule_is_nosync(&self) -> bool {
         // SAFETY: only projects; a linked state keeps its rule.
-        let rule = self.read(|st| unsafe { &raw const (*st).rule.ptr });
+        let rule = self.read(|st| unsafe { sys::pfs_rules(st) }[0]);
         // SAFETY: as above; the flags do not change.
         unsafe { (*rule).rule_flag & sys::PFRULE_NOSYNC != 0 }
     }
@@ -280,7 +282,7 @@ impl Locked<'_> {
     pub fn refresh(&self, timeout: u8, uptime: u32) {
         // SAFETY: the row is locked.
         unsafe {
-            (*self.st.as_ptr()).expire = uptime;
+            (*self.st.as_ptr()).expire = sys::pfs_time_of(uptime);
             (*self.st.as_ptr()).timeout = timeout;
         }
     }

@@ -1,8 +1,8 @@
 //! Reading and writing whole frames.
 
 use super::{
-    Action, Header, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawState1301, RawState1400, RawTdb,
-    Subheader, VERSION,
+    Action, Format, Header, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawState1301, RawState1400,
+    RawState1500, RawTdb, Subheader, VERSION,
 };
 use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -35,9 +35,11 @@ pub enum Run<'a> {
     Clear(&'a [RawClear]),
     Insert1301(&'a [RawState1301]),
     Insert1400(&'a [RawState1400]),
+    Insert1500(&'a [RawState1500]),
     InsertAck(&'a [RawId]),
     Update1301(&'a [RawState1301]),
     Update1400(&'a [RawState1400]),
+    Update1500(&'a [RawState1500]),
     UpdateCompressed(&'a [RawCompressedUpdate]),
     UpdateRequest(&'a [RawId]),
     DeleteCompressed(&'a [RawId]),
@@ -53,9 +55,11 @@ impl Run<'_> {
             Run::Clear(_) => Action::Clear,
             Run::Insert1301(_) => Action::Insert1301,
             Run::Insert1400(_) => Action::Insert1400,
+            Run::Insert1500(_) => Action::Insert1500,
             Run::InsertAck(_) => Action::InsertAck,
             Run::Update1301(_) => Action::Update1301,
             Run::Update1400(_) => Action::Update1400,
+            Run::Update1500(_) => Action::Update1500,
             Run::UpdateCompressed(_) => Action::UpdateCompressed,
             Run::UpdateRequest(_) => Action::UpdateRequest,
             Run::DeleteCompressed(_) => Action::DeleteCompressed,
@@ -71,6 +75,7 @@ impl Run<'_> {
             Run::Clear(messages) => messages.len(),
             Run::Insert1301(messages) | Run::Update1301(messages) => messages.len(),
             Run::Insert1400(messages) | Run::Update1400(messages) => messages.len(),
+            Run::Insert1500(messages) | Run::Update1500(messages) => messages.len(),
             Run::InsertAck(messages) | Run::UpdateRequest(messages) | Run::DeleteCompressed(messages) => {
                 messages.len()
             }
@@ -92,6 +97,8 @@ pub struct Frame<'a> {
     rest: &'a [u8],
     /// Bytes of the packet behind what the header's length covers.
     beyond: usize,
+    /// The newest format of a whole state that is understood.
+    newest: Format,
 }
 
 impl<'a> Frame<'a> {
@@ -105,7 +112,14 @@ impl<'a> Frame<'a> {
         let len = usize::from(header.len.get());
         let frame = packet.get(..len).ok_or(HeaderError::Length)?;
         let rest = frame.get(size_of::<Header>()..).ok_or(HeaderError::Length)?;
-        Ok(Frame { checksum: &header.pfcksum, rest, beyond: packet.len().saturating_sub(len) })
+        let beyond = packet.len().saturating_sub(len);
+        Ok(Frame { checksum: &header.pfcksum, rest, beyond, newest: Format::V1500 })
+    }
+
+    /// The same, read by a system that knows no format after `newest`: the
+    /// actions that carry one are unknown to it.
+    pub fn understood_until(self, newest: Format) -> Frame<'a> {
+        Frame { newest, ..self }
     }
 
     /// Bytes of the frame that were not read yet.
@@ -127,9 +141,11 @@ impl<'a> Frame<'a> {
             Action::Clear => self.messages(count).map(Run::Clear),
             Action::Insert1301 => self.messages(count).map(Run::Insert1301),
             Action::Insert1400 => self.messages(count).map(Run::Insert1400),
+            Action::Insert1500 => self.messages(count).map(Run::Insert1500),
             Action::InsertAck => self.messages(count).map(Run::InsertAck),
             Action::Update1301 => self.messages(count).map(Run::Update1301),
             Action::Update1400 => self.messages(count).map(Run::Update1400),
+            Action::Update1500 => self.messages(count).map(Run::Update1500),
             Action::UpdateCompressed => self.messages(count).map(Run::UpdateCompressed),
             Action::UpdateRequest => self.messages(count).map(Run::UpdateRequest),
             Action::DeleteCompressed => self.messages(count).map(Run::DeleteCompressed),
@@ -152,7 +168,8 @@ impl<'a> Iterator for Frame<'a> {
         let (subheader, rest) = Subheader::ref_from_prefix(self.rest).ok()?;
         self.rest = rest;
         let count = subheader.count.get();
-        let run = match Action::from_number(subheader.action) {
+        let known = |action: &Action| action.format() <= Some(self.newest);
+        let run = match Action::from_number(subheader.action).filter(known) {
             Some(action) => self.run(action, count),
             None => Err(FrameError::Action { number: subheader.action, count }),
         };
@@ -371,7 +388,7 @@ mod tests {
         assert_eq!(frame.next(), Some(Err(FrameError::TrailingBytes)));
         assert_eq!(frame.next(), None);
 
-        for number in [6, 8, 9, 15, 255] {
+        for number in [6, 8, 9, 17, 255] {
             bytes[20] = number;
             let mut frame = Frame::parse(&bytes).unwrap();
             assert_eq!(frame.next(), Some(Err(FrameError::Action { number, count: 1 })));
@@ -383,13 +400,29 @@ mod tests {
         assert_eq!(Frame::parse(&bytes).unwrap().next(), Some(Err(error)));
     }
 
+    /// How many states fit a packet of 1,500 bytes with its IPv6 header.
+    fn fit<T: IntoBytes + Immutable + FromZeros>(action: Action) -> usize {
+        let bytes = written(1460, |w| while w.push(action, &T::new_zeroed()).is_ok() {});
+        Frame::parse(&bytes).unwrap().next().unwrap().unwrap().count()
+    }
+
     #[test]
-    fn five_whole_states_fit_a_packet() {
+    fn whole_states_fit_a_packet() {
+        assert_eq!(fit::<RawState1301>(Action::Update1301), 5);
+        assert_eq!(fit::<RawState1400>(Action::Update1400), 5);
+        assert_eq!(fit::<RawState1500>(Action::Update1500), 3);
+    }
+
+    #[test]
+    fn a_later_format_is_unknown_to_an_earlier_system() {
         let bytes = written(1460, |w| {
-            let state = RawState1400::new_zeroed();
-            while w.push(Action::Update1400, &state).is_ok() {}
+            w.push(Action::InsertAck, &id(1)).unwrap();
+            w.push(Action::Update1500, &RawState1500::new_zeroed()).unwrap();
         });
-        assert_eq!(Frame::parse(&bytes).unwrap().next().unwrap().unwrap().count(), 5);
+        let runs = |newest| Frame::parse(&bytes).unwrap().understood_until(newest).collect::<Vec<_>>();
+        let unknown = FrameError::Action { number: 16, count: 1 };
+        assert_eq!(runs(Format::V1400), [Ok(Run::InsertAck(&[id(1)])), Err(unknown)]);
+        assert_eq!(runs(Format::V1500).len(), 3);
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! The frame header, the subheader and the list of actions.
 
+use super::Format;
 use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -32,7 +33,7 @@ pub struct Subheader {
 }
 
 /// Number of actions (`PFSYNC_ACT_MAX`).
-pub const ACTIONS: usize = 15;
+pub const ACTIONS: usize = 17;
 
 /// Kinds of messages (`PFSYNC_ACT_*`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +54,8 @@ pub enum Action {
     Eof = 12,
     Insert1400 = 13,
     Update1400 = 14,
+    Insert1500 = 15,
+    Update1500 = 16,
 }
 
 impl Action {
@@ -73,11 +76,23 @@ impl Action {
         Action::Eof,
         Action::Insert1400,
         Action::Update1400,
+        Action::Insert1500,
+        Action::Update1500,
     ];
 
     /// The action of that number, if there is one.
     pub fn from_number(number: u8) -> Option<Action> {
         Action::ALL.get(usize::from(number)).copied()
+    }
+
+    /// The format of the states that it carries, if it carries whole states.
+    pub fn format(self) -> Option<Format> {
+        match self {
+            Action::Insert1301 | Action::Update1301 => Some(Format::V1301),
+            Action::Insert1400 | Action::Update1400 => Some(Format::V1400),
+            Action::Insert1500 | Action::Update1500 => Some(Format::V1500),
+            _ => None,
+        }
     }
 }
 

@@ -10,8 +10,8 @@
         clippy::unwrap_used
     )
 )]
-//! The bytes that firewalls exchange: protocol version 5, message formats 1301
-//! and 1400.
+//! The bytes that firewalls exchange: protocol version 5, message formats 1301,
+//! 1400 and 1500.
 //!
 //! A frame is what follows the IP header (protocol 240), or what bpf(4) shows
 //! as `DLT_PFSYNC`: a [`Header`], then runs of messages of one kind, each run
@@ -39,7 +39,8 @@ pub use message::{
 };
 pub use peer::{Peer, RawPeer, Scrub};
 pub use state::{
-    Direction, Extra, Family, Format, IfName, Key, RawState1301, RawState1400, RouteTo, State, StateFlags,
+    Direction, Extra, Family, Format, IfName, Key, RawCommon, RawState1301, RawState1400, RawState1500,
+    RouteTo, State, StateFlags, TagName,
 };
 
 /// IP protocol number of pfsync.
@@ -77,6 +78,8 @@ pub enum Invalid {
     PeerState,
     /// A window scale beyond RFC 7323's 14, flags aside.
     WindowScale,
+    /// Protocols of wire key and stack key that no state has together.
+    Protocol,
     /// A creator id of zero.
     Creator,
     /// Not a terminated, printable name.
@@ -87,6 +90,8 @@ pub enum Invalid {
     RoutingTable,
     /// A priority beyond 7, in a state that sets one.
     Priority,
+    /// Not a terminated name of a tag.
+    Tag,
     /// A bulk status other than start and end.
     BulkStatus,
 }

@@ -1,7 +1,9 @@
 //! The FreeBSD kernel's structures, constants and functions as bindgen reads
 //! them from the kernel's own headers, with the option set that the GENERIC
-//! kernel is built with. Nothing here is written by hand; `wrapper.h` lists
-//! the headers and `build.rs` the names taken from them.
+//! kernel is built with; `wrapper.h` lists the headers and `build.rs` the names
+//! taken from them. By hand is only what gives one name to what FreeBSD's
+//! releases call or place differently: `freebsd14.rs` and `freebsd15.rs`, which
+//! have the same items.
 //!
 //! Layout assertions are compiled in: a header that disagrees with itself
 //! fails the build.
@@ -10,3 +12,17 @@
 #![allow(clippy::all, missing_docs, unnecessary_transmutes)]
 
 include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
+
+#[cfg_attr(freebsd = "14", path = "freebsd14.rs")]
+#[cfg_attr(freebsd = "15", path = "freebsd15.rs")]
+mod release;
+
+pub use release::*;
+
+/// Where a state has how its packets are routed.
+pub struct pfs_route {
+    /// `PF_ROUTETO` and the like.
+    pub kind: *mut u8,
+    pub kif: *mut *mut pfi_kkif,
+    pub addr: *mut pf_addr,
+}

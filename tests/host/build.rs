@@ -22,6 +22,7 @@ const TYPES: &[&str] = &[
     "bpf_d",
     "sx_args",
     "sdt_probe.*",
+    "sdt_tracepoint",
     "sdt_provider",
     "sdt_argtype",
     "linker_file",
@@ -45,11 +46,16 @@ const VARIABLES: &[&str] = &[
     "TCP_NSTATES",
     "SCTP_SHUTDOWN_PENDING",
     "TCP_MAX_WINSHIFT",
+    "CS_DRAIN",
 ];
 
 fn main() {
     println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
+    println!("cargo:rerun-if-env-changed=FREEBSD");
+    println!("cargo:rustc-check-cfg=cfg(freebsd, values(\"14\", \"15\"))");
     println!("cargo:rerun-if-changed=kernel.h");
+    let release = env::var("FREEBSD").expect("FREEBSD is set by build/env: `. build/env`");
+    println!("cargo:rustc-cfg=freebsd=\"{release}\"");
     let include = env::var("KERNEL_INCLUDE").expect("KERNEL_INCLUDE is set by build/env: `. build/env`");
     let mut builder = bindgen::Builder::default()
         .header("kernel.h")
@@ -60,7 +66,7 @@ fn main() {
         .generate_comments(false)
         .allowlist_recursively(false)
         .raw_line("use sys_bindings::*;")
-        .clang_args(["-target", "x86_64-unknown-freebsd14.2", "-nostdinc", "-ffreestanding"])
+        .clang_args([&format!("--target=x86_64-unknown-freebsd{release}"), "-nostdinc", "-ffreestanding"])
         .clang_args(["-D_KERNEL", "-DKLD_MODULE", "-I../../kmod"])
         .clang_args(include.split(':').map(|dir| format!("-isystem{dir}")));
     for name in TYPES {

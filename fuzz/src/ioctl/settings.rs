@@ -7,6 +7,8 @@ use sys_bindings as sys;
 
 /// The interfaces that can be named.
 pub const INTERFACES: [&str; 3] = [SYNC, OUTSIDE, "pfsync0"];
+/// The newest message format, and the default.
+const NEWEST: u64 = sys::PFSYNC_MSG_VERSION_NEWEST as u64;
 /// 224.0.0.240
 pub const GROUP4: [u8; 4] = [224, 0, 0, 240];
 
@@ -29,7 +31,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { syncdev: None, peer: None, maxupd: 128, defer: false, version: 1400 }
+        Settings { syncdev: None, peer: None, maxupd: 128, defer: false, version: NEWEST }
     }
 }
 
@@ -80,8 +82,8 @@ impl Settings {
             return None;
         }
         let version = match version {
-            0 | 1400 => 1400,
-            1301 => 1301,
+            0 => NEWEST,
+            1301 | 1400 | NEWEST => version,
             _ => return None,
         };
         let peer = match peer {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use arbitrary::Unstructured;
 use pfsync::wire::{
     BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Extra, Family, Format, FrameWriter, Header,
-    IfName, Ipv4Header, Ipv6Header, Key, Peer, RouteTo, Scrub, State, StateFlags, StateId,
+    IfName, Ipv4Header, Ipv6Header, Key, Peer, RouteTo, Scrub, State, StateFlags, StateId, TagName,
 };
 use pfsync_host::lab::{address4, address6, connection, Firewall, GROUP6, OUTSIDE, SYNC};
 use zerocopy::{FromBytes, IntoBytes};
@@ -98,10 +98,13 @@ impl Sender<'_> {
         Ok(State {
             id: self.state_id(u)?,
             ifname: interface(u)?.unwrap_or(name("all")),
+            orig_ifname: interface(u)?,
             wire,
             stack: if u.arbitrary()? { wire } else { Key { port: [[0, u.arbitrary()?]; 2], ..wire } },
-            family: *u.choose(&[Family::Inet, Family::Inet6])?,
+            family: family(u)?,
             proto,
+            stack_family: family(u)?,
+            stack_proto: proto,
             direction: *u.choose(&[Direction::In, Direction::Out])?,
             src: peer(u)?,
             dst: peer(u)?,
@@ -129,10 +132,15 @@ impl Sender<'_> {
                 max_mss: 0,
                 set_prio: [0; 2],
                 route: match u.int_in_range(0..=7)? {
-                    kind @ 1..=4 => RouteTo::Fast { kind, ifname: interface(u)?.unwrap_or(name("em7")) },
+                    kind @ 1..=4 => RouteTo::Fast {
+                        kind,
+                        ifname: interface(u)?.unwrap_or(name("em7")),
+                        family: family(u)?,
+                    },
                     _ => RouteTo::No,
                 },
             }),
+            tag: if u.arbitrary()? { tag("lan") } else { None },
         })
     }
 }
@@ -172,13 +180,23 @@ fn name(text: &str) -> IfName {
     IfName::new(&bytes).expect("a name")
 }
 
+fn tag(text: &str) -> Option<TagName> {
+    let mut bytes = [0; TagName::SIZE];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    TagName::new(&bytes).expect("a tag")
+}
+
 /// An interface that pf knows, one that it does not, or none.
 fn interface(u: &mut Unstructured) -> Result<Option<IfName>> {
     Ok(u.choose(&[Some(OUTSIDE), Some(OUTSIDE), Some(SYNC), Some("em7"), None]).copied()?.map(name))
 }
 
 fn format(u: &mut Unstructured) -> Result<Format> {
-    Ok(*u.choose(&[Format::V1400, Format::V1301])?)
+    Ok(*u.choose(&[Format::V1400, Format::V1301, Format::V1500])?)
+}
+
+fn family(u: &mut Unstructured) -> Result<Family> {
+    Ok(*u.choose(&[Family::Inet, Family::Inet6])?)
 }
 
 /// One end of a connection, in a state that most protocols have.

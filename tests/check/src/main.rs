@@ -38,6 +38,10 @@ struct Args {
     /// [pf.ko], [panic])
     #[arg(long, value_name = "FILE", default_value = "kmod/exports")]
     exports: PathBuf,
+    /// The FreeBSD that the module is for: the headings [kernel N] and
+    /// [pf.ko N] of others are passed over
+    #[arg(long, value_name = "N", default_value_t = 14)]
+    freebsd: u32,
     /// How many of the largest stack frames to print
     #[arg(long, value_name = "N", default_value_t = 10)]
     frames: usize,
@@ -80,7 +84,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<Report, String> {
     let exports = read(&args.exports)?;
-    let pins = Pins::parse(&String::from_utf8_lossy(&exports))
+    let pins = Pins::parse(&String::from_utf8_lossy(&exports), args.freebsd)
         .map_err(|error| format!("{}: {error}", args.exports.display()))?;
     let module = Module::parse(&read(&args.module)?)?;
     Ok(check(&module, &pins, args))
@@ -154,7 +158,7 @@ mod tests {
 
     fn report(builder: &Builder, exports: &str, more: &[&str]) -> Report {
         let args = ["check-module", "pfsync.ko"].iter().chain(more);
-        let pins = Pins::parse(exports).unwrap();
+        let pins = Pins::parse(exports, 14).unwrap();
         check(&builder.module(), &pins, &Args::parse_from(args))
     }
 

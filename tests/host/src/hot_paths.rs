@@ -4,7 +4,7 @@
 //! The same module file gives the same numbers on any machine.
 
 use crate::kernel::world::Policy;
-use crate::lab::{connection, Config, Firewall, Lab};
+use crate::lab::{connection, Config, Firewall, Lab, NEWEST};
 use crate::machine::steps::Steps;
 use crate::pf::rules::Rules;
 use crate::pf::traffic::Id;
@@ -62,12 +62,12 @@ fn messages() -> Result<Vec<Cost>> {
     let pair = Pair::boot()?;
     let [one, two] = &pair.firewalls;
     let ids = open(one, MANY)?;
-    let mut costs = pair.exchange(["send insert", "receive insert"], Action::Insert1400)?;
+    let mut costs = pair.exchange(["send insert", "receive insert"], NEWEST.insert())?;
     pass(one, &ids)?;
     let names = ["send compressed update", "receive compressed update"];
     costs.extend(pair.exchange(names, Action::UpdateCompressed)?);
     request_bulk(two)?;
-    costs.extend(pair.exchange(["send full update", "receive full update"], Action::Update1400)?);
+    costs.extend(pair.exchange(["send full update", "receive full update"], NEWEST.update())?);
     kill(one, &ids)?;
     costs.extend(pair.exchange(["send delete", "receive delete"], Action::DeleteCompressed)?);
     ensure!(two.states().is_empty(), "the deletes did not arrive");

@@ -10,10 +10,16 @@ use crate::nv::{List, Value};
 use crate::pf::rules::{Rules, KEEP_STATE};
 use crate::pf::traffic::{Connection, Endpoint, Id, Seen};
 use anyhow::{Context, Result};
+use pfsync::wire::Format;
 use std::ffi::CString;
 use std::rc::Rc;
 use sys_bindings as sys;
 
+/// The newest message format of this FreeBSD, and the default.
+pub const NEWEST: Format = match Format::from_number(sys::PFSYNC_MSG_VERSION_NEWEST as i64) {
+    Some(format) => format,
+    None => panic!("a message format that nobody knows"),
+};
 /// Name of the sync interface.
 pub const SYNC: &str = "em0";
 /// Name of the interface that connections leave by.

@@ -3,9 +3,8 @@
 mod common;
 
 use common::{actions, carried, pair, plain_lab, tcp};
-use pfsync::wire::Action;
 use pfsync_host::kernel::world::{milliseconds, Policy};
-use pfsync_host::lab::{address4, address6, connection, Config, Lab, Peer, GROUP6};
+use pfsync_host::lab::{address4, address6, connection, Config, Lab, Peer, GROUP6, NEWEST};
 use pfsync_host::net::Faults;
 use pfsync_host::pf::rules::NO_SYNC;
 use pfsync_host::pf::traffic::{Connection, Endpoint};
@@ -267,7 +266,7 @@ fn nothing_that_came_from_a_peer_is_sent_back() -> anyhow::Result<()> {
     assert_eq!(actions(&by_two), []);
     assert!(actions(&sent.borrow().iter().map(|sent| carried(&sent.packet)).collect::<Vec<_>>())
         .iter()
-        .all(|(action, _)| *action == Action::Insert1400));
+        .all(|(action, _)| *action == NEWEST.insert()));
     one.unload()?;
     two.unload()
 }

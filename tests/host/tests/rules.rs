@@ -6,6 +6,7 @@ mod common;
 use common::{plain_lab, tcp};
 use pfsync_host::kernel::thread;
 use pfsync_host::kpi::{locks, memory};
+use pfsync_host::native;
 use std::mem::zeroed;
 use std::ptr::{addr_of_mut, null, null_mut};
 use sys_bindings as sys;
@@ -25,8 +26,8 @@ fn mutex(name: &'static std::ffi::CStr) -> *mut usize {
     // SAFETY: plain data, initialised as the kernel's macro does it.
     unsafe {
         let mtx: &'static mut sys::mtx = Box::leak(Box::new(zeroed()));
-        locks::_mtx_init(&mut mtx.mtx_lock, name.as_ptr(), null(), 0);
-        &mut mtx.mtx_lock
+        locks::_mtx_init((&raw mut mtx.mtx_lock).cast(), name.as_ptr(), null(), 0);
+        (&raw mut mtx.mtx_lock).cast()
     }
 }
 
@@ -175,7 +176,7 @@ fn using_a_callout_without_initialising_it_is_seen() {
         // SAFETY: plain data.
         let callout: &mut sys::callout = Box::leak(Box::new(unsafe { zeroed() }));
         // SAFETY: no more than the host's table is looked at.
-        unsafe { pfsync_host::kernel::callout::_callout_stop_safe(callout, sys::CS_DRAIN as i32, 0) };
+        unsafe { pfsync_host::kernel::callout::_callout_stop_safe(callout, native::CS_DRAIN as i32) };
     })
     .contains("not initialised"));
 }

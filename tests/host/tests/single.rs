@@ -5,7 +5,7 @@ mod common;
 
 use common::{actions, plain_lab};
 use pfsync::wire::Action;
-use pfsync_host::lab::{connection, Config, Peer, GROUP6, SYNC};
+use pfsync_host::lab::{connection, Config, Peer, GROUP6, NEWEST, SYNC};
 use pfsync_host::pf::rules::NO_SYNC;
 use pfsync_host::pf::traffic::Connection;
 use sys_bindings as sys;
@@ -133,7 +133,7 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() -> anyhow::Result<()> {
     let no_such_interface = Config { syncdev: Some("em9".into()), ..Config::default() };
     assert_eq!(fw.configure(&no_such_interface)?, Err(invalid));
     assert_eq!(fw.configure(&Config { maxupd: 256, ..Config::default() })?, Err(invalid));
-    assert_eq!(fw.configure(&Config { version: 1500, ..Config::default() })?, Err(invalid));
+    assert_eq!(fw.configure(&Config { version: 1501, ..Config::default() })?, Err(invalid));
     assert_eq!(fw.configure_bytes(vec![0x6c; 40])?, Err(invalid));
     assert_eq!(fw.configure_bytes(Vec::new())?, Err(invalid));
     assert_eq!(fw.set_mtu(1400)?, Err(invalid));
@@ -149,7 +149,7 @@ fn the_life_of_a_state_shows_on_bpf() -> anyhow::Result<()> {
     fw.watch();
     let id = fw.open(&connection(1, sys::IPPROTO_TCP))?;
     lab.seconds(2)?;
-    assert_eq!(actions(&fw.frames()), [(Action::Insert1400, 1)]);
+    assert_eq!(actions(&fw.frames()), [(NEWEST.insert(), 1)]);
     fw.pass(id, |st| st.src.seqlo += 100)?;
     fw.pass(id, |st| st.src.seqlo += 100)?;
     lab.seconds(2)?;

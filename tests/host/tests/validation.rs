@@ -5,12 +5,12 @@
 mod common;
 
 use anyhow::Result;
-use common::target::{frame, in_1301, in_packet, numbered, raw_id, state, Target, PEER};
+use common::target::{frame, in_1301, in_1500, in_packet, numbered, raw_id, state, Target, PEER};
 use common::tcp;
 use pfsync::wire::{
-    Action, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawPeer, RawState1400, RawTdb,
+    Action, Format, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawPeer, RawState1400, RawTdb,
 };
-use pfsync_host::lab::{OUTSIDE, SYNC};
+use pfsync_host::lab::{NEWEST, OUTSIDE, SYNC};
 use pfsync_host::net;
 use pfsync_host::pf::rules::{Rule, Rules, NO_SYNC};
 use pfsync_host::pf::traffic::Connection;
@@ -29,19 +29,44 @@ fn bad_state(stats: &sys::pfsyncstats) -> u64 {
     stats.pfsyncs_badstate
 }
 
-/// The four messages that carry a whole state, each to a firewall of its own
-/// that has not seen it.
+/// The rule of a state, its anchor and its NAT rule.
+fn rules(st: &sys::pf_kstate) -> [*mut sys::pf_krule; 3] {
+    // SAFETY: only reads pointers.
+    unsafe { sys::pfs_rules(std::ptr::from_ref(st).cast_mut()).map(|rule| *rule) }
+}
+
+fn rule_number(st: &sys::pf_kstate) -> u32 {
+    // SAFETY: a state's rule lives as long as it.
+    unsafe { (*rules(st)[0]).nr }
+}
+
+fn route_address(st: &sys::pf_kstate) -> [u8; 16] {
+    // SAFETY: an address is sixteen bytes of any value.
+    unsafe { (*sys::pfs_route(std::ptr::from_ref(st).cast_mut()).addr).__bindgen_anon_1.addr8 }
+}
+
+/// When a state was used last, in seconds of uptime.
+fn last_used(st: &sys::pf_kstate) -> u32 {
+    sys::pfs_uptime_of(st.expire)
+}
+
+/// The messages that carry a whole state, each to a firewall of its own that
+/// has not seen it.
 fn each_message(change: Change, mut check: impl FnMut(&Target, Action)) -> Result<()> {
     let mut raw = state();
     change(&mut raw);
-    for action in [Action::Insert1301, Action::Update1301, Action::Insert1400, Action::Update1400] {
-        let target = Target::new()?;
-        match action {
-            Action::Insert1301 | Action::Update1301 => target.send(action, &[in_1301(&raw)])?,
-            _ => target.send(action, &[raw])?,
+    let formats = [Format::V1301, Format::V1400, Format::V1500];
+    for format in formats.into_iter().filter(|format| *format <= NEWEST) {
+        for action in [format.insert(), format.update()] {
+            let target = Target::new()?;
+            match format {
+                Format::V1301 => target.send(action, &[in_1301(&raw)])?,
+                Format::V1400 => target.send(action, &[raw])?,
+                Format::V1500 => target.send(action, &[in_1500(&raw)])?,
+            }
+            check(&target, action);
+            target.finish()?;
         }
-        check(&target, action);
-        target.finish()?;
     }
     Ok(())
 }
@@ -53,7 +78,7 @@ fn is_refused(change: Change, counter: Counter) -> Result<()> {
     change(&mut changed);
     let in_both = std::mem::replace(&mut old, in_1301(&changed)) != old;
     each_message(change, |target, action| {
-        let carried = in_both || matches!(action, Action::Insert1400 | Action::Update1400);
+        let carried = in_both || action.format() > Some(Format::V1301);
         assert_eq!(target.has_state(), !carried, "{action:?}");
         assert_eq!(counter(&target.stats()), u64::from(carried), "{action:?}");
     })
@@ -73,7 +98,7 @@ fn is_taken_in_1400(change: Change, expected: fn(&sys::pf_kstate) -> bool) -> Re
     each_message(change, |target, action| {
         let seen = target.look(expected);
         assert!(seen.is_some(), "{action:?}");
-        if matches!(action, Action::Insert1400 | Action::Update1400) {
+        if action.format() > Some(Format::V1301) {
             assert_eq!(seen, Some(true), "{action:?}");
         }
     })
@@ -93,14 +118,14 @@ rows! {
     ifname_unterminated: is_refused(|s| s.common.ifname = [b'a'; 16], bad_value);
     ifname_unprintable: is_refused(|s| s.common.ifname[1] = 7, bad_value);
     ifname_unknown: is_refused(|s| s.common.ifname[..4].copy_from_slice(b"em77"), bad_state);
-    af: is_refused(|s| s.common.af = 10, bad_value);
-    direction_none: is_refused(|s| s.common.direction = 0, bad_value);
-    direction_both: is_refused(|s| s.common.direction = 3, bad_value);
-    proto: is_taken(|s| { s.common.proto = 254; s.common.src.state = 1; s.common.dst.state = 2 },
+    af: is_refused(|s| s.af = 10, bad_value);
+    direction_none: is_refused(|s| s.direction = 0, bad_value);
+    direction_both: is_refused(|s| s.direction = 3, bad_value);
+    proto: is_taken(|s| { s.proto = 254; s.common.src.state = 1; s.common.dst.state = 2 },
         |st| st.src.state == 1);
     peer_state_tcp: is_refused(|s| s.common.src.state = 13, bad_value);
-    peer_state_udp: is_refused(|s| { s.common.proto = 17; s.common.src.state = 1; s.common.dst.state = 3 }, bad_value);
-    peer_state_sctp: is_refused(|s| { s.common.proto = 132; s.common.src.state = 0x81 }, bad_value);
+    peer_state_udp: is_refused(|s| { s.proto = 17; s.common.src.state = 1; s.common.dst.state = 3 }, bad_value);
+    peer_state_sctp: is_refused(|s| { s.proto = 132; s.common.src.state = 0x81 }, bad_value);
     wscale: is_refused(|s| s.common.dst.wscale = 0x80 | 15, bad_value);
     sequence_numbers: is_taken(|s| { s.common.src.seqhi = U32::new(u32::MAX); s.common.src.max_win = U16::new(u16::MAX) },
         |st| st.src.seqhi == u32::MAX && st.src.max_win == u16::MAX);
@@ -108,24 +133,19 @@ rows! {
     scrub_flags: is_taken(|s| { s.common.src.scrub_valid = 1; s.common.src.scrub_flags = U16::new(0xffff) },
         // SAFETY: a state's scrub data live as long as it.
         |st| unsafe { (*st.src.scrub).pfss_flags } == 1);
-    rt_addr: is_taken(|s| s.common.rt_addr = [0xff; 16],
-        // SAFETY: an address is sixteen bytes of any value.
-        |st| unsafe { st.rt_addr.__bindgen_anon_1.addr8 } == [0xff; 16]);
-    // SAFETY: a state's rule lives as long as it.
-    rule_in_range: is_taken(|s| s.common.rule = U32::new(1), |st| unsafe { (*st.rule.ptr).nr } == 1);
-    // SAFETY: as above; the default rule has the number -1.
-    rule_out_of_range: is_taken(|s| s.common.rule = U32::new(2), |st| unsafe { (*st.rule.ptr).nr } == u32::MAX);
-    // SAFETY: as above.
-    anchor: is_taken(|s| s.common.anchor = U32::new(0), |st| unsafe { (*st.rule.ptr).nr } == u32::MAX);
-    nat_rule: is_taken(|s| s.common.nat_rule = U32::new(77),
-        // SAFETY: only reads a pointer.
-        |st| unsafe { st.nat_rule.ptr.is_null() });
-    creation: is_taken(|s| s.common.creation = U32::new(u32::MAX - 1000), |st| st.creation > 1000);
-    expire_beyond_the_timeout: is_taken(|s| s.common.expire = U32::new(u32::MAX), |st| st.expire >= 100 && st.expire < 110);
+    rt_addr: is_taken(|s| s.common.rt_addr = [0xff; 16], |st| route_address(st) == [0xff; 16]);
+    rule_in_range: is_taken(|s| s.common.rule = U32::new(1), |st| rule_number(st) == 1);
+    // The default rule has the number -1.
+    rule_out_of_range: is_taken(|s| s.common.rule = U32::new(2), |st| rule_number(st) == u32::MAX);
+    anchor: is_taken(|s| s.common.anchor = U32::new(0), |st| rule_number(st) == u32::MAX);
+    nat_rule: is_taken(|s| s.common.nat_rule = U32::new(77), |st| rules(st)[2].is_null());
+    creation: is_taken(|s| s.common.creation = U32::new(u32::MAX - 1000),
+        |st| if sys::pfs_freebsd < 15 { st.creation > 1000 } else { st.creation == 0 });
+    expire_beyond_the_timeout: is_taken(|s| s.common.expire = U32::new(u32::MAX), |st| (100..110).contains(&last_used(st)));
     expire_before_boot: is_taken(|s| s.common.expire = U32::new(1), |st| st.expire == 0);
     counters: is_taken(|s| s.common.packets = [[U32::new(u32::MAX); 2]; 2], |st| st.packets == [0, 0]);
     log: is_taken(|s| s.log = 0xff, |st| u32::from(st.act.log) == sys::PF_LOG_ALL);
-    state_flags_unknown: is_taken(|s| s.state_flags = U16::new(0x3c04), |st| st.state_flags == 0);
+    state_flags_unknown: is_taken(|s| s.state_flags = U16::new(0x3c04), |st| u32::from(st.state_flags) == sys::PFSTATE_PFLOW);
     state_flags_nosync: is_taken(|s| s.state_flags = U16::new(sys::PFSTATE_NOSYNC as u16),
         |st| u32::from(st.state_flags) & sys::PFSTATE_NOSYNC == 0);
     state_flags_ack: is_taken(|s| s.state_flags = U16::new(sys::PFSTATE_ACK as u16),
@@ -223,7 +243,7 @@ fn header_len_below_the_header() -> Result<()> {
 
 #[test]
 fn action() -> Result<()> {
-    for number in [6, 8, 9, 15, 255] {
+    for number in [6, 8, 9, sys::PFSYNC_ACT_MAX as u8, 255] {
         frame_is_refused(with(SUBHEADER, number), |stats| stats.pfsyncs_badact)?;
     }
     Ok(())
@@ -266,7 +286,7 @@ fn checksum() -> Result<()> {
     bytes[4] ^= 1;
     target.send_bytes(&bytes)?;
     // SAFETY: a state's rule lives as long as it; the default rule's number is -1.
-    assert_eq!(target.look(|st| unsafe { (*st.rule.ptr).nr }), Some(u32::MAX));
+    assert_eq!(target.look(|st| unsafe { (*rules(st)[0]).nr }), Some(u32::MAX));
     target.finish()
 }
 
@@ -307,9 +327,9 @@ fn is_another(change: Change) -> Result<()> {
 rows! {
     update_of_other_ends: is_another(|s| s.common.key[0].addr[1][3] = 99);
     update_of_other_ports: is_another(|s| s.common.key[1].port[0] = [0, 1]);
-    update_of_other_direction: is_another(|s| s.common.direction = sys::PF_IN as u8);
-    update_of_other_family: is_another(|s| s.common.af = sys::AF_INET6 as u8);
-    update_of_other_proto: is_another(|s| { s.common.proto = 17; s.common.src.state = 1; s.common.dst.state = 1 });
+    update_of_other_direction: is_another(|s| s.direction = sys::PF_IN as u8);
+    update_of_other_family: is_another(|s| s.af = sys::AF_INET6 as u8);
+    update_of_other_proto: is_another(|s| { s.proto = 17; s.common.src.state = 1; s.common.dst.state = 1 });
 }
 
 #[test]
@@ -355,7 +375,7 @@ fn compressed_expire() -> Result<()> {
         Action::UpdateCompressed,
         &[RawCompressedUpdate { expire: U32::new(u32::MAX), ..compressed() }],
     )?;
-    assert_eq!(target.look(|st| (st.src.seqlo, st.expire < 110)), Some((9000, true)));
+    assert_eq!(target.look(|st| (st.src.seqlo, last_used(st) < 110)), Some((9000, true)));
     target.finish()
 }
 
@@ -523,7 +543,7 @@ fn limit_peer_requests_answered() -> Result<()> {
     let raw: Vec<_> =
         ids.iter().map(|id| RawId { id: id.id.to_ne_bytes(), creator: id.creator.to_ne_bytes() }).collect();
     target.send(Action::UpdateRequest, &raw)?;
-    assert_eq!(target.stats().pfsyncs_oacts[Action::Update1400 as usize], 5);
+    assert_eq!(target.stats().pfsyncs_oacts[NEWEST.update() as usize], 5);
     assert_eq!(target.limited("requests"), 15);
     target.finish()
 }
@@ -576,10 +596,10 @@ fn limit_rows() -> Result<()> {
     target.finish()
 }
 
-/// Every row of the table names a test of this file.
+/// Every row of the table names a test of this file, or of the other.
 #[test]
 fn every_row_has_its_test() {
-    let here = include_str!("validation.rs");
+    let here = [include_str!("validation.rs"), include_str!("format1500.rs")].concat();
     let table = include_str!("../../../docs/validation.md");
     let rows = table.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit('`').next());
     let missing: Vec<_> = rows

@@ -132,6 +132,9 @@ fn messages(run: &Run, start: usize) -> Vec<DecodedMessage> {
         Run::Insert1400(raw) | Run::Update1400(raw) => {
             each(raw, start, |raw| (Some(raw.common.state_id()), raw.check().map(boxed)))
         }
+        Run::Insert1500(raw) | Run::Update1500(raw) => {
+            each(raw, start, |raw| (Some(raw.common.state_id()), raw.check().map(boxed)))
+        }
         Run::UpdateRequest(raw) => {
             each(raw, start, |raw| (Some((*raw).into()), Ok(Message::Request((*raw).into()))))
         }

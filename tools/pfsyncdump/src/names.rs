@@ -151,6 +151,8 @@ pub fn action(action: Action) -> &'static str {
         Action::Eof => "eof",
         Action::Insert1400 => "insert-1400",
         Action::Update1400 => "update-1400",
+        Action::Insert1500 => "insert-1500",
+        Action::Update1500 => "update-1500",
     }
 }
 

@@ -77,11 +77,13 @@ fn invalid(field: Invalid) -> &'static str {
         Invalid::Timeout => "timeout is none of a state's",
         Invalid::PeerState => "peer state is none of the protocol's",
         Invalid::WindowScale => "window scale above 14",
+        Invalid::Protocol => "protocols of the keys are none of one state",
         Invalid::Creator => "creator id is zero",
         Invalid::InterfaceName => "interface name is not one",
         Invalid::RouteTo => "kind of routing is none of pf's",
         Invalid::RoutingTable => "routing table below -1",
         Invalid::Priority => "priority is above 7",
+        Invalid::Tag => "tag is not terminated",
         Invalid::BulkStatus => "bulk status is neither start nor end",
     }
 }

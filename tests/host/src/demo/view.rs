@@ -1,7 +1,7 @@
 //! What the demonstration shows: bars in a terminal, lines elsewhere.
 
 use super::capture::Decoded;
-use crate::lab::Firewall;
+use crate::lab::{Firewall, NEWEST};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pfsync::wire::Action;
 use std::cell::{Cell, RefCell};
@@ -94,8 +94,8 @@ impl View {
         let wire = format!(
             "t={seconds:.2} s, {} packets: {} inserts, {} updates, {} compressed",
             decoded.packets.get(),
-            decoded.messages(Action::Insert1400),
-            decoded.messages(Action::Update1400),
+            decoded.messages(NEWEST.insert()),
+            decoded.messages(NEWEST.update()),
             decoded.messages(Action::UpdateCompressed),
         );
         let Some(bars) = &self.bars else {

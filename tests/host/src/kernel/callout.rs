@@ -6,6 +6,7 @@ use super::world::Sbt;
 use super::{thread, Kernel};
 use crate::kpi;
 use crate::machine::cpu::into_module;
+use crate::native;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::c_void;
@@ -105,16 +106,12 @@ kpi::symbols! {
         i32::from(cancelled)
     }
 
-    pub unsafe extern "C" fn _callout_stop_safe(
-        callout: *mut sys::callout,
-        flags: i32,
-        _drained: usize,
-    ) -> i32 {
+    pub unsafe extern "C" fn _callout_stop_safe(callout: *mut sys::callout, flags: i32) -> i32 {
         let thread = thread::current();
         let kernel = thread.kernel.clone();
         let address = callout as usize;
         kernel.callouts.check_known(address);
-        if flags as u32 & sys::CS_DRAIN == 0 {
+        if flags as u32 & native::CS_DRAIN == 0 {
             return i32::from(kernel.callouts.cancel(&kernel, address));
         }
         may_sleep("callout_drain");

@@ -55,6 +55,7 @@ pub struct VnetVariables {
     pub clear: sys::pfsync_clear_states_t,
     pub defer: sys::pfsync_defer_t,
     pub numfibs: u32,
+    pub random_id: i32,
 }
 
 /// Room for modules' VNET variables.
@@ -122,6 +123,12 @@ impl Variables {
         unsafe { (*self.globals).release = release };
     }
 
+    /// `osreldate`
+    pub fn release(&self) -> i32 {
+        // SAFETY: the memory lives as long as the kernel.
+        unsafe { (*self.globals).release }
+    }
+
     /// `time_uptime`
     pub fn set_uptime(&self, kernel: &Kernel) {
         // SAFETY: the memory lives as long as the kernel.
@@ -165,6 +172,7 @@ impl Variables {
             "vnet_entry_pfsync_clear_states_ptr" => clear,
             "vnet_entry_pfsync_defer_ptr" => defer,
             "vnet_entry__rt_numfibs" => numfibs,
+            "vnet_entry_ip_random_id" => random_id,
         });
         global.or(of_vnet).map(Outside::Data)
     }

@@ -51,6 +51,7 @@ pub fn find(name: &str) -> Option<usize> {
             crate::kernel::interrupt::symbols(),
             crate::kernel::module::symbols(),
             crate::pf::exported::symbols(),
+            crate::pf::release::symbols(),
             ip::symbols(),
             libc::symbols(),
             locks::symbols(),

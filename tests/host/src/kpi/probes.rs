@@ -2,6 +2,7 @@
 
 use crate::kernel::{thread, Kernel};
 use crate::native;
+use crate::pf::release;
 
 /// A probe that fired.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +27,7 @@ impl Kernel {
             }
         };
         let names = (1..).zip(probes).map(enable).collect();
+        release::patch_probes(&image);
         // SAFETY: the kernel's own variables.
         unsafe {
             (*self.variables.globals()).probe_function = fire as *const () as usize;
@@ -41,11 +43,7 @@ impl Kernel {
 }
 
 /// What `sdt_probe_func` points to.
-///
-/// # Safety
-///
-/// Called by kernel code.
-unsafe extern "C" fn fire(id: u32, a: usize, b: usize, c: usize, d: usize, e: usize) {
+pub extern "C" fn fire(id: u32, a: usize, b: usize, c: usize, d: usize, e: usize) {
     let fired = Fired { probe: id as usize, args: [a, b, c, d, e] };
     thread::current().kernel.fired.borrow_mut().push(fired);
 }

@@ -125,6 +125,21 @@ impl Image {
         self.sets.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Overwrites code of the module, which nobody runs meanwhile.
+    pub fn patch(&self, at: usize, code: &[u8]) {
+        let (from, to) = self.text;
+        assert!(from <= at && at + code.len() <= to, "{at:#x} is not code");
+        let protect = |protection| {
+            // SAFETY: the pages are the text's.
+            let error = unsafe { libc::mprotect(from as *mut _, to - from, protection) };
+            assert_eq!(error, 0, "mprotect: {}", std::io::Error::last_os_error());
+        };
+        protect(Use::Data.protection());
+        // SAFETY: lies within the text, which is writable now.
+        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), at as *mut u8, code.len()) };
+        protect(Use::Text.protection());
+    }
+
     /// Function and offset of a code address of the module.
     pub fn symbolise(&self, address: usize) -> Option<String> {
         let function =

@@ -1,8 +1,9 @@
 //! What pf takes for granted of every state that it works with.
 
-use super::Pf;
+use super::{release, Pf};
 use crate::kernel::violation::violation;
 use crate::native;
+use std::ptr;
 use sys_bindings as sys;
 
 impl Pf {
@@ -18,16 +19,14 @@ impl Pf {
         // null, which is looked at first; the variables are the stack's own.
         unsafe {
             let [wire, stack] = st.key;
-            if wire.is_null() || stack.is_null() || st.rule.ptr.is_null() {
+            let [rule, ..] = sys::pfs_rules(ptr::from_ref(st).cast_mut());
+            if wire.is_null() || stack.is_null() || (*rule).is_null() {
                 return Some("key or rule is missing".into());
             }
-            let (af, proto) = ((*wire).af, (*wire).proto);
-            if ![sys::AF_INET, sys::AF_INET6].contains(&af.into()) || (*stack).af != af {
-                return Some(format!("address family is {af}"));
+            if let Some(what) = trouble_with_keys(&*wire, &*stack) {
+                return Some(what);
             }
-            if (*stack).proto != proto {
-                return Some(format!("keys are of protocols {proto} and {}", (*stack).proto));
-            }
+            let proto = (*wire).proto;
             if st.act.rtableid < -1 || st.act.rtableid >= (*self.variables).numfibs as i32 {
                 return Some(format!("routing table is {}", st.act.rtableid));
             }
@@ -41,11 +40,34 @@ impl Pf {
         if !kifs.contains(&st.kif) || !kifs.contains(&st.orig_kif) {
             return Some("interface is not pf's".into());
         }
-        if u32::from(st.rt) > sys::PF_REPLYTO || (st.rt != 0 && !kifs.contains(&st.rt_kif)) {
-            return Some(format!("kind of routing is {}", st.rt));
+        // SAFETY: only reads the state.
+        let (kind, kif) = unsafe {
+            let route = sys::pfs_route(ptr::from_ref(st).cast_mut());
+            (*route.kind, *route.kif)
+        };
+        if u32::from(kind) > sys::PF_REPLYTO || (kind != 0 && !kifs.contains(&kif)) {
+            return Some(format!("kind of routing is {kind}"));
         }
         None
     }
+}
+
+fn trouble_with_keys(wire: &sys::pf_state_key, stack: &sys::pf_state_key) -> Option<String> {
+    const FAMILIES: [u32; 2] = [sys::AF_INET, sys::AF_INET6];
+    for af in [wire.af, stack.af] {
+        if !FAMILIES.contains(&af.into()) {
+            return Some(format!("address family is {af}"));
+        }
+    }
+    let is_translated = wire.af != stack.af;
+    if is_translated && !release::TRANSLATES_FAMILIES {
+        return Some(format!("keys are of address families {} and {}", wire.af, stack.af));
+    }
+    // ICMP becomes ICMPv6, and the reverse.
+    if wire.proto != stack.proto && !is_translated {
+        return Some(format!("keys are of protocols {} and {}", wire.proto, stack.proto));
+    }
+    None
 }
 
 fn trouble_with_ends(st: &sys::pf_kstate, proto: u8) -> Option<String> {

@@ -1,6 +1,6 @@
 //! What pf.ko exports.
 
-use super::{table, zone};
+use super::{release, table, zone};
 use crate::kernel::violation::violation;
 use crate::kernel::Kernel;
 use crate::kpi::{memory, symbols};
@@ -31,28 +31,27 @@ symbols! {
         Kernel::current_vnet().pf.find(id, creator).unwrap_or(std::ptr::null_mut())
     }
 
-    pub unsafe extern "C" fn pf_unlink_state(st: *mut sys::pf_kstate) -> i32 {
-        Kernel::current_vnet().pf.unlink(st);
-        1
-    }
-
     pub unsafe extern "C" fn pf_state_expires(st: *const sys::pf_kstate) -> u32 {
         Kernel::current_vnet().pf.expires(st)
     }
 
     pub unsafe extern "C" fn pf_state_insert(
         kif: *mut sys::pfi_kkif,
-        _original: *mut sys::pfi_kkif,
+        original: *mut sys::pfi_kkif,
         wire: *mut sys::pf_state_key,
         stack: *mut sys::pf_state_key,
         st: *mut sys::pf_kstate,
     ) -> i32 {
         let pf = &Kernel::current_vnet().pf;
+        release::assert_epoch("pf_state_insert");
         // SAFETY: the caller's state; its rule is set by then.
-        if unsafe { (*st).rule.ptr.is_null() || u32::from((*st).timeout) > sys::PFTM_MAX } {
+        if unsafe { (*sys::pfs_rules(st)[0]).is_null() || u32::from((*st).timeout) > sys::PFTM_MAX } {
             violation(format!("inserts a state at {} that is not filled in", table::uptime()));
         }
-        pf.insert(kif, [wire, stack], st).err().unwrap_or(0)
+        if original.is_null() {
+            violation("inserts a state that no interface made".into());
+        }
+        pf.insert([kif, original], [wire, stack], st).err().unwrap_or(0)
     }
 
     pub unsafe extern "C" fn pfi_kkif_find(name: *const c_char) -> *mut sys::pfi_kkif {

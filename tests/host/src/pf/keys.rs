@@ -1,6 +1,6 @@
 //! States' keys: attaching and detaching, with pf's rules for collisions.
 
-use super::{list, zone, Pf};
+use super::{list, release, zone, Pf};
 use crate::kernel::lock::Mode;
 use crate::kernel::thread;
 use crate::kernel::violation::violation;
@@ -73,6 +73,9 @@ impl Pf {
         if self.attach_key(WIRE, wire, st).is_err() {
             rows.unlock();
             self.free_key(wire);
+            if release::frees_both_keys() && stack != wire {
+                self.free_key(stack);
+            }
             return false;
         }
         if stack == wire {

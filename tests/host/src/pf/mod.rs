@@ -3,6 +3,9 @@
 
 mod check;
 pub mod exported;
+#[cfg_attr(freebsd = "14", path = "freebsd14.rs")]
+#[cfg_attr(freebsd = "15", path = "freebsd15.rs")]
+pub mod release;
 pub mod keys;
 pub mod list;
 pub mod rules;
@@ -42,6 +45,8 @@ pub struct Pf {
     inserted: Cell<u64>,
     /// How many states had been inserted when each linked one was.
     generations: RefCell<HashMap<usize, u64>>,
+    #[allow(dead_code)] // empty in some releases
+    own: release::Own,
 }
 
 impl Pf {
@@ -100,6 +105,7 @@ impl Pf {
             next_id: Cell::new(first_id(kernel, rules)),
             inserted: Cell::new(0),
             generations: RefCell::default(),
+            own: release::Own::default(),
         };
         pf.add_kif(kernel, "all");
         pf

@@ -1,5 +1,6 @@
 //! pf's rules, as far as states refer to them.
 
+use super::release;
 use crate::kernel::heap::Heap;
 use crate::kernel::variables::VnetVariables;
 use crate::machine::cpu;
@@ -76,16 +77,12 @@ impl Loaded {
             loaded.fill(heap, raw, number as u32, rule);
             loaded.active.push(raw);
         }
-        let array =
-            loaded.allocate(heap, loaded.active.len() * size_of::<usize>()) as *mut *mut sys::pf_krule;
-        // SAFETY: the array has an entry for each rule; the variables are the
-        // stack's own, and nobody else uses them yet.
+        // SAFETY: the variables are the stack's own, and nobody else uses them
+        // yet.
         unsafe {
-            loaded.active.iter().enumerate().for_each(|(index, rule)| *array.add(index) = *rule);
-            let active =
-                &raw mut (*variables).main_anchor.ruleset.rules[sys::PF_RULESET_FILTER as usize].active;
-            (*active).ptr_array = array;
-            (*active).rcount = loaded.active.len() as u32;
+            let ruleset = &raw mut (*variables).main_anchor.ruleset;
+            release::install(ruleset, &loaded.active, |size| loaded.allocate(heap, size));
+            (*ruleset).rules[sys::PF_RULESET_FILTER as usize].active.rcount = loaded.active.len() as u32;
             let default = &raw mut (*variables).default_rule;
             loaded.fill(heap, default, u32::MAX, &Rule::default());
             for (index, seconds) in TIMEOUTS {

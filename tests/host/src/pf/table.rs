@@ -64,10 +64,11 @@ impl Pf {
         thread::current().kernel.locks.assert_held(rules, what);
     }
 
-    /// `pf_state_insert`: on success the state's row is locked.
+    /// `pf_state_insert`, of a state bound to an interface and made by another:
+    /// on success the state's row is locked.
     pub(crate) fn insert(
         &self,
-        kif: *mut sys::pfi_kkif,
+        kifs: [*mut sys::pfi_kkif; 2],
         keys: [*mut sys::pf_state_key; 2],
         st: *mut sys::pf_kstate,
     ) -> Result<(), i32> {
@@ -75,8 +76,7 @@ impl Pf {
         // SAFETY: the state is the caller's alone; the variables are the
         // stack's own.
         unsafe {
-            (*st).kif = kif;
-            (*st).orig_kif = kif;
+            [(*st).kif, (*st).orig_kif] = kifs;
             if (*st).id == 0 && (*st).creatorid == 0 {
                 (*st).id = self.next_id.get().to_be();
                 self.next_id.set(self.next_id.get() + 1);
@@ -157,7 +157,7 @@ impl Pf {
             if let Some(hook) = (*self.variables).delete {
                 into_module(|| hook(st));
             }
-            *cpu::value_of((*(*st).rule.ptr).states_cur) -= 1;
+            *cpu::value_of((**sys::pfs_rules(st)[0]).states_cur) -= 1;
             (*st).timeout = sys::PFTM_UNLINKED as u8;
             if u32::from((*(*st).key[0]).proto) == sys::IPPROTO_TCP {
                 (*st).src.state = sys::TCPS_CLOSED as u8;
@@ -212,10 +212,10 @@ impl Pf {
             if timeout >= sys::PFTM_MAX {
                 violation(format!("asks when a state expires whose timeout is {timeout}"));
             }
-            let of_rule = (*(*st).rule.ptr).timeout[timeout as usize];
+            let of_rule = (**sys::pfs_rules(st.cast_mut())[0]).timeout[timeout as usize];
             let seconds =
                 if of_rule != 0 { of_rule } else { (*self.variables).default_rule.timeout[timeout as usize] };
-            (*st).expire.wrapping_add(seconds)
+            sys::pfs_uptime_of((*st).expire).wrapping_add(seconds)
         }
     }
 

@@ -1,7 +1,7 @@
 //! What packets do to states: pf's part in forwarding, called in a thread of
 //! the network stack.
 
-use super::{table, zone, Pf};
+use super::{release, zone, Pf};
 use crate::kernel::sleep::{epoch_enter, epoch_exit};
 use crate::kernel::thread;
 use crate::kpi::{mbuf, memory};
@@ -100,15 +100,18 @@ impl Pf {
         let rule = self.rules.rule(connection.rule);
         // SAFETY: the state is fresh, the rule stays while rules are locked.
         unsafe {
-            (*st).rule.ptr = rule;
+            *sys::pfs_rules(st)[0] = rule;
             (*st).direction = sys::PF_OUT as u8;
-            (*st).creation = table::uptime();
-            (*st).expire = table::uptime();
+            (*st).creation = release::now();
+            (*st).expire = release::now();
             (*st).act.rtableid = -1;
             (*st).sync_state = sys::PFSYNC_S_NONE as u8;
             if let Some(kif) = connection.route_to.and_then(|name| self.kif(name)) {
-                (*st).rt = 1;
-                (*st).rt_kif = kif;
+                let route = sys::pfs_route(st);
+                *route.kind = 1;
+                *route.kif = kif;
+                let family = if connection.is_inet6 { sys::AF_INET6 } else { sys::AF_INET };
+                sys::pfs_set_route_family(st, family as u8);
             }
             self.start_protocol(st, connection.proto);
         }
@@ -118,7 +121,7 @@ impl Pf {
         };
         // SAFETY: rules live as long as pf.
         unsafe { *cpu::value_of((*rule).states_cur) += 1 };
-        if self.insert(kif, [wire, stack], st).is_err() {
+        if self.insert([kif, kif], [wire, stack], st).is_err() {
             self.forget_failed(st, rule, [wire, stack]);
             return None;
         }
@@ -175,7 +178,7 @@ impl Pf {
         unsafe {
             *cpu::value_of((*rule).states_cur) -= 1;
             let wire_was_attached = !(*st).key_list[0].tqe_prev.is_null();
-            if !wire_was_attached && stack != wire {
+            if !wire_was_attached && stack != wire && !release::frees_both_keys() {
                 thread::current().kernel.heap.free(stack as usize, zone::KEYS.name);
             }
             (*st).timeout = sys::PFTM_UNLINKED as u8;
@@ -211,7 +214,7 @@ impl Pf {
                 if u32::from((*st).timeout) < sys::PFTM_MAX {
                     self.check_usable(&*st);
                     change(&mut *st);
-                    (*st).expire = table::uptime();
+                    (*st).expire = release::now();
                     (*st).packets[0] += 1;
                     if let Some(hook) = (*self.variables).update {
                         into_module(|| hook(st));
@@ -244,7 +247,7 @@ impl Pf {
                     states: [(*st).src.state, (*st).dst.state],
                     seqlo: [(*st).src.seqlo, (*st).dst.seqlo],
                     nosync: (*st).state_flags & sys::PFSTATE_NOSYNC as u16 != 0,
-                    of_nosync_rule: (*(*st).rule.ptr).rule_flag & sys::PFRULE_NOSYNC != 0,
+                    of_nosync_rule: (**sys::pfs_rules(st)[0]).rule_flag & sys::PFRULE_NOSYNC != 0,
                     timeout: (*st).timeout,
                     generation: self.generation(st),
                 });

@@ -6,14 +6,21 @@ mod workload;
 
 use crate::kernel::violation::Violation;
 use crate::kernel::world::{milliseconds, Policy};
-use crate::lab::{address4, Config, Firewall, Lab, Peer, GROUP6};
+use crate::lab::{address4, Config, Firewall, Lab, Peer, GROUP6, NEWEST};
 use crate::net::Faults;
 use anyhow::{ensure, Context, Result};
+use pfsync::wire::Format;
 use properties::Watch;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::rc::Rc;
 use workload::Workload;
+
+/// Message formats that an operator may ask for; 0 is the default.
+const VERSIONS: &[u64] = match NEWEST {
+    Format::V1500 => &[0, 1301, 1400, 1500],
+    _ => &[0, 1301, 1400],
+};
 
 /// What a simulation is made of.
 #[derive(Clone, Copy, Debug)]
@@ -178,7 +185,7 @@ impl Simulation {
             1 => self.tolerate(|firewall| firewall.set_up(false), index)?,
             2 => {
                 self.config.maxupd = self.rng.gen_range(0..=255);
-                self.config.version = [0, 1301, 1400][self.rng.gen_range(0..3)];
+                self.config.version = VERSIONS[self.rng.gen_range(0..VERSIONS.len())];
             }
             3 => {
                 let other = Config { syncdev: None, ..self.config_of(number) };

@@ -70,10 +70,16 @@ impl Watch {
                 Run::Insert1400(states) => {
                     states.iter().try_for_each(|state| self.insert(from, state.common.state_id()))?
                 }
+                Run::Insert1500(states) => {
+                    states.iter().try_for_each(|state| self.insert(from, state.common.state_id()))?
+                }
                 Run::Update1301(states) => {
                     states.iter().for_each(|state| self.update(state.common.state_id()))
                 }
                 Run::Update1400(states) => {
+                    states.iter().for_each(|state| self.update(state.common.state_id()))
+                }
+                Run::Update1500(states) => {
                     states.iter().for_each(|state| self.update(state.common.state_id()))
                 }
                 Run::UpdateCompressed(updates) => {

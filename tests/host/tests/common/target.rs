@@ -2,7 +2,7 @@
 //! whatever a test wants.
 
 use anyhow::Result;
-use pfsync::wire::{Action, FrameWriter, Ipv4Header, RawState1301, RawState1400};
+use pfsync::wire::{Action, FrameWriter, Ipv4Header, RawState1301, RawState1400, RawState1500};
 use pfsync_host::lab::{address4, Config, Firewall, Lab};
 use pfsync_host::pf::rules::Rules;
 use pfsync_host::pf::traffic::Id;
@@ -111,9 +111,9 @@ pub fn state() -> RawState1400 {
     raw.common.id = raw_id().id.to_ne_bytes();
     raw.common.creator = PEER;
     raw.common.ifname[..3].copy_from_slice(b"all");
-    raw.common.af = sys::AF_INET as u8;
-    raw.common.proto = sys::IPPROTO_TCP as u8;
-    raw.common.direction = sys::PF_OUT as u8;
+    raw.af = sys::AF_INET as u8;
+    raw.proto = sys::IPPROTO_TCP as u8;
+    raw.direction = sys::PF_OUT as u8;
     for key in &mut raw.common.key {
         key.addr[0][..4].copy_from_slice(&[10, 0, 0, 1]);
         key.addr[1][..4].copy_from_slice(&[172, 16, 0, 1]);
@@ -146,12 +146,45 @@ pub fn numbered(number: u32) -> RawState1400 {
 pub fn in_1301(raw: &RawState1400) -> RawState1301 {
     RawState1301 {
         common: raw.common,
+        af: raw.af,
+        proto: raw.proto,
+        direction: raw.direction,
         spare: [0; 2],
         log: raw.log,
         state_flags: raw.state_flags.get() as u8,
         timeout: raw.timeout,
         sync_flags: raw.sync_flags,
         updates: raw.updates,
+    }
+}
+
+/// The same state as FreeBSD 15 would say it.
+pub fn in_1500(raw: &RawState1400) -> RawState1500 {
+    RawState1500 {
+        common: raw.common,
+        tagname: [0; 64],
+        rt_ifname: raw.rt_ifname,
+        orig_ifname: raw.common.ifname,
+        rtableid: raw.rtableid,
+        state_flags: raw.state_flags,
+        qid: raw.qid,
+        pqid: raw.pqid,
+        dnpipe: raw.dnpipe,
+        dnrpipe: raw.dnrpipe,
+        max_mss: raw.max_mss,
+        wire_af: raw.af,
+        stack_af: raw.af,
+        rt_af: raw.af,
+        wire_proto: raw.proto,
+        stack_proto: raw.proto,
+        log: raw.log,
+        timeout: raw.timeout,
+        direction: raw.direction,
+        rt: raw.rt,
+        min_ttl: raw.min_ttl,
+        set_tos: raw.set_tos,
+        set_prio: raw.set_prio,
+        spare: [0; 3],
     }
 }
 

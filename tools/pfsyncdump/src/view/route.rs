@@ -23,10 +23,10 @@ impl RouteView {
     pub fn of(state: &State) -> Option<RouteView> {
         let addr = address(&state.rt_addr, state.family);
         match state.extra.as_ref().map(|extra| &extra.route) {
-            Some(RouteTo::Fast { kind, ifname }) => Some(RouteView {
+            Some(RouteTo::Fast { kind, ifname, family }) => Some(RouteView {
                 kind: Some(names::route(*kind)),
                 interface: Some(ifname.as_str().to_owned()),
-                addr,
+                addr: address(&state.rt_addr, *family),
             }),
             Some(RouteTo::No) | None if addr.is_unspecified() => None,
             Some(RouteTo::No) | None => Some(RouteView { kind: None, interface: None, addr }),
@@ -54,8 +54,8 @@ mod tests {
         let mut raw = RawState1400::new_zeroed();
         raw.common.creator = [1; 4];
         raw.common.ifname[..3].copy_from_slice(b"all");
-        raw.common.af = Family::Inet as u8;
-        raw.common.direction = Direction::In as u8;
+        raw.af = Family::Inet as u8;
+        raw.direction = Direction::In as u8;
         raw.common.rt_addr[..4].copy_from_slice(&[192, 0, 2, 9]);
         State { extra, ..raw.check().unwrap() }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use pfsync::wire::{Direction, Family, State, StateFlags};
+use pfsync::wire::{Direction, Family, State, StateFlags, TagName};
 use serde::Serialize;
 
 use super::peer::peers;
@@ -15,6 +15,10 @@ pub struct StateView {
     #[serde(flatten)]
     pub id: IdView,
     pub interface: String,
+    /// Where it is another: the state floats, and that one made it. Only in
+    /// format 1500, as what follows of the stack key's and `tag`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
     pub direction: &'static str,
     pub family: &'static str,
     pub proto: String,
@@ -22,6 +26,9 @@ pub struct StateView {
     /// Where it differs from the wire key: the state is of a translation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack: Option<KeyView>,
+    /// Where it differs from `proto`: the state is of an `af-to` rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_proto: Option<String>,
     pub src: PeerView,
     pub dst: PeerView,
     pub timeout: &'static str,
@@ -38,7 +45,9 @@ pub struct StateView {
     pub log: Words,
     pub sync_flags: Words,
     pub updates: u8,
-    /// Only in format 1400.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Not in format 1301.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule_actions: Option<ActionsView>,
 }
@@ -47,14 +56,17 @@ impl From<&State> for StateView {
     fn from(state: &State) -> StateView {
         let kind = PeerKind::of_protocol(state.proto);
         let wire = KeyView::new(&state.wire, state.family, state.direction);
-        let stack = KeyView::new(&state.stack, state.family, state.direction);
+        let stack = KeyView::new(&state.stack, state.stack_family, state.direction);
         StateView {
             id: state.id.into(),
             interface: state.ifname.as_str().to_owned(),
+            made_by: unless(state.orig_ifname.unwrap_or(state.ifname), state.ifname)
+                .map(|name| name.as_str().to_owned()),
             direction: direction(state.direction),
             family: family(state.family),
             proto: names::protocol(state.proto),
             stack: (stack != wire).then_some(stack),
+            stack_proto: unless(state.stack_proto, state.proto).map(names::protocol),
             wire,
             src: PeerView::new(&state.src, kind),
             dst: PeerView::new(&state.dst, kind),
@@ -71,6 +83,7 @@ impl From<&State> for StateView {
             log: names::bits(state.log, &names::LOG),
             sync_flags: names::bits(state.sync_flags, &names::SYNC_FLAGS),
             updates: state.updates,
+            tag: state.tag.map(tag),
             rule_actions: state.extra.as_ref().map(ActionsView::from),
         }
     }
@@ -90,6 +103,10 @@ fn family(family: Family) -> &'static str {
     }
 }
 
+fn tag(name: TagName) -> String {
+    String::from_utf8_lossy(name.bytes()).trim_end_matches('\0').to_owned()
+}
+
 /// `PFSTATE_*` in lower case.
 fn flags(flags: StateFlags) -> Words {
     let mut named = flags.iter_names();
@@ -103,8 +120,11 @@ fn flags(flags: StateFlags) -> Words {
 
 impl Display for StateView {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        write!(f, "{} on {} {} {} {}", self.id, self.interface, self.direction, self.proto, self.wire)?;
+        write!(f, "{} on {}", self.id, self.interface)?;
+        optional(f, "made-by", self.made_by.as_ref())?;
+        write!(f, " {} {} {}", self.direction, self.proto, self.wire)?;
         optional(f, "stack", self.stack.as_ref())?;
+        optional(f, "stack-proto", self.stack_proto.as_ref())?;
         peers(f, &self.src, &self.dst)?;
         write!(f, " timeout {} age {}s expires {}s", self.timeout, self.age, self.expires)?;
         write!(f, " packets {}:{}", self.packets[0], self.packets[1])?;
@@ -119,6 +139,7 @@ impl Display for StateView {
         words(f, "log", &self.log)?;
         words(f, "sync-flags", &self.sync_flags)?;
         optional(f, "updates", unless(self.updates, 0))?;
+        optional(f, "tag", self.tag.as_ref())?;
         self.rule_actions.as_ref().map_or(Ok(()), |actions| actions.fmt(f))
     }
 }
@@ -126,7 +147,7 @@ impl Display for StateView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pfsync::wire::RawState1400;
+    use pfsync::wire::{RawState1400, RawState1500};
     use zerocopy::FromZeros;
 
     /// A translated, routed connection through the firewall's outer side.
@@ -135,9 +156,9 @@ mod tests {
         raw.common.id = 0x6b02_0b3d_u64.to_be_bytes();
         raw.common.creator = [0xef, 7, 0xe1, 0xd1];
         raw.common.ifname[..3].copy_from_slice(b"em0");
-        raw.common.af = Family::Inet as u8;
-        raw.common.proto = 17;
-        raw.common.direction = Direction::Out as u8;
+        raw.af = Family::Inet as u8;
+        raw.proto = 17;
+        raw.direction = Direction::Out as u8;
         for (key, client) in raw.common.key.iter_mut().zip([[203, 0, 113, 1], [198, 51, 100, 2]]) {
             key.addr[0][..4].copy_from_slice(&[192, 0, 2, 53]);
             key.addr[1][..4].copy_from_slice(&client);
@@ -169,14 +190,31 @@ mod tests {
     }
 
     #[test]
+    fn format_1500_has_words_of_its_own() {
+        let mut raw = RawState1500::from(&raw().check().unwrap());
+        (raw.wire_proto, raw.stack_proto, raw.stack_af, raw.rt_af) = (1, 58, 28, 28);
+        raw.orig_ifname[..3].copy_from_slice(b"em2");
+        raw.tagname[..3].copy_from_slice(b"lan");
+        let text = StateView::from(&raw.check().unwrap()).to_string();
+        for words in [
+            " on em0 made-by em2 out icmp ",
+            " stack c633:6402::[1024] -> c000:235::[53] stack-proto ipv6-icmp ",
+            " route-to c000:209::@em1 ",
+            " tag lan ",
+        ] {
+            assert!(text.contains(words), "no '{words}' in {text}");
+        }
+    }
+
+    #[test]
     fn unnamed_flags_are_shown_as_a_number() {
-        assert_eq!(flags(StateFlags::from_bits_retain(0x0406)), ["sloppy", "0x404"]);
+        assert_eq!(flags(StateFlags::from_bits_retain(0x0402)), ["sloppy", "0x400"]);
     }
 
     #[test]
     fn an_incoming_connection_is_read_the_other_way() {
         let mut raw = raw();
-        raw.common.direction = Direction::In as u8;
+        raw.direction = Direction::In as u8;
         let view = StateView::from(&raw.check().unwrap());
         assert_eq!(view.wire.to_string(), "192.0.2.53:53 -> 203.0.113.1:1024");
     }
