@@ -144,6 +144,7 @@ const VARIABLES: &[&str] = &[
     "PFRULE_.*",
     "PFSYNC.*",
     "PF_.*",
+    "PFI_IFLAG_SKIP",
     "PFUDPS_.*",
     "PFOTHERS_.*",
     "TCPS_.*",

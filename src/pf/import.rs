@@ -28,7 +28,7 @@ pub enum Origin {
 pub enum Refused {
     /// There is no such interface here.
     Interface,
-    /// There is no such interface to route to here.
+    /// There is no such interface to route to here, or it leads back.
     RouteInterface,
     /// There is no such routing table here.
     RoutingTable,
@@ -137,6 +137,19 @@ fn find_kif(name: &IfName, _rules: &Rules) -> Option<Kif> {
     // SAFETY: the name is terminated, as IfName guarantees; the interfaces are
     // locked with the rules.
     NonNull::new(unsafe { sys::pfi_kkif_find(name.bytes().as_ptr().cast()) })
+}
+
+/// The interface that a state has its packets sent by. Not the loopback, unless
+/// pf passes that over: packets that were sent by it come in again, meet the
+/// state again, and never end.
+fn find_route(name: &IfName, rules: &Rules) -> Option<Kif> {
+    let kif = find_kif(name, rules)?;
+    // SAFETY: the interfaces are locked with the rules.
+    let loops = unsafe {
+        let flags = (*kif.as_ptr()).pfik_ifp.as_ref().map_or(0, |ifp| ifp.if_flags as u32);
+        flags & sys::IFF_LOOPBACK != 0 && (*kif.as_ptr()).pfik_flags & sys::PFI_IFLAG_SKIP == 0
+    };
+    (!loops).then_some(kif)
 }
 
 /// Whether pf knows an interface.
@@ -275,7 +288,7 @@ unsafe fn actions_from_message(st: *mut sys::pf_kstate, extra: &Extra, rules: &R
         if let RouteTo::Fast { kind, ifname, family } = extra.route {
             let route = sys::pfs_route(st);
             *route.kind = kind;
-            *route.kif = find_kif(&ifname, rules).ok_or(Refused::RouteInterface)?.as_ptr();
+            *route.kif = find_route(&ifname, rules).ok_or(Refused::RouteInterface)?.as_ptr();
             sys::pfs_set_route_family(st, family as u8);
         }
     }

@@ -175,6 +175,7 @@ impl Firewall {
     fn plugged(lab: &Lab, kernel: Rc<Kernel>, vnet: Rc<Vnet>, number: u8) -> Firewall {
         let sync = kernel.attach_ethernet(&vnet, SYNC, address4(number), address6(number));
         kernel.attach_ethernet(&vnet, OUTSIDE, [0; 4], [0; 16]);
+        kernel.attach_loopback(&vnet);
         lab.world.network.plug(&kernel, &vnet, sync, 0);
         Firewall { kernel, vnet, number, sync: sync as usize }
     }

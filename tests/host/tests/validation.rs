@@ -167,6 +167,19 @@ rows! {
     rt: is_refused(|s| s.rt = 5, bad_value);
     rt_ifname_empty: is_refused(|s| s.rt = 1, bad_value);
     rt_ifname_unknown: is_refused(|s| { s.rt = 1; s.rt_ifname[..4].copy_from_slice(b"em77") }, bad_state);
+    rt_ifname_loopback: is_refused(|s| { s.rt = 1; s.rt_ifname[..3].copy_from_slice(b"lo0") }, bad_state);
+}
+
+#[test]
+fn rt_ifname_loopback_that_pf_skips() -> Result<()> {
+    let target = Target::new()?;
+    target.fw.run("pfctl", |vnet| vnet.pf.set_skip("lo0"))?;
+    let mut raw = state();
+    raw.rt = 1;
+    raw.rt_ifname[..3].copy_from_slice(b"lo0");
+    target.send(Action::Insert1400, &[raw])?;
+    assert!(target.has_state());
+    target.finish()
 }
 
 /// A priority counts only in a state that sets one, which format 1301 leaves

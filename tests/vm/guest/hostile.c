@@ -77,7 +77,7 @@ fill_state(struct pfsync_state_1400 *state)
 	state->rtableid = htonl(chance(3) ? random() : -1);
 	state->state_flags = htons(random());
 	state->rt = chance(4) ? random() % 6 : 0;
-	strlcpy(state->rt_ifname, "pfsync0", sizeof(state->rt_ifname));
+	strlcpy(state->rt_ifname, chance(2) ? "lo0" : "pfsync0", sizeof(state->rt_ifname));
 }
 
 /* A message of an action, at `to`. Returns its length. */

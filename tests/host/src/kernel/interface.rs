@@ -122,6 +122,22 @@ impl Kernel {
         addr4: [u8; 4],
         addr6: [u8; 16],
     ) -> *mut sys::ifnet {
+        self.attach(vnet, name, sys::IFF_UP | sys::IFF_MULTICAST, addr4, addr6)
+    }
+
+    /// Attaches `lo0` to a stack.
+    pub fn attach_loopback(self: &Rc<Self>, vnet: &Rc<Vnet>) {
+        self.attach(vnet, "lo0", sys::IFF_UP | sys::IFF_LOOPBACK, [127, 0, 0, 1], [0; 16]);
+    }
+
+    fn attach(
+        self: &Rc<Self>,
+        vnet: &Rc<Vnet>,
+        name: &str,
+        flags: u32,
+        addr4: [u8; 4],
+        addr6: [u8; 16],
+    ) -> *mut sys::ifnet {
         let ifp = self.heap.allocate(size_of::<sys::ifnet>(), IFNET, true) as *mut sys::ifnet;
         // SAFETY: fresh memory of that size; all zeroes is valid for it.
         unsafe {
@@ -129,13 +145,13 @@ impl Kernel {
                 *to = from as c_char;
             }
             (*ifp).if_mtu = 1500;
-            (*ifp).if_flags = (sys::IFF_UP | sys::IFF_MULTICAST) as i32;
+            (*ifp).if_flags = flags as i32;
             (*ifp).if_vnet = vnet.raw();
         }
         let interface = Interface { references: 1, attached: true, addr4, addr6, ..Interface::default() };
         vnet.interfaces.table.borrow_mut().insert(ifp as usize, interface);
         vnet.interfaces.order.borrow_mut().push(ifp as usize);
-        vnet.pf.add_kif(self, name);
+        vnet.pf.add_kif(self, name, ifp);
         ifp
     }
 
@@ -143,6 +159,7 @@ impl Kernel {
     /// thread of its stack.
     pub(crate) fn detach_ethernet(&self, vnet: &Vnet, ifp: *mut sys::ifnet) {
         vnet.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
+        vnet.pf.forget_ifp(ifp);
         self.world().network.leave_all(ifp);
         // SAFETY: the kernel's own variables; the module's function takes the
         // interface, which lives until it is released below.
@@ -277,7 +294,7 @@ kpi::symbols! {
         let vnet = Kernel::current_vnet();
         vnet.interfaces.with(ifp, "attaches", |interface| interface.attached = true);
         vnet.interfaces.order.borrow_mut().push(ifp as usize);
-        vnet.pf.add_kif(&kernel, &name_of(ifp));
+        vnet.pf.add_kif(&kernel, &name_of(ifp), ifp);
     }
 
     pub unsafe extern "C" fn if_detach(ifp: *mut sys::ifnet) {
@@ -288,6 +305,7 @@ kpi::symbols! {
             with_lock(list_lock(&kernel), || {
                 vnet.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
             });
+            vnet.pf.forget_ifp(ifp);
             // SAFETY: the kernel's own variables; the interface lives.
             let departs = unsafe { (*kernel.variables.globals()).detach_ifnet };
             if let Some(departs) = departs {

@@ -107,21 +107,44 @@ impl Pf {
             generations: RefCell::default(),
             own: release::Own::default(),
         };
-        pf.add_kif(kernel, "all");
+        pf.add_kif(kernel, "all", std::ptr::null_mut());
         pf
     }
 
-    /// pf learns of an interface.
-    pub fn add_kif(&self, kernel: &Kernel, name: &str) {
-        if self.kif(name).is_some() {
+    /// pf learns of an interface, or of one that came back.
+    pub fn add_kif(&self, kernel: &Kernel, name: &str, ifp: *mut sys::ifnet) {
+        if let Some(known) = self.kif(name) {
+            // SAFETY: kifs live as long as pf.
+            unsafe { (*known).pfik_ifp = ifp };
             return;
         }
         let kif = kernel.heap.allocate(size_of::<sys::pfi_kkif>(), KIF, true) as *mut sys::pfi_kkif;
         // SAFETY: fresh memory of that size.
         unsafe {
+            (*kif).pfik_ifp = ifp;
             (*kif).pfik_name.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from as c_char);
         }
         self.kifs.borrow_mut().push(kif);
+    }
+
+    /// An interface goes; states may refer to it still.
+    pub fn forget_ifp(&self, ifp: *mut sys::ifnet) {
+        for kif in self.kifs.borrow().iter().copied() {
+            // SAFETY: kifs live as long as pf.
+            unsafe {
+                if (*kif).pfik_ifp == ifp {
+                    (*kif).pfik_ifp = std::ptr::null_mut();
+                }
+            }
+        }
+    }
+
+    /// `set skip on`
+    pub fn set_skip(&self, name: &str) {
+        if let Some(kif) = self.kif(name) {
+            // SAFETY: kifs live as long as pf.
+            unsafe { (*kif).pfik_flags |= sys::PFI_IFLAG_SKIP };
+        }
     }
 
     /// The interface of that name, as pf knows it.
