@@ -34,6 +34,16 @@ destroy_bridges() {
 	done
 }
 
+# remove_addresses INTERFACE...: all of IPv4, and carp with the last of its addresses.
+remove_addresses() {
+	local interface address
+	for interface in "$@"; do
+		for address in $(ifconfig "$interface" | awk '$1 == "inet" { print $2 }'); do
+			ifconfig "$interface" inet "$address" -alias
+		done
+	done
+}
+
 # carp_is STATE INTERFACE
 carp_is() {
 	ifconfig "$2" | grep -q "carp: $1 "

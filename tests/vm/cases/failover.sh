@@ -48,6 +48,7 @@ if [ "$ROLE" = one ]; then
 	soon "one does not become master" carp_is MASTER vtnet1
 	[ "${AGAIN:-no}" = yes ] || barrier ready
 	barrier done
+	remove_addresses vtnet0 vtnet1 vtnet2
 	exit 0
 fi
 
@@ -71,4 +72,5 @@ goes_on 30 "with the master again"
 check_numbers
 barrier done
 stop_helpers
+remove_addresses vtnet0
 destroy_bridges

@@ -82,7 +82,7 @@ both_are() {
 tidy_up() {
 	service pf stop
 	service pfsync stop
-	service netif stop em0 em1 em2
+	remove_addresses em0 em1 em2
 	sysctl -q net.inet.ip.forwarding=0 net.inet.carp.preempt=0 >/dev/null
 	route -q delete default
 	umount -f /etc
