@@ -221,8 +221,13 @@ impl Run {
             Ok(()) => ensure!(now() == mtu as u32 && (300..=1500).contains(&mtu), "MTU {mtu} is taken"),
             Err(error) => {
                 ensure!(error == sys::EINVAL as i32 && now() == before, "MTU {mtu}: error {error}");
-                let possible = self.settings.syncdev.is_some() && (576..=1500).contains(&mtu);
-                ensure!(!possible, "MTU {mtu} is refused");
+                // As large as the sync interface's at most, which may be pfsync0.
+                let largest = match self.settings.syncdev.as_deref() {
+                    None => 0,
+                    Some("pfsync0") => before as i32,
+                    Some(_) => 1500,
+                };
+                ensure!(!(576..=largest).contains(&mtu), "MTU {mtu} is refused");
             }
         }
         Ok(())
