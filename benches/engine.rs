@@ -134,10 +134,10 @@ fn merging(criterion: &mut Criterion) {
 
 fn full_update(criterion: &mut Criterion) {
     let mut sender = Sender::new();
-    sender.request(1);
+    sender.request(1 << 32);
     criterion.bench_function("full update, a packet's step", |bencher| {
         bencher.iter(|| {
-            let pass = black_box(sender.pass()).expect("a pass is under way");
+            let pass = black_box(sender.pass(2 << 32)).expect("a pass is under way");
             let after = Some(StateId { id: [7; 8], creator: [1; 4] });
             sender.advance(Position { row: pass.position.row.wrapping_add(1), after });
         });
