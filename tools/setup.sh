@@ -27,11 +27,12 @@ as_root() {
 }
 
 # The ziglang release whose bundled headers are those of a FreeBSD, and how its
-# compiler is told to compile for it. The compiler would claim the version
-# 1500500, and 15.0, which is 1500068, refuse the module as too new.
+# compiler is told to compile for it. By itself the compiler claims 1400500 and
+# 1500500: then 14.1 would load a module with the structures of 14.2, and 15.0
+# refuse one with its own.
 choose_ziglang() {
 	case $FREEBSD in
-	14) ZIGLANG=0.15.2 TARGET="-target x86_64-freebsd.14.2" ;;
+	14) ZIGLANG=0.15.2 TARGET="-target x86_64-freebsd.14.2 -U__FreeBSD_version -D__FreeBSD_version=1402000" ;;
 	15) ZIGLANG=0.17.1 TARGET="-target x86_64-freebsd.15.0 -U__FreeBSD_version -D__FreeBSD_version=1500068" ;;
 	*) die "there are no headers for FreeBSD $FREEBSD, but for 14 and 15" ;;
 	esac
