@@ -148,12 +148,24 @@ impl Softc {
         }
         match run {
             Run::Clear(messages) => messages.iter().for_each(|raw| self.handle_clear(raw, context)),
-            Run::Insert1301(messages) => messages.iter().for_each(|raw| self.handle_insert(raw.check(), context)),
-            Run::Insert1400(messages) => messages.iter().for_each(|raw| self.handle_insert(raw.check(), context)),
-            Run::Insert1500(messages) => messages.iter().for_each(|raw| self.handle_insert(raw.check(), context)),
-            Run::Update1301(messages) => messages.iter().for_each(|raw| self.handle_update(raw.check(), context)),
-            Run::Update1400(messages) => messages.iter().for_each(|raw| self.handle_update(raw.check(), context)),
-            Run::Update1500(messages) => messages.iter().for_each(|raw| self.handle_update(raw.check(), context)),
+            Run::Insert1301(messages) => {
+                messages.iter().for_each(|raw| self.handle_insert(raw.check(), context))
+            }
+            Run::Insert1400(messages) => {
+                messages.iter().for_each(|raw| self.handle_insert(raw.check(), context))
+            }
+            Run::Insert1500(messages) => {
+                messages.iter().for_each(|raw| self.handle_insert(raw.check(), context))
+            }
+            Run::Update1301(messages) => {
+                messages.iter().for_each(|raw| self.handle_update(raw.check(), context))
+            }
+            Run::Update1400(messages) => {
+                messages.iter().for_each(|raw| self.handle_update(raw.check(), context))
+            }
+            Run::Update1500(messages) => {
+                messages.iter().for_each(|raw| self.handle_update(raw.check(), context))
+            }
             Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| self.handle_compressed(raw)),
             Run::UpdateRequest(messages) => {
                 messages.iter().for_each(|raw| self.handle_request((*raw).into()))

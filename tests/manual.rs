@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pfsync::engine::config::Config;
+use pfsync::wire::Format;
 
 const MANUAL: &str = "share/man/pfsync.4";
 
@@ -212,9 +213,11 @@ fn defaults_are_those_of_the_module() {
         let value = all_after(&module, field, |c| c.is_ascii_digit());
         assert_eq!(set([default_of(&format!(".It Va net.pfsync.{sysctl}")).as_str()]), value, "{sysctl}");
     }
-    let config = Config::default();
+    let newest = Format::V1500;
+    let config = Config::new(newest);
     assert_eq!(default_of(".It Cm maxupd"), config.maxupd.to_string());
-    assert_eq!(default_of(".It Cm version"), (config.format as u16).to_string());
+    assert_eq!(default_of(".It Cm version"), "the newest");
+    assert_eq!(config.format, newest);
     assert!(!config.defer);
 }
 

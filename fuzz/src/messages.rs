@@ -3,8 +3,8 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 use pfsync::wire::{
     Action, BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Extra, Family, Format, Frame,
-    FrameWriter, Full, IfName, Invalid, Key, Peer, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawState1301,
-    RawState1400, RawState1500, RouteTo, Run, Scrub, State, StateFlags, StateId, TagName,
+    FrameWriter, Full, IfName, Invalid, Key, Peer, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
+    RawState1301, RawState1400, RawState1500, RouteTo, Run, Scrub, State, StateFlags, StateId, TagName,
 };
 
 /// A message that passed its checks.
@@ -227,9 +227,7 @@ fn family(u: &mut Unstructured) -> Result<Family> {
 
 fn tag(u: &mut Unstructured) -> Result<Option<TagName>> {
     let mut bytes: [u8; TagName::SIZE] = u.arbitrary()?;
-    if let [.., last] = &mut bytes {
-        *last = 0;
-    }
+    bytes[TagName::SIZE - 1] = 0;
     TagName::new(&bytes).map_err(|_| arbitrary::Error::IncorrectFormat)
 }
 

@@ -19,7 +19,7 @@ inline string REASON[int reason] =
     reason == 9 ? "more than the limits allow" :
     "state not taken in, or not here";
 
-/* Inserts and updates in format 1301 are named by 13 and 14 too. */
+/* Inserts and updates in any format are named by 13 and 14. */
 inline string KIND[int action] =
     action == 0 ? "clear" :
     action == 1 || action == 13 ? "insert" :

@@ -30,9 +30,9 @@ pfsync::bulk:awaited
 	came = waiting ? came : 0;
 }
 
-/* PFSYNC_ACT_UPD_1301 and PFSYNC_ACT_UPD_1400 */
+/* PFSYNC_ACT_UPD_1301, PFSYNC_ACT_UPD_1400 and PFSYNC_ACT_UPD_1500 */
 pfsync::message:received
-/waiting && (arg0 == 3 || arg0 == 14)/
+/waiting && (arg0 == 3 || arg0 == 14 || arg0 == 16)/
 {
 	came += arg1;
 }

@@ -81,9 +81,9 @@ impl Config {
             maxupd: request.maxupd.try_into().map_err(|_| OutOfRange)?,
             format: match request.version {
                 0 => self.newest,
-                version => Format::from_number(version)
-                    .filter(|format| *format <= self.newest)
-                    .ok_or(OutOfRange)?,
+                version => {
+                    Format::from_number(version).filter(|format| *format <= self.newest).ok_or(OutOfRange)?
+                }
             },
             newest: self.newest,
             defer: request.defer,
@@ -105,7 +105,7 @@ mod tests {
         Request { syncdev: None, peer: None, maxupd: 128, version: 0, defer: false }
     }
 
-    fn config() -> Config {
+    fn fresh() -> Config {
         Config::new(Format::V1400)
     }
 
@@ -115,18 +115,18 @@ mod tests {
 
     #[test]
     fn a_sync_interface_without_a_peer_uses_the_group() {
-        let config = config().with(&Request { syncdev: em0(), ..request() }).unwrap();
+        let config = fresh().with(&Request { syncdev: em0(), ..request() }).unwrap();
         assert_eq!(config.peer, Some(SyncPeer::Inet(GROUP4)));
         assert!(config.peer.unwrap().is_multicast());
         let zero = SyncPeer::Inet6 { addr: [0; 16], scope: 0 };
-        let config = config().with(&Request { peer: Some(zero), ..request() }).unwrap();
+        let config = fresh().with(&Request { peer: Some(zero), ..request() }).unwrap();
         assert_eq!(config.peer, Some(SyncPeer::Inet6 { addr: GROUP6, scope: 0 }));
     }
 
     #[test]
     fn a_peer_set_first_is_kept_until_the_interface_comes() {
         let peer = Some(SyncPeer::Inet([192, 0, 2, 1]));
-        let first = config().with(&Request { peer, ..request() }).unwrap();
+        let first = fresh().with(&Request { peer, ..request() }).unwrap();
         let second = first.with(&Request { maxupd: 1, ..request() }).unwrap();
         assert_eq!(second.peer, peer);
         assert!(!peer.unwrap().is_multicast());
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused() {
-        let config = config();
+        let config = fresh();
         for maxupd in [-1, 256, i64::MAX] {
             assert_eq!(config.with(&Request { maxupd, ..request() }), Err(OutOfRange));
         }
@@ -157,11 +157,11 @@ mod tests {
 
     #[test]
     fn only_the_link_makes_a_new_link() {
-        let config = config().with(&Request { syncdev: em0(), ..request() }).unwrap();
+        let config = fresh().with(&Request { syncdev: em0(), ..request() }).unwrap();
         let other = config.with(&Request { syncdev: em0(), maxupd: 1, version: 1301, ..request() }).unwrap();
         assert!(config.same_link(&other));
         let peer = Some(SyncPeer::Inet([192, 0, 2, 1]));
         assert!(!config.same_link(&config.with(&Request { syncdev: em0(), peer, ..request() }).unwrap()));
-        assert!(!config.same_link(&config()));
+        assert!(!config.same_link(&fresh()));
     }
 }

@@ -160,7 +160,11 @@ impl Locked<'_> {
             if kind == 0 || kif.is_null() {
                 return None;
             }
-            Some(RouteTo::Fast { kind, ifname: name(kif)?, family: family(sys::pfs_route_family(self.raw()))? })
+            Some(RouteTo::Fast {
+                kind,
+                ifname: name(kif)?,
+                family: family(sys::pfs_route_family(self.raw()))?,
+            })
         }
     }
 

@@ -284,4 +284,3 @@ impl State {
         format >= Format::V1500 || self.stack_family == self.family
     }
 }
-

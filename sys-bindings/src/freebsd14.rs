@@ -41,9 +41,7 @@ pub unsafe fn pfs_rules(st: *mut pf_kstate) -> [*mut *mut pf_krule; 3] {
 /// `st` points to a state.
 pub unsafe fn pfs_route(st: *mut pf_kstate) -> pfs_route {
     // SAFETY: only addresses are taken.
-    unsafe {
-        pfs_route { kind: &raw mut (*st).rt, kif: &raw mut (*st).rt_kif, addr: &raw mut (*st).rt_addr }
-    }
+    unsafe { pfs_route { kind: &raw mut (*st).rt, kif: &raw mut (*st).rt_kif, addr: &raw mut (*st).rt_addr } }
 }
 
 /// Address family of the route's address (`AF_*`): the state's.

@@ -83,7 +83,7 @@ impl Settings {
         }
         let version = match version {
             0 => NEWEST,
-            1301 | 1400 | NEWEST => version,
+            1301 | 1400 | 1500 if version <= NEWEST => version,
             _ => return None,
         };
         let peer = match peer {

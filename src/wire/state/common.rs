@@ -70,9 +70,7 @@ fn direction(number: u8) -> Result<Direction, Invalid> {
 pub(super) fn route(kind: u8, ifname: &[u8; 16], af: u8) -> Result<RouteTo, Invalid> {
     match kind {
         0 => Ok(RouteTo::No),
-        1..=ROUTE_MAX => {
-            Ok(RouteTo::Fast { kind, ifname: IfName::new(ifname)?, family: family(af)? })
-        }
+        1..=ROUTE_MAX => Ok(RouteTo::Fast { kind, ifname: IfName::new(ifname)?, family: family(af)? }),
         _ => Err(Invalid::RouteTo),
     }
 }

@@ -3,11 +3,11 @@
 
 mod check;
 pub mod exported;
+pub mod keys;
+pub mod list;
 #[cfg_attr(freebsd = "14", path = "freebsd14.rs")]
 #[cfg_attr(freebsd = "15", path = "freebsd15.rs")]
 pub mod release;
-pub mod keys;
-pub mod list;
 pub mod rules;
 pub mod table;
 pub mod traffic;
