@@ -227,9 +227,7 @@ fn family(u: &mut Unstructured) -> Result<Family> {
 
 fn tag(u: &mut Unstructured) -> Result<Option<TagName>> {
     let mut bytes: [u8; TagName::SIZE] = u.arbitrary()?;
-    if let [.., last] = &mut bytes {
-        *last = 0;
-    }
+    bytes[TagName::SIZE - 1] = 0;
     TagName::new(&bytes).map_err(|_| arbitrary::Error::IncorrectFormat)
 }
 

@@ -83,7 +83,7 @@ impl Settings {
         }
         let version = match version {
             0 => NEWEST,
-            1301 | 1400 | NEWEST => version,
+            version if [1301, 1400, NEWEST].contains(&version) => version,
             _ => return None,
         };
         let peer = match peer {
