@@ -24,7 +24,7 @@ struct Counters([u8; COUNTERS]);
 pub fn tell(firewall: &Firewall) {
     // SAFETY: one thread fuzzes, and libFuzzer looks at the counters only
     // between inputs.
-    let seen = unsafe { &mut (*(&raw mut SEEN)).0 };
+    let Counters(seen) = unsafe { &mut *(&raw mut SEEN) };
     let (calls, rest) = seen.split_at_mut(CALLS);
     let (probes, stats) = rest.split_at_mut(PROBES);
     for (to, from) in calls.iter_mut().zip(cpu::take_calls().iter()) {
