@@ -3,8 +3,8 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 use pfsync::wire::{
     Action, BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Extra, Family, Format, Frame,
-    FrameWriter, Full, IfName, Invalid, Key, Peer, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawState1301,
-    RawState1400, RawState1500, RouteTo, Run, Scrub, State, StateFlags, StateId, TagName,
+    FrameWriter, Full, IfName, Invalid, Key, Peer, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
+    RawState1301, RawState1400, RawState1500, RouteTo, Run, Scrub, State, StateFlags, StateId, TagName,
 };
 
 /// A message that passed its checks.

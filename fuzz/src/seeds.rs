@@ -80,7 +80,9 @@ pub fn configurations() -> Result<Vec<Vec<u8>>> {
     let peers = [None, Some(Peer::Inet([192, 0, 2, 2])), Some(Peer::Inet6(GROUP6))];
     let mut seeds = Vec::new();
     for peer in peers {
-        for (maxupd, defer, version) in [(128, false, 0), (7, true, 1301), (256, false, 1400), (9, true, 1500)] {
+        for (maxupd, defer, version) in
+            [(128, false, 0), (7, true, 1301), (256, false, 1400), (9, true, 1500)]
+        {
             let config = Config { peer, maxupd, defer, version, ..Config::default() };
             let packed = config.to_list().pack();
             let len = (packed.len() as u16).to_le_bytes();
