@@ -5,6 +5,8 @@ use pfsync_host::kernel::Kernel;
 use pfsync_host::kpi::probes::Fired;
 use pfsync_host::lab::Firewall;
 use pfsync_host::machine::cpu::{self, CALLS};
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Room for probes and for counters of `net.pfsync.stats`.
 const PROBES: usize = 1 << 16;
@@ -14,29 +16,29 @@ const COUNTERS: usize = CALLS + PROBES + STATS;
 /// libFuzzer finds these by the section's name, and takes each for a counter
 /// of one branch. It clears them before each input.
 #[cfg_attr(fuzzing, link_section = "__libfuzzer_extra_counters")]
-static mut SEEN: Counters = Counters([0; COUNTERS]);
+static SEEN: Counters = Counters([const { AtomicU8::new(0) }; COUNTERS]);
 
 /// libFuzzer clears whole words.
 #[repr(align(8))]
-struct Counters([u8; COUNTERS]);
+struct Counters([AtomicU8; COUNTERS]);
 
 /// Tells what happened since the last call. The module is loaded.
 pub fn tell(firewall: &Firewall) {
-    // SAFETY: one thread fuzzes, and libFuzzer looks at the counters only
-    // between inputs.
-    let seen = unsafe { &mut (*(&raw mut SEEN)).0 };
-    let (calls, rest) = seen.split_at_mut(CALLS);
-    let (probes, stats) = rest.split_at_mut(PROBES);
-    for (to, from) in calls.iter_mut().zip(cpu::take_calls().iter()) {
-        *to = to.saturating_add(*from);
+    let (calls, rest) = SEEN.0.split_at(CALLS);
+    let (probes, stats) = rest.split_at(PROBES);
+    for (to, from) in calls.iter().zip(cpu::take_calls().iter()) {
+        add(to, *from);
     }
     for fired in firewall.kernel.take_fired() {
-        let counter = &mut probes[slot(&fired)];
-        *counter = counter.saturating_add(1);
+        add(&probes[slot(&fired)], 1);
     }
-    for (to, from) in stats.iter_mut().zip(read_stats(&firewall.kernel, firewall)) {
-        *to = u8::try_from(from).unwrap_or(u8::MAX);
+    for (to, from) in stats.iter().zip(read_stats(&firewall.kernel, firewall)) {
+        to.store(u8::try_from(from).unwrap_or(u8::MAX), Relaxed);
     }
+}
+
+fn add(counter: &AtomicU8, by: u8) {
+    counter.store(counter.load(Relaxed).saturating_add(by), Relaxed);
 }
 
 /// Where a probe is counted: by its small arguments, such as reasons and
