@@ -51,6 +51,13 @@ static const unsigned long pfs_SIOCSIFMTU = SIOCSIFMTU;
 /* The major release of FreeBSD that is built for. */
 static const int pfs_freebsd = __FreeBSD__;
 
+/* Whether assertions are compiled: what they call is only in such kernels. */
+#ifdef INVARIANTS
+static const int pfs_invariants = 1;
+#else
+static const int pfs_invariants = 0;
+#endif
+
 /* The module's own VNET variables and tunables. */
 struct pfs_vnet		*pfs_vnet(void);
 struct pfsyncstats	*pfs_stats(void);

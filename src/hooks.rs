@@ -9,7 +9,7 @@ use crate::kernel::error::{to_c, Errno, Result};
 use crate::kernel::mbuf::{self, Packet};
 use crate::kernel::time;
 use crate::pf::rules::{self, Hooks, Rules};
-use crate::pf::{Locked, Origin, NEWEST_FORMAT};
+use crate::pf::{collapse, Locked, Origin, NEWEST_FORMAT};
 use crate::probe::{self, Deferred};
 use crate::softc::{Bucket, Softc};
 use crate::stats::{count, Stat};
@@ -159,10 +159,21 @@ impl Softc {
         }
     }
 
+    /// Called for every packet: what is queued already ends here.
     fn state_updated(&self, state: &Locked, epoch: &NetEpoch) {
         /// A peer that updated a state less than two seconds ago handles its
         /// traffic too.
         const SPLIT: u32 = 2;
+        let split = time::uptime().wrapping_sub(state.pfsync_time()) < SPLIT;
+        let change = Change { tcp: state.is_tcp(), split };
+        if !state.awaits_ack() && collapse(state, change, self.options.maxupd()) {
+            return probe::queued(state.id(), Queue::Waiting);
+        }
+        self.queue_update(state, change, epoch);
+    }
+
+    #[cold]
+    fn queue_update(&self, state: &Locked, change: Change, epoch: &NetEpoch) {
         let Some(bucket) = self.bucket(state) else { return };
         if state.awaits_ack() {
             self.release(bucket, state);
@@ -170,8 +181,6 @@ impl Softc {
         // Nothing was queued for a state of a no-sync rule; and one that a peer
         // or an operator is deleting goes through `state_deleted`.
         if !state.is_nosync() && self.has_audience(self.link(epoch)) {
-            let split = time::uptime().wrapping_sub(state.pfsync_time()) < SPLIT;
-            let change = Change { tcp: state.is_tcp(), split };
             probe::queued(state.id(), Queue::Waiting);
             let wake = bucket.queues.lock().update(state, change, self.options.maxupd());
             self.wake(bucket, wake);

@@ -109,6 +109,15 @@ const ID: usize = 12;
 /// Bytes of `pfsync_upd_c`.
 const COMPRESSED: usize = 84;
 
+/// Whether an update is collapsed into the message that is queued for a state,
+/// with nothing to do in the bucket: for who sees no more than the state.
+/// `updates` is how many were collapsed into the message already.
+pub fn collapses(place: Option<Queue>, change: Change, updates: u8, maxupd: u8) -> bool {
+    matches!(place, Some(Queue::Insert | Queue::Update | Queue::Due | Queue::Waiting))
+        && !change.split
+        && (!change.tcp || updates.saturating_add(1) < maxupd)
+}
+
 impl Limits {
     /// Whether a packet can carry every kind of message at all.
     pub fn allow_messages(&self) -> bool {

@@ -1,8 +1,9 @@
 //! The queues of a bucket, linked through the states themselves.
 
-use super::state::{State, StateRef};
-use crate::engine::bucket::{Lists, Queue, QUEUES};
+use super::state::{Locked, State, StateRef};
+use crate::engine::bucket::{self, Change, Lists, Queue, QUEUES};
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU8, Ordering};
 use sys_bindings as sys;
 
 /// One queue. `tqe_prev` of a state points at the link that points at it, or
@@ -29,9 +30,46 @@ const SYNC_STATE: [(Queue, u8); QUEUES] = [
     (Queue::Delete, sys::PFSYNC_S_DEL_C as u8),
 ];
 
-/// All queues of a bucket. Its links and the `sync_*` fields of every state
-/// that hashes to the bucket belong to it, so that having it exclusively, by
-/// the bucket's lock, is having those.
+/// `pf_kstate.sync_state`: written with the bucket's lock.
+fn sync_state(state: &State) -> &AtomicU8 {
+    // SAFETY: the field lives as long as the state, and is used in no other
+    // way while the state can be found.
+    unsafe { AtomicU8::from_ptr(&raw mut (*state.as_ptr()).sync_state) }
+}
+
+/// `pf_kstate.sync_updates`: the updates that were collapsed into the queued
+/// message.
+fn sync_updates(state: &State) -> &AtomicU8 {
+    // SAFETY: as for `sync_state`.
+    unsafe { AtomicU8::from_ptr(&raw mut (*state.as_ptr()).sync_updates) }
+}
+
+fn place(state: &State) -> Option<Queue> {
+    let found = sync_state(state).load(Ordering::Relaxed);
+    SYNC_STATE.iter().find(|(_, number)| *number == found).map(|(queue, _)| *queue)
+}
+
+/// Collapses an update into the message that is queued for a state, without
+/// the bucket's lock. Returns false if that takes a change in the bucket.
+///
+/// The sender takes a state out of its queue first, and then locks its row to
+/// read it. Here the row is locked: a state that still stands in a queue will
+/// be read after this.
+pub fn collapse(state: &Locked, change: Change, maxupd: u8) -> bool {
+    let updates = sync_updates(state);
+    let before = updates.load(Ordering::Relaxed);
+    let collapses = bucket::collapses(place(state), change, before, maxupd);
+    if collapses && change.tcp {
+        // The timer may begin a new count meanwhile, which is then lost: the
+        // next message leaves some updates early.
+        updates.store(before.saturating_add(1), Ordering::Relaxed);
+    }
+    collapses
+}
+
+/// All queues of a bucket. Its links and the `sync_list` of every state that
+/// hashes to the bucket belong to it, so that having it exclusively, by the
+/// bucket's lock, is having those.
 pub struct StateLists([Head; QUEUES]);
 
 // SAFETY: the lists own a reference to each state in them, and states may be
@@ -61,13 +99,15 @@ impl StateLists {
     ///
     /// `st` stands in no queue, and the caller hands over a reference.
     unsafe fn link(&mut self, queue: Queue, st: *mut sys::pf_kstate) {
-        let sync_state =
+        let number =
             SYNC_STATE.iter().find(|(other, _)| *other == queue).map_or(NOWHERE, |(_, number)| *number);
         let head = self.head(queue);
-        // SAFETY: these fields belong to the lists.
+        // SAFETY: the state lives, by the caller's reference; its links belong
+        // to the lists.
         unsafe {
-            (*st).sync_state = sync_state;
-            (*st).sync_updates = 0;
+            let state = &*st.cast::<State>();
+            sync_state(state).store(number, Ordering::Relaxed);
+            sync_updates(state).store(0, Ordering::Relaxed);
             (*st).sync_list.tqe_next = ptr::null_mut();
             (*st).sync_list.tqe_prev = head.last;
             match head.last.as_mut() {
@@ -86,9 +126,10 @@ impl StateLists {
     /// `st` stands in `queue`.
     unsafe fn unlink(&mut self, queue: Queue, st: *mut sys::pf_kstate) -> Option<StateRef> {
         let head = self.head(queue);
-        // SAFETY: these fields belong to the lists, and the state's neighbours
-        // are in the same queue.
+        // SAFETY: the links belong to the lists, which have a reference to the
+        // state, and the state's neighbours are in the same queue.
         unsafe {
+            sync_state(&*st.cast::<State>()).store(NOWHERE, Ordering::Relaxed);
             let next = (*st).sync_list.tqe_next;
             let prev = (*st).sync_list.tqe_prev;
             match prev.as_mut() {
@@ -99,7 +140,6 @@ impl StateLists {
                 Some(next) => next.sync_list.tqe_prev = prev,
                 None => head.last = prev,
             }
-            (*st).sync_state = NOWHERE;
             head.len = head.len.saturating_sub(1);
             NonNull::new(st).map(|st| StateRef::from_raw(st))
         }
@@ -111,9 +151,7 @@ impl Lists for StateLists {
     type Ref = StateRef;
 
     fn place(&self, state: &State) -> Option<Queue> {
-        // SAFETY: the field belongs to the lists.
-        let sync_state = unsafe { (*state.as_ptr()).sync_state };
-        SYNC_STATE.iter().find(|(_, number)| *number == sync_state).map(|(queue, _)| *queue)
+        place(state)
     }
 
     fn push(&mut self, queue: Queue, state: &State) {
@@ -168,12 +206,9 @@ impl Lists for StateLists {
     }
 
     fn count_update(&mut self, state: &State) -> u8 {
-        // SAFETY: the field belongs to the lists.
-        unsafe {
-            let updates = &raw mut (*state.as_ptr()).sync_updates;
-            *updates = (*updates).saturating_add(1);
-            *updates
-        }
+        let updates = sync_updates(state).load(Ordering::Relaxed).saturating_add(1);
+        sync_updates(state).store(updates, Ordering::Relaxed);
+        updates
     }
 }
 

@@ -5,7 +5,8 @@
 //!   [`Locked`] shows that it is held, [`Found`] and [`Row`] hold it;
 //! - a state lives as long as it is referenced: [`StateRef`] is a reference;
 //! - what a state remembers of pfsync's queues belongs to the bucket's lock,
-//!   by way of [`StateLists`];
+//!   by way of [`StateLists`]; who has the row locked may look at it, and does
+//!   so in [`collapse`];
 //! - rule numbers and interface names stay valid while the rules are locked:
 //!   [`rules::Rules`] shows that they are.
 
@@ -27,5 +28,5 @@ pub const NEWEST_FORMAT: Format = match Format::from_number(sys::PFSYNC_MSG_VERS
 };
 
 pub use import::{import, knows_interface, Origin, Refused};
-pub use lists::StateLists;
+pub use lists::{collapse, StateLists};
 pub use state::{End, Found, Locked, State, StateRef};

@@ -65,6 +65,9 @@ const MAXUPD: u8 = 3;
 const TCP: Change = Change { tcp: true, split: false };
 const UDP: Change = Change { tcp: false, split: false };
 
+const ALL: [Queue; QUEUES] =
+    [Queue::Insert, Queue::Ack, Queue::Update, Queue::Due, Queue::Waiting, Queue::Delete];
+
 fn bucket() -> Bucket<Model> {
     Bucket::new(Model::default())
 }
@@ -101,6 +104,30 @@ fn an_update_waits_for_its_second() {
     assert!(bucket.timeout().sender);
     assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
     assert!(bucket.update(&1, UDP, MAXUPD).timer, "the next second begins with the next update");
+}
+
+/// Seen from outside, an update that collapses leaves the queues as they are.
+#[test]
+fn what_collapses_changes_nothing_in_the_bucket() {
+    let changes = [TCP, UDP, Change { split: true, ..TCP }, Change { split: true, ..UDP }];
+    let mut collapsed = 0;
+    for (change, queue) in changes.iter().flat_map(|change| ALL.map(|queue| (*change, queue))) {
+        for updates in 0..=MAXUPD {
+            let mut bucket = bucket();
+            bucket.lists.push(queue, &1);
+            bucket.lists.updates.insert(1, updates);
+            if collapses(Some(queue), change, updates, MAXUPD) {
+                assert!(!bucket.update(&1, change, MAXUPD).sender, "{queue:?} {change:?} {updates}");
+                assert_eq!(bucket.lists.place(&1), Some(queue));
+                collapsed += 1;
+            } else if queue == Queue::Waiting {
+                assert!(bucket.update(&1, change, MAXUPD).sender, "{change:?} {updates}");
+            }
+        }
+    }
+    // Four queues: UDP whatever the number, TCP below maxupd.
+    assert_eq!(collapsed, 4 * (4 + 2));
+    assert!(!collapses(None, UDP, 0, MAXUPD));
 }
 
 #[test]
