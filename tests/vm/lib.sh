@@ -375,6 +375,32 @@ message_count() {
 	echo "${single:-$(counted "$1" "$2s $3")}"
 }
 
+# --- measuring --------------------------------------------------------------
+
+# How many states pf has, as of a moment ago: its purge thread counts them.
+states_on() {
+	at "$1" pfctl -si 2>/dev/null | awk '/current entries/ { print $3 }'
+}
+
+# make_sink WHERE: an interface that swallows what is sent to 203.0.113.2, at once.
+make_sink() {
+	local bridge
+	need_module bridgestp if_bridge
+	bridge=$(at "$1" ifconfig bridge create) || fail "cannot make a bridge"
+	address "$1" "$bridge" 203.0.113.1/24
+	must at "$1" arp -s 203.0.113.2 02:00:00:00:00:02 >/dev/null
+}
+
+# ratio A B: what A divided by B is; both may be sums.
+ratio() {
+	awk "BEGIN { if (($2) == 0) print \"none\"; else printf \"%.4f\\n\", ($1) / ($2) }"
+}
+
+# Bytes of all zones of the kernel's allocator.
+bytes_in_use() {
+	vmstat -z | awk -F '[:,] *' 'NF > 4 { sum += $2 * $4 } END { printf "%d\n", sum }'
+}
+
 # --- memory -----------------------------------------------------------------
 
 # Allocations of the kernel by type, one `name count` a line, without the types

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define	FIRST_SOURCE_PORT	20000
+#define	FIRST_SOURCE_PORT	10000
 
 static int
 udp_socket(void)

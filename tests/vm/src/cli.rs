@@ -78,6 +78,11 @@ pub struct Args {
     #[arg(long, default_value = "tcg")]
     pub accel: String,
 
+    /// The guests' clocks count instructions, a nanosecond each, whichever processor executes them: what
+    /// is measured is work, and does not depend on what else this machine does (tcg only)
+    #[arg(long)]
+    pub count_instructions: bool,
+
     /// C compiler for FreeBSD user programs, with its options
     #[arg(long, env = "KERNEL_CC", default_value = "zig cc -target x86_64-freebsd.14.2")]
     pub cc: String,

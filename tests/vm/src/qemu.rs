@@ -38,6 +38,10 @@ pub fn start(args: &Args, machine: &Machine) -> Result<Child> {
         .args(["-accel", &args.accel, "-cpu", "max"])
         .args(["-smp", &args.cpus.to_string(), "-m", &args.memory])
         .args(["-device", "virtio-rng-pci"]);
+    if args.count_instructions {
+        // An idle guest's clock goes on at once to whatever it waits for.
+        qemu.args(["-icount", "shift=0,sleep=off"]);
+    }
     add_ports(&mut qemu, machine);
     add_system(&mut qemu, args, machine);
     add_disk(&mut qemu, "payload", machine.payload, Some("raw"));

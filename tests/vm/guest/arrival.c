@@ -1,0 +1,65 @@
+/*
+ * arrival COUNT PATIENCE: waits until pf has COUNT states, or no new ones came
+ * for PATIENCE seconds. Prints how many there are, and how many milliseconds
+ * the machine had been up when the last of them came.
+ */
+#include <sys/param.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <net/if.h>
+#include <netinet/in.h>
+#include <net/pfvar.h>
+
+#include <err.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static long
+milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
+/* Asked for all states without room for any, pf says how much it would take. */
+static long
+states(int pf)
+{
+	struct pfioc_states request;
+
+	memset(&request, 0, sizeof(request));
+	if (ioctl(pf, DIOCGETSTATES, &request) == -1)
+		err(1, "DIOCGETSTATES");
+	return (request.ps_len / sizeof(struct pfsync_state_1301));
+}
+
+int
+main(int argc, char **argv)
+{
+	long wanted, patience, found, most = -1, last = milliseconds();
+	int pf;
+
+	if (argc != 3)
+		errx(2, "usage: arrival COUNT PATIENCE");
+	wanted = strtol(argv[1], NULL, 0);
+	patience = strtol(argv[2], NULL, 0) * 1000;
+	if ((pf = open("/dev/pf", O_RDWR)) == -1)
+		err(1, "/dev/pf");
+	do {
+		found = states(pf);
+		if (found > most) {
+			most = found;
+			last = milliseconds();
+		}
+		usleep(1000);
+	} while (found < wanted && milliseconds() - last < patience);
+	printf("%ld %ld\n", found, last);
+	return (0);
+}
