@@ -374,35 +374,33 @@ fn write_state(action: Action, state: &StateRef, writer: &mut FrameWriter) -> Re
     }
 }
 
-/// Writes a whole state in the format of an action, if it is one that the
-/// format can say.
-fn write_whole(action: Action, locked: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
-    let mut exported = locked.export();
-    let (Some(state), Some(format)) = (exported.as_mut(), action.format()) else { return Ok(()) };
-    if !state.fits(format) {
-        return Ok(());
+/// Writes a whole state in the format of an action.
+fn write_whole(action: Action, state: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
+    match action.format() {
+        Some(Format::V1301) => write_as::<RawState1301>(action, Format::V1301, state, writer),
+        Some(Format::V1400) => write_as::<RawState1400>(action, Format::V1400, state, writer),
+        Some(Format::V1500) => write_as::<RawState1500>(action, Format::V1500, state, writer),
+        None => Ok(()),
     }
+}
+
+/// Writes a whole state in a format, if the format can say it. Not inlined, for
+/// the stack to have room for one message and not for three.
+#[inline(never)]
+fn write_as<T>(action: Action, format: Format, locked: &Locked, writer: &mut FrameWriter) -> Result<(), Full>
+where
+    T: for<'a> From<&'a State> + IntoBytes + Immutable,
+{
+    let Some(mut state) = locked.export().filter(|state| state.fits(format)) else { return Ok(()) };
     if format >= Format::V1500 {
+        state.orig_ifname = locked.original_interface();
         state.tag = locked.tag();
     }
     if action == format.update() {
         // A packet may wait for the acknowledgement of an insert, not of this.
         state.flags -= StateFlags::ACK;
     }
-    match format {
-        Format::V1301 => push_as::<RawState1301>(action, state, writer),
-        Format::V1400 => push_as::<RawState1400>(action, state, writer),
-        Format::V1500 => push_as::<RawState1500>(action, state, writer),
-    }
-}
-
-/// Not inlined, for the stack to have room for one message and not for three.
-#[inline(never)]
-fn push_as<'a, T>(action: Action, state: &'a State, writer: &mut FrameWriter) -> Result<(), Full>
-where
-    T: From<&'a State> + IntoBytes + Immutable,
-{
-    writer.push(action, &T::from(state))
+    writer.push(action, &T::from(&state))
 }
 
 fn bulk_mark(mark: BulkMark, pass: &Pass) -> RawBulkStatus {

@@ -72,16 +72,22 @@ impl Locked<'_> {
         }
     }
 
+    /// The interface that made the state.
+    pub fn original_interface(&self) -> Option<IfName> {
+        // SAFETY: referenced by a linked state.
+        unsafe { name((*self.raw()).orig_kif) }
+    }
+
     /// The tag of the state's packets. Costs more than all the rest.
     pub fn tag(&self) -> Option<TagName> {
         // SAFETY: the row is locked.
         unsafe { sys::pfs_tag(self.raw()) }.and_then(|name| TagName::new(&name).ok().flatten())
     }
 
-    /// The whole state but its tag. `None` when it is about to go, or is not one
-    /// that pfsync can describe. Not inlined, for its stack to be free again when the
-    /// state is written.
-    #[inline(never)]
+    /// The whole state but for its tag and the interface that made it. `None` when
+    /// it is about to go, or is not one that pfsync can describe. Inlined, for a
+    /// state to go into its message without being in memory between.
+    #[inline(always)]
     pub fn export(&self) -> Option<State> {
         if !self.is_alive() {
             return None;
@@ -99,7 +105,7 @@ impl Locked<'_> {
             Some(State {
                 id: self.id(),
                 ifname: name((*st).kif)?,
-                orig_ifname: name((*st).orig_kif),
+                orig_ifname: None,
                 wire,
                 stack,
                 family,

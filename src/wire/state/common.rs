@@ -120,6 +120,8 @@ impl RawCommon {
         StateId { id: self.id, creator: self.creator }
     }
 
+    /// Inlined, for what a format lacks not to be copied.
+    #[inline(always)]
     pub(super) fn check(&self, tail: Tail) -> Result<State, Invalid> {
         if self.creator == [0; 4] {
             return Err(Invalid::Creator);
