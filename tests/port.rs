@@ -21,65 +21,46 @@ fn read(path: PathBuf) -> String {
 }
 
 /// `Cargo.toml` as the port's `post-patch` leaves it.
-fn patched_manifest() -> Table {
+fn patched_manifest() -> String {
     let makefile = read(port("Makefile"));
     let scripts = makefile.split("-e '").skip(1).filter_map(|rest| rest.split_once('\'')).map(|(sed, _)| sed);
     let arguments = scripts.flat_map(|sed| ["-e".to_owned(), sed.replace("$$", "$")]);
     let output = Command::new("sed").args(arguments).arg(path("Cargo.toml")).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().parse().unwrap()
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A crate of the registry, by name and version, with its checksum.
 type Crates = BTreeMap<String, String>;
 
-/// What `Cargo.lock` has for the dependencies that a manifest names, and what
-/// these depend on in turn.
-fn crates_of(manifest: &Table) -> Crates {
-    let lock: Table = read(path("Cargo.lock")).parse().unwrap();
-    let packages = lock["package"].as_array().unwrap();
-    let wanted = names(manifest);
-    let own = packages.iter().find(|package| text(package, "name") == "pfsync").unwrap();
-    let mut todo = dependencies(own);
-    todo.retain(|dependency| wanted.contains(&dependency.split(' ').next().unwrap().to_owned()));
-    assert_eq!(todo.len(), wanted.len());
-    let mut crates = Crates::new();
-    while let Some(dependency) = todo.pop() {
-        // "name", or "name version" if there are several of that name.
-        let mut words = dependency.split(' ');
-        let (name, version) = (words.next().unwrap(), words.next());
-        let is_it = |package: &&Value| {
-            text(package, "name") == name && version.is_none_or(|v| text(package, "version") == v)
-        };
-        let package = packages.iter().find(is_it).unwrap();
-        let checksum = package.get("checksum").map(|sum| sum.as_str().unwrap().to_owned());
-        let id = format!("{name}-{}", text(package, "version"));
-        if checksum.is_none_or(|checksum| crates.insert(id, checksum).is_none()) {
-            todo.extend(dependencies(package));
+/// The crates that cargo leaves in `Cargo.lock` for the port's workspace.
+fn crates() -> Crates {
+    let folder = empty_folder("workspace");
+    for entry in std::fs::read_dir(path("")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if !["Cargo.toml", "Cargo.lock", "target"].iter().any(|other| name == *other) {
+            std::os::unix::fs::symlink(entry.path(), folder.join(name)).unwrap();
         }
     }
-    crates
+    std::fs::write(folder.join("Cargo.toml"), patched_manifest()).unwrap();
+    std::fs::copy(path("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    let mut update = Command::new(env!("CARGO"));
+    update.args(["update", "--workspace", "--offline"]).current_dir(&folder);
+    let output = update.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let lock: Table = read(folder.join("Cargo.lock")).parse().unwrap();
+    let packages = lock["package"].as_array().unwrap().iter();
+    let text = |package: &Value, key: &str| package.get(key).map(|value| value.as_str().unwrap().to_owned());
+    let named = |package| Some(format!("{}-{}", text(package, "name")?, text(package, "version")?));
+    packages.filter_map(|package| Some((named(package)?, text(package, "checksum")?))).collect()
 }
 
-fn text<'a>(package: &'a Value, key: &str) -> &'a str {
-    package[key].as_str().unwrap()
-}
-
-fn dependencies(package: &Value) -> Vec<String> {
-    let list = package.get("dependencies").and_then(Value::as_array);
-    list.into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()).collect()
-}
-
-/// Names in every table of dependencies.
-fn names(manifest: &Table) -> Vec<String> {
-    let mut names = Vec::new();
-    for (key, value) in manifest {
-        let Value::Table(table) = value else { continue };
-        match key.ends_with("dependencies") {
-            true => names.extend(table.keys().cloned()),
-            false => names.extend(self::names(table)),
-        }
-    }
-    names
+fn empty_folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("port").join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 /// Where cargo keeps what it downloaded, if it did.
@@ -115,7 +96,7 @@ fn distinfo(crates: &Crates) -> String {
 
 #[test]
 fn crates_are_those_of_the_lock_file() {
-    let crates = crates_of(&patched_manifest());
+    let crates = crates();
     let expected = [("Makefile.crates", makefile_crates(&crates)), ("distinfo", distinfo(&crates))];
     for (name, text) in expected {
         if std::env::var_os("UPDATE_PORT").is_some() {
@@ -127,7 +108,7 @@ fn crates_are_those_of_the_lock_file() {
 
 #[test]
 fn the_workspace_is_what_the_module_is_made_of() {
-    let manifest = patched_manifest();
+    let manifest: Table = patched_manifest().parse().unwrap();
     assert_eq!(manifest["workspace"]["members"], Value::from(vec!["sys-bindings"]));
     assert!(!manifest.contains_key("dev-dependencies"));
     assert!(manifest.contains_key("build-dependencies") && manifest.contains_key("profile"));
@@ -140,8 +121,7 @@ fn the_version_is_the_module_s() {
 
 #[test]
 fn the_list_of_files_is_what_is_installed() {
-    let stage = Path::new(env!("CARGO_TARGET_TMPDIR")).join("port");
-    let _ = std::fs::remove_dir_all(&stage);
+    let stage = empty_folder("stage");
     let stage = stage.to_str().unwrap();
     let install = format!(
         "make -s --assume-old=pfsync.ko install DESTDIR='{stage}' PREFIX=/usr/local && \
