@@ -172,6 +172,7 @@ impl Softc {
         self.queue_update(state, change, epoch);
     }
 
+    /// The rest: a state that stands in no queue, or cannot wait there.
     #[cold]
     fn queue_update(&self, state: &Locked, change: Change, epoch: &NetEpoch) {
         let Some(bucket) = self.bucket(state) else { return };

@@ -15,13 +15,15 @@ use std::rc::Rc;
 use sys_bindings as sys;
 
 /// What a path costs, rounded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cost {
     pub path: &'static str,
     /// Instructions of the module's own.
     pub instructions: u64,
     /// Calls of the kernel's functions.
     pub calls: u64,
+    /// Instructions of each of the module's functions, the most first.
+    pub functions: Vec<(String, u64)>,
 }
 
 /// So few states that no bucket has a packet full of them.
@@ -119,10 +121,11 @@ impl Pair {
         let steps = Steps::count(images, || result = inside());
         result?;
         let each = |total: u64| (total + times as u64 / 2) / times as u64;
-        Ok(std::array::from_fn(|index| Cost {
-            path: names[index],
-            instructions: each(steps[index].instructions()),
-            calls: each(steps[index].calls()),
+        Ok(std::array::from_fn(|index| {
+            let steps = &steps[index];
+            let functions = steps.functions().into_iter().map(|(name, hits)| (name, each(hits))).collect();
+            let (instructions, calls) = (each(steps.instructions()), each(steps.calls()));
+            Cost { path: names[index], instructions, calls, functions }
         }))
     }
 

@@ -14,6 +14,9 @@ struct Options {
     /// Make what is measured the record of this release
     #[arg(long)]
     record: bool,
+    /// Say how many of them each of the module's functions executes
+    #[arg(long)]
+    functions: bool,
 }
 
 fn main() -> Result<()> {
@@ -23,6 +26,11 @@ fn main() -> Result<()> {
     let entries = history::read()?;
     let comparison = Comparison::new(&costs, &entries);
     print!("{comparison}");
+    for cost in costs.iter().filter(|_| options.functions) {
+        println!("\n{}", cost.path);
+        let functions = cost.functions.iter().filter(|(_, instructions)| *instructions > 0);
+        functions.for_each(|(name, instructions)| println!("{instructions:12} {name}"));
+    }
     if options.record {
         return history::write(&costs, &compiler);
     }

@@ -142,9 +142,15 @@ impl Image {
 
     /// Function and offset of a code address of the module.
     pub fn symbolise(&self, address: usize) -> Option<String> {
-        let function =
-            self.functions.iter().find(|function| (function.start..function.end).contains(&address))?;
-        Some(format!("{:#}+{:#x}", rustc_demangle::demangle(&function.name), address - function.start))
+        let (name, offset) = self.function(address)?;
+        Some(format!("{name}+{offset:#x}"))
+    }
+
+    /// The function that an address is in, and where in it.
+    pub fn function(&self, address: usize) -> Option<(String, usize)> {
+        let holds = |function: &&Function| (function.start..function.end).contains(&address);
+        let function = self.functions.iter().find(holds)?;
+        Some((format!("{:#}", rustc_demangle::demangle(&function.name)), address - function.start))
     }
 
     /// The return addresses that led to a call of the host, innermost first.

@@ -5,6 +5,8 @@
 use super::image::Image;
 use std::arch::asm;
 use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Once;
@@ -53,6 +55,18 @@ impl Steps {
     /// Instructions of the module's own.
     pub fn instructions(&self) -> u64 {
         self.executed().filter(|(at, _)| self.image.is_text(*at)).map(|(_, hits)| hits).sum()
+    }
+
+    /// The same for each function, the most first.
+    pub fn functions(&self) -> Vec<(String, u64)> {
+        let mut all = BTreeMap::new();
+        for (at, hits) in self.executed().filter(|(at, _)| self.image.is_text(*at)) {
+            let name = self.image.function(at).map_or("?".into(), |(name, _)| name);
+            *all.entry(name).or_insert(0) += hits;
+        }
+        let mut all: Vec<_> = all.into_iter().collect();
+        all.sort_by_key(|(_, hits)| Reverse(*hits));
+        all
     }
 
     /// Calls of the kernel's functions.
