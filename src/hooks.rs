@@ -32,37 +32,27 @@ pub fn hooks(defer: bool) -> Hooks {
     }
 }
 
-/// Runs `inside` with the interface, for a hook that pf calls with a locked
-/// state out of its packet filter.
-///
-/// # Safety
-///
-/// `st` is a linked state whose row is locked, and the network epoch is
-/// entered.
-unsafe fn on_packet(st: *mut sys::pf_kstate, inside: impl FnOnce(&Softc, &Locked, &NetEpoch)) {
+/// pf made a state. Its row is locked.
+unsafe extern "C" fn insert_hook(st: *mut sys::pf_kstate) {
     let Some(st) = NonNull::new(st) else { return };
-    // SAFETY: as the caller promises.
+    // SAFETY: pf inserts states while it handles a packet, in the network
+    // epoch, and calls this with the row locked. Our own import is the other
+    // caller, and keeps to the same.
     unsafe {
         epoch::entered(|epoch| {
             if let Some(softc) = vnet::softc(epoch) {
-                inside(softc, &Locked::assume(st), epoch);
+                softc.state_inserted(&Locked::assume(st), epoch);
             }
         });
     }
 }
 
-/// pf made a state. Its row is locked.
-unsafe extern "C" fn insert_hook(st: *mut sys::pf_kstate) {
-    // SAFETY: pf inserts states while it handles a packet, in the network
-    // epoch, and calls this with the row locked. Our own import is the other
-    // caller, and keeps to the same.
-    unsafe { on_packet(st, |softc, state, epoch| softc.state_inserted(state, epoch)) };
-}
-
 /// pf handled a packet of a state. Its row is locked.
 unsafe extern "C" fn update_hook(st: *mut sys::pf_kstate) {
-    // SAFETY: pf calls this while it handles a packet, with the row locked.
-    unsafe { on_packet(st, |softc, state, epoch| softc.state_updated(state, epoch)) };
+    let Some(st) = NonNull::new(st) else { return };
+    // SAFETY: pf calls this while it handles a packet, in the network epoch,
+    // with the row locked.
+    unsafe { epoch::entered(|epoch| state_updated(&Locked::assume(st), epoch)) };
 }
 
 /// pf unlinks a state. Its row is locked.
@@ -143,6 +133,28 @@ unsafe extern "C" fn defer_hook(st: *mut sys::pf_kstate, m: *mut sys::mbuf) -> c
     }
 }
 
+/// Called for every packet: what is queued already ends here, before the
+/// interface is even looked up.
+fn state_updated(state: &Locked, epoch: &NetEpoch) {
+    /// A peer that updated a state less than two seconds ago handles its
+    /// traffic too.
+    const SPLIT: u32 = 2;
+    let split = time::uptime().wrapping_sub(state.pfsync_time()) < SPLIT;
+    let change = Change { tcp: state.is_tcp(), split };
+    if !state.awaits_ack() && collapse(state, change) {
+        return probe::queued(state.id(), Queue::Waiting);
+    }
+    queue_update(state, change, epoch);
+}
+
+/// The rest: a state that stands in no queue, or cannot wait there.
+#[cold]
+fn queue_update(state: &Locked, change: Change, epoch: &NetEpoch) {
+    if let Some(softc) = vnet::softc(epoch) {
+        softc.queue_update(state, change, epoch);
+    }
+}
+
 impl Softc {
     fn state_inserted(&self, state: &Locked, epoch: &NetEpoch) {
         if state.is_nosync() {
@@ -159,21 +171,6 @@ impl Softc {
         }
     }
 
-    /// Called for every packet: what is queued already ends here.
-    fn state_updated(&self, state: &Locked, epoch: &NetEpoch) {
-        /// A peer that updated a state less than two seconds ago handles its
-        /// traffic too.
-        const SPLIT: u32 = 2;
-        let split = time::uptime().wrapping_sub(state.pfsync_time()) < SPLIT;
-        let change = Change { tcp: state.is_tcp(), split };
-        if !state.awaits_ack() && collapse(state, change, self.options.maxupd()) {
-            return probe::queued(state.id(), Queue::Waiting);
-        }
-        self.queue_update(state, change, epoch);
-    }
-
-    /// The rest: a state that stands in no queue, or cannot wait there.
-    #[cold]
     fn queue_update(&self, state: &Locked, change: Change, epoch: &NetEpoch) {
         let Some(bucket) = self.bucket(state) else { return };
         if state.awaits_ack() {
@@ -183,7 +180,7 @@ impl Softc {
         // or an operator is deleting goes through `state_deleted`.
         if !state.is_nosync() && self.has_audience(self.link(epoch)) {
             probe::queued(state.id(), Queue::Waiting);
-            let wake = bucket.queues.lock().update(state, change, self.options.maxupd());
+            let wake = bucket.queues.lock().update(state, change);
             self.wake(bucket, wake);
         }
     }

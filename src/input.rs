@@ -5,7 +5,7 @@ use crate::engine::limit;
 use crate::engine::merge::{self, Half};
 use crate::kernel::epoch::{self, NetEpoch};
 use crate::kernel::error::Errno;
-use crate::kernel::ifnet::Counter;
+use crate::kernel::ifnet::{Counter, IfnetRef};
 use crate::kernel::mbuf::Packet;
 use crate::kernel::time;
 use crate::pf::table::{self, Row};
@@ -103,13 +103,20 @@ impl Context<'_> {
     }
 }
 
+/// Whether a packet came by an interface. One that ipsec(4) decrypted keeps the
+/// interface that it came by encrypted, but pf sees it on enc(4), and so does
+/// the operator who names that as the sync interface.
+fn is_received_by(packet: &Packet, ifp: &IfnetRef) -> bool {
+    ptr::eq(packet.received_by(), ifp.as_ptr()) || ifp.is_enc() && packet.was_decrypted()
+}
+
 impl Softc {
     fn receive(&self, packet: &Packet, offset: usize, ttl: usize, epoch: &NetEpoch) {
         let Some(link) = self.link(epoch) else { return };
         if !status::is_running() || !self.ifp.is_running() {
             return;
         }
-        if !ptr::eq(packet.received_by(), link.interface().as_ptr()) {
+        if !is_received_by(packet, link.interface()) {
             return reject(None, Rejected::Interface);
         }
         self.ifp.count(Counter::InputPackets, 1);
@@ -229,16 +236,14 @@ impl Softc {
         }
     }
 
+    /// What the update may say depends on the state's protocol, if the state
+    /// is here.
     fn handle_compressed(&self, raw: &RawCompressedUpdate) {
-        if raw.check(None).is_err() {
-            return reject(Some(Action::UpdateCompressed), Rejected::Value);
-        }
-        let Some(found) = table::find(raw.state_id()) else {
-            return self.ask_for(raw.state_id());
-        };
-        match raw.check(Some(found.proto())) {
-            Ok(update) => self.merge(&found, &update),
-            Err(_) => reject(Some(Action::UpdateCompressed), Rejected::Value),
+        let found = table::find(raw.state_id());
+        match (raw.check(found.as_ref().map(|found| found.proto())), found) {
+            (Ok(update), Some(found)) => self.merge(&found, &update),
+            (Ok(_), None) => self.ask_for(raw.state_id()),
+            (Err(_), _) => reject(Some(Action::UpdateCompressed), Rejected::Value),
         }
     }
 
@@ -298,7 +303,7 @@ impl Softc {
             return hold_back(Action::UpdateCompressed, Limit::Requests);
         }
         let change = Change { tcp: found.is_tcp(), split: true };
-        let wake = bucket.queues.lock().update(found, change, self.options.maxupd());
+        let wake = bucket.queues.lock().update(found, change);
         self.wake(bucket, wake);
     }
 

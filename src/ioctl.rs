@@ -201,7 +201,7 @@ impl Softc {
             self.relink(&new)?;
         }
         *self.config.lock() = new;
-        self.options.set(&new);
+        self.obey(&new);
         if self.ifp.is_running() && old.defer != new.defer {
             rules::set_hooks(&hooks(new.defer));
         }

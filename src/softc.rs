@@ -19,7 +19,7 @@ use crate::link::{Link, HEADER_MAX};
 use crate::pf::{State, StateLists, NEWEST_FORMAT};
 use crate::wire::{Format, Header, StateId, Subheader};
 use crate::{hooks, transmit, vnet};
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 /// The largest frame with its IP header: what an IPv4 length can say.
 pub const PACKET_MAX: usize = 65535;
@@ -47,22 +47,15 @@ pub struct Bucket {
 
 /// What the operator has set, as the data path reads it.
 pub struct Options {
-    maxupd: AtomicU8,
     pub defer: AtomicBool,
     /// A [`Format`] by its number.
     format: AtomicU16,
 }
 
 impl Options {
-    pub fn set(&self, config: &Config) {
-        self.maxupd.store(config.maxupd, Ordering::Relaxed);
+    fn set(&self, config: &Config) {
         self.defer.store(config.defer, Ordering::Relaxed);
         self.format.store(config.format as u16, Ordering::Relaxed);
-    }
-
-    /// How many updates of a TCP state may be collapsed.
-    pub fn maxupd(&self) -> u8 {
-        self.maxupd.load(Ordering::Relaxed)
     }
 
     /// The message format of states that are sent.
@@ -112,11 +105,11 @@ pub struct Softc {
 }
 
 impl Bucket {
-    fn new(vnet: Vnet, index: usize) -> Result<Bucket> {
+    fn new(vnet: Vnet, index: usize, maxupd: u8) -> Result<Bucket> {
         let slots = Slice::new(CAPACITY, Wait::Sleep, |_| Ok(None))?;
         let callout = |run| Callout::new(Handler { vnet, index, run }, Wait::Sleep);
         Ok(Bucket {
-            queues: Mutex::new(c"pfsync bucket", Queues::new(StateLists::new()), Wait::Sleep)?,
+            queues: Mutex::new(c"pfsync bucket", Queues::new(StateLists::new(maxupd)), Wait::Sleep)?,
             deferrals: Mutex::new(c"pfsync deferrals", Deferrals::new(slots), Wait::Sleep)?,
             due: AtomicBool::new(false),
             timer: callout(hooks::second_over)?,
@@ -139,12 +132,13 @@ impl Softc {
             config: Mutex::new(c"pfsync settings", config, Wait::Sleep)?,
             link: EpochCell::new(),
             options: Options {
-                maxupd: AtomicU8::new(config.maxupd),
                 defer: AtomicBool::new(config.defer),
                 format: AtomicU16::new(config.format as u16),
             },
             buffer: Mutex::new(c"pfsync buffer", Buffer::new()?, Wait::Sleep)?,
-            buckets: Slice::new(vnet::bucket_count(), Wait::Sleep, |index| Bucket::new(vnet, index))?,
+            buckets: Slice::new(vnet::bucket_count(), Wait::Sleep, |index| {
+                Bucket::new(vnet, index, config.maxupd)
+            })?,
             control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
             bulk_sender: Mutex::new(c"pfsync bulk sender", bulk::Sender::new(), Wait::Sleep)?,
             bulk_due: AtomicBool::new(false),
@@ -154,6 +148,14 @@ impl Softc {
             ifp: attach()?,
         };
         Ok(softc)
+    }
+
+    /// Has the data path do as the operator has set.
+    pub fn obey(&self, config: &Config) {
+        self.options.set(config);
+        for bucket in self.buckets.iter() {
+            bucket.queues.lock().set_maxupd(config.maxupd);
+        }
     }
 
     /// The bucket of a state.

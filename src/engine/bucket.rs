@@ -58,8 +58,11 @@ pub trait Lists {
     fn pop(&mut self, queue: Queue) -> Option<Self::Ref>;
     /// Number of states in a queue.
     fn len(&self, queue: Queue) -> usize;
-    /// Counts an update that was collapsed into the queued message, since the
-    /// state was queued. Does not wrap.
+    /// How many updates of a state may be collapsed into its message, for
+    /// those that are queued from now on.
+    fn set_maxupd(&mut self, maxupd: u8);
+    /// Counts an update that is collapsed into the queued message. Returns how
+    /// many more may be.
     fn count_update(&mut self, state: &Self::State) -> u8;
 }
 
@@ -111,11 +114,11 @@ const COMPRESSED: usize = 84;
 
 /// Whether an update is collapsed into the message that is queued for a state,
 /// with nothing to do in the bucket: for who sees no more than the state.
-/// `updates` is how many were collapsed into the message already.
-pub fn collapses(place: Option<Queue>, change: Change, updates: u8, maxupd: u8) -> bool {
+/// `left` is how many more updates may be.
+pub fn collapses(place: Option<Queue>, change: Change, left: u8) -> bool {
     matches!(place, Some(Queue::Insert | Queue::Update | Queue::Due | Queue::Waiting))
         && !change.split
-        && (!change.tcp || updates.saturating_add(1) < maxupd)
+        && (!change.tcp || left > 1)
 }
 
 impl Limits {
@@ -138,15 +141,19 @@ impl<L: Lists> Bucket<L> {
         self.wake_if_full(limits)
     }
 
-    /// pf changed a state. `maxupd` is how many updates of a TCP state may be
-    /// collapsed.
-    pub fn update(&mut self, state: &L::State, change: Change, maxupd: u8) -> Wake {
+    /// Sets how many updates of a TCP state may be collapsed into a message.
+    pub fn set_maxupd(&mut self, maxupd: u8) {
+        self.lists.set_maxupd(maxupd);
+    }
+
+    /// pf changed a state.
+    pub fn update(&mut self, state: &L::State, change: Change) -> Wake {
         let mut push = change.split;
         match self.lists.place(state) {
             None => self.lists.push(Queue::Waiting, state),
             Some(Queue::Ack) => self.lists.transfer(state, Queue::Waiting),
             Some(Queue::Delete) => return Wake::default(),
-            Some(_) => push |= change.tcp && self.lists.count_update(state) >= maxupd,
+            Some(_) => push |= change.tcp && self.lists.count_update(state) == 0,
         }
         if !push {
             return self.wake(false);

@@ -40,6 +40,12 @@ impl IfnetRef {
         self.flags() & sys::IFF_MULTICAST as i32 != 0
     }
 
+    /// Whether it shows what ipsec(4) decrypts: enc(4).
+    pub fn is_enc(&self) -> bool {
+        // SAFETY: the reference keeps the interface; its type does not change.
+        u32::from(unsafe { (*self.0.as_ptr()).if_type }) == sys::IFT_ENC
+    }
+
     fn flags(&self) -> c_int {
         // SAFETY: as in `mtu`.
         unsafe { (&raw const (*self.0.as_ptr()).if_flags).read_volatile() }

@@ -47,6 +47,21 @@ impl Packet {
         unsafe { self.header().__bindgen_anon_1.rcvif }
     }
 
+    /// Whether ipsec(4) authenticated or decrypted it
+    /// (`PACKET_TAG_IPSEC_IN_DONE`).
+    pub fn was_decrypted(&self) -> bool {
+        // SAFETY: the first mbuf of a packet has its tags.
+        let tag = unsafe {
+            sys::m_tag_locate(
+                self.0.as_ptr(),
+                sys::MTAG_ABI_COMPAT,
+                sys::PACKET_TAG_IPSEC_IN_DONE as u16,
+                ptr::null_mut(),
+            )
+        };
+        !tag.is_null()
+    }
+
     fn first_mbuf(&self) -> &[u8] {
         // SAFETY: an mbuf's data is `m_len` bytes from `m_data` on.
         unsafe {

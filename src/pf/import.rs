@@ -295,6 +295,22 @@ unsafe fn actions_from_message(st: *mut sys::pf_kstate, extra: &Extra, rules: &R
     Ok(())
 }
 
+/// Has pf treat packets of a state as its flags say: it looks at the actions.
+///
+/// # Safety
+///
+/// `st` is a draft's state.
+unsafe fn actions_from_flags(st: *mut sys::pf_kstate) {
+    const ACTIONS: u32 =
+        sys::PFSTATE_SCRUBMASK | sys::PFSTATE_SETMASK | sys::PFSTATE_DN_IS_PIPE | sys::PFSTATE_DN_IS_QUEUE;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let flags = u32::from((*st).state_flags);
+        (*st).act.flags = flags & ACTIONS;
+        sys::pfs_set_allow_opts(st, flags & sys::PFSTATE_ALLOWOPTS != 0);
+    }
+}
+
 /// Takes a state into pf's table. It comes back with its row locked, known to
 /// no queue. A peer's state is not sent to the peers again.
 ///
@@ -377,7 +393,7 @@ unsafe fn fill(
             Some(extra) => actions_from_message(st, extra, rules)?,
             None => actions_from_rule(st, rule, is_own),
         }
-        sys::pfs_obey_flags(st);
+        actions_from_flags(st);
         match state.tag {
             Some(tag) if !sys::pfs_set_tag(st, tag.bytes()) => Err(Refused::NoMemory),
             _ => Ok(()),

@@ -30,6 +30,19 @@ const SYNC_STATE: [(Queue, u8); QUEUES] = [
     (Queue::Delete, sys::PFSYNC_S_DEL_C as u8),
 ];
 
+/// The queue that each value of `pf_kstate.sync_state` means: those in
+/// `SYNC_STATE` are the first numbers, without a gap.
+const PLACES: [Option<Queue>; QUEUES] = {
+    let mut places = [None; QUEUES];
+    let mut index = 0;
+    while index < QUEUES {
+        let (queue, number) = SYNC_STATE[index];
+        places[number as usize] = Some(queue);
+        index += 1;
+    }
+    places
+};
+
 /// `pf_kstate.sync_state`: written with the bucket's lock.
 fn sync_state(state: &State) -> &AtomicU8 {
     // SAFETY: the field lives as long as the state, and is used in no other
@@ -37,16 +50,16 @@ fn sync_state(state: &State) -> &AtomicU8 {
     unsafe { AtomicU8::from_ptr(&raw mut (*state.as_ptr()).sync_state) }
 }
 
-/// `pf_kstate.sync_updates`: the updates that were collapsed into the queued
-/// message.
+/// `pf_kstate.sync_updates`: how many more updates may be collapsed into the
+/// queued message.
 fn sync_updates(state: &State) -> &AtomicU8 {
     // SAFETY: as for `sync_state`.
     unsafe { AtomicU8::from_ptr(&raw mut (*state.as_ptr()).sync_updates) }
 }
 
 fn place(state: &State) -> Option<Queue> {
-    let found = sync_state(state).load(Ordering::Relaxed);
-    SYNC_STATE.iter().find(|(_, number)| *number == found).map(|(queue, _)| *queue)
+    let number = sync_state(state).load(Ordering::Relaxed);
+    PLACES.get(usize::from(number)).copied().flatten()
 }
 
 /// Collapses an update into the message that is queued for a state, without
@@ -55,34 +68,40 @@ fn place(state: &State) -> Option<Queue> {
 /// The sender takes a state out of its queue first, and then locks its row to
 /// read it. Here the row is locked: a state that still stands in a queue will
 /// be read after this.
-pub fn collapse(state: &Locked, change: Change, maxupd: u8) -> bool {
-    let updates = sync_updates(state);
-    let before = updates.load(Ordering::Relaxed);
-    let collapses = bucket::collapses(place(state), change, before, maxupd);
-    if collapses && change.tcp {
+pub fn collapse(state: &Locked, change: Change) -> bool {
+    let left = sync_updates(state).load(Ordering::Relaxed);
+    if !bucket::collapses(place(state), change, left) {
+        return false;
+    }
+    if change.tcp {
         // The timer may begin a new count meanwhile, which is then lost: the
         // next message leaves some updates early.
-        updates.store(before.saturating_add(1), Ordering::Relaxed);
+        sync_updates(state).store(left.saturating_sub(1), Ordering::Relaxed);
     }
-    collapses
+    true
 }
 
 /// All queues of a bucket. Its links and the `sync_list` of every state that
 /// hashes to the bucket belong to it, so that having it exclusively, by the
 /// bucket's lock, is having those.
-pub struct StateLists([Head; QUEUES]);
+pub struct StateLists {
+    heads: [Head; QUEUES],
+    maxupd: u8,
+}
 
 // SAFETY: the lists own a reference to each state in them, and states may be
 // referenced from any thread.
 unsafe impl Send for StateLists {}
 
 impl StateLists {
-    pub const fn new() -> StateLists {
-        StateLists([Head { first: ptr::null_mut(), last: ptr::null_mut(), len: 0 }; QUEUES])
+    /// Empty lists, for states of which `maxupd` updates may be collapsed.
+    pub const fn new(maxupd: u8) -> StateLists {
+        let heads = [Head { first: ptr::null_mut(), last: ptr::null_mut(), len: 0 }; QUEUES];
+        StateLists { heads, maxupd }
     }
 
     fn head(&mut self, queue: Queue) -> &mut Head {
-        let [insert, ack, update, due, waiting, delete] = &mut self.0;
+        let [insert, ack, update, due, waiting, delete] = &mut self.heads;
         match queue {
             Queue::Insert => insert,
             Queue::Ack => ack,
@@ -101,13 +120,14 @@ impl StateLists {
     unsafe fn link(&mut self, queue: Queue, st: *mut sys::pf_kstate) {
         let number =
             SYNC_STATE.iter().find(|(other, _)| *other == queue).map_or(NOWHERE, |(_, number)| *number);
+        let maxupd = self.maxupd;
         let head = self.head(queue);
         // SAFETY: the state lives, by the caller's reference; its links belong
         // to the lists.
         unsafe {
             let state = &*st.cast::<State>();
             sync_state(state).store(number, Ordering::Relaxed);
-            sync_updates(state).store(0, Ordering::Relaxed);
+            sync_updates(state).store(maxupd, Ordering::Relaxed);
             (*st).sync_list.tqe_next = ptr::null_mut();
             (*st).sync_list.tqe_prev = head.last;
             match head.last.as_mut() {
@@ -194,7 +214,7 @@ impl Lists for StateLists {
     }
 
     fn len(&self, queue: Queue) -> usize {
-        let [insert, ack, update, due, waiting, delete] = &self.0;
+        let [insert, ack, update, due, waiting, delete] = &self.heads;
         match queue {
             Queue::Insert => insert.len,
             Queue::Ack => ack.len,
@@ -205,10 +225,14 @@ impl Lists for StateLists {
         }
     }
 
+    fn set_maxupd(&mut self, maxupd: u8) {
+        self.maxupd = maxupd;
+    }
+
     fn count_update(&mut self, state: &State) -> u8 {
-        let updates = sync_updates(state).load(Ordering::Relaxed).saturating_add(1);
-        sync_updates(state).store(updates, Ordering::Relaxed);
-        updates
+        let left = sync_updates(state).load(Ordering::Relaxed).saturating_sub(1);
+        sync_updates(state).store(left, Ordering::Relaxed);
+        left
     }
 }
 

@@ -59,12 +59,13 @@ pub unsafe fn pfs_route_family(st: *mut pf_kstate) -> u8 {
 /// `st` is a state that is locked or not linked yet.
 pub unsafe fn pfs_set_route_family(_st: *mut pf_kstate, _af: u8) {}
 
-/// Has pf treat packets of a state as its flags say: it looks at these.
+/// Lets packets of a state have IP options (`allow-opts`): pf looks at the
+/// state's flag itself.
 ///
 /// # Safety
 ///
 /// `st` is a state that is locked or not linked yet.
-pub unsafe fn pfs_obey_flags(_st: *mut pf_kstate) {}
+pub unsafe fn pfs_set_allow_opts(_st: *mut pf_kstate, _allow: bool) {}
 
 /// Whether a state has source nodes: to limit the source, for its address.
 ///

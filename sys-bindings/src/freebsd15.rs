@@ -70,20 +70,15 @@ pub unsafe fn pfs_set_route_family(st: *mut pf_kstate, af: u8) {
     unsafe { (*st).act.rt_af = af };
 }
 
-/// Has pf treat packets of a state as its flags say: it looks at the actions,
-/// not at the flags.
+/// Lets packets of a state have IP options (`allow-opts`): pf looks at the
+/// actions, not at the state's flag.
 ///
 /// # Safety
 ///
 /// `st` is a state that is locked or not linked yet.
-pub unsafe fn pfs_obey_flags(st: *mut pf_kstate) {
-    const ACTIONS: u32 = PFSTATE_SCRUBMASK | PFSTATE_SETMASK | PFSTATE_DN_IS_PIPE | PFSTATE_DN_IS_QUEUE;
+pub unsafe fn pfs_set_allow_opts(st: *mut pf_kstate, allow: bool) {
     // SAFETY: as the caller promises.
-    unsafe {
-        let flags = u32::from((*st).state_flags);
-        (*st).act.flags = flags & ACTIONS;
-        (*st).act.allow_opts = u8::from(flags & PFSTATE_ALLOWOPTS != 0);
-    }
+    unsafe { (*st).act.allow_opts = allow.into() };
 }
 
 /// Whether a state has source nodes: to limit the source, for its address.

@@ -8,7 +8,8 @@ use std::collections::{HashMap, VecDeque};
 #[derive(Default)]
 struct Model {
     queues: HashMap<u8, VecDeque<u32>>,
-    updates: HashMap<u32, u8>,
+    left: HashMap<u32, u8>,
+    maxupd: u8,
 }
 
 impl Lists for Model {
@@ -25,7 +26,7 @@ impl Lists for Model {
 
     fn push(&mut self, queue: Queue, state: &u32) {
         assert_eq!(self.place(state), None, "a state stands in one queue at most");
-        self.updates.insert(*state, 0);
+        self.left.insert(*state, self.maxupd);
         self.queues.entry(queue as u8).or_default().push_back(*state);
     }
 
@@ -53,10 +54,14 @@ impl Lists for Model {
         self.queues.get(&(queue as u8)).map_or(0, VecDeque::len)
     }
 
+    fn set_maxupd(&mut self, maxupd: u8) {
+        self.maxupd = maxupd;
+    }
+
     fn count_update(&mut self, state: &u32) -> u8 {
-        let updates = self.updates.entry(*state).or_default();
-        *updates = updates.saturating_add(1);
-        *updates
+        let left = self.left.entry(*state).or_default();
+        *left = left.saturating_sub(1);
+        *left
     }
 }
 
@@ -69,7 +74,7 @@ const ALL: [Queue; QUEUES] =
     [Queue::Insert, Queue::Ack, Queue::Update, Queue::Due, Queue::Waiting, Queue::Delete];
 
 fn bucket() -> Bucket<Model> {
-    Bucket::new(Model::default())
+    Bucket::new(Model { maxupd: MAXUPD, ..Model::default() })
 }
 
 /// Takes all that is due, as the sender does, and says what it was.
@@ -96,14 +101,14 @@ fn sent(bucket: &mut Bucket<Model>) -> Vec<(Queue, u32)> {
 #[test]
 fn an_update_waits_for_its_second() {
     let mut bucket = bucket();
-    assert_eq!(bucket.update(&1, UDP, MAXUPD), Wake { timer: true, sender: false });
+    assert_eq!(bucket.update(&1, UDP), Wake { timer: true, sender: false });
     for _ in 0..1000 {
-        assert_eq!(bucket.update(&1, UDP, MAXUPD), Wake::default());
+        assert_eq!(bucket.update(&1, UDP), Wake::default());
     }
     assert_eq!(sent(&mut bucket), []);
     assert!(bucket.timeout().sender);
     assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
-    assert!(bucket.update(&1, UDP, MAXUPD).timer, "the next second begins with the next update");
+    assert!(bucket.update(&1, UDP).timer, "the next second begins with the next update");
 }
 
 /// Seen from outside, an update that collapses leaves the queues as they are.
@@ -112,22 +117,22 @@ fn what_collapses_changes_nothing_in_the_bucket() {
     let changes = [TCP, UDP, Change { split: true, ..TCP }, Change { split: true, ..UDP }];
     let mut collapsed = 0;
     for (change, queue) in changes.iter().flat_map(|change| ALL.map(|queue| (*change, queue))) {
-        for updates in 0..=MAXUPD {
+        for left in 0..=MAXUPD {
             let mut bucket = bucket();
             bucket.lists.push(queue, &1);
-            bucket.lists.updates.insert(1, updates);
-            if collapses(Some(queue), change, updates, MAXUPD) {
-                assert!(!bucket.update(&1, change, MAXUPD).sender, "{queue:?} {change:?} {updates}");
+            bucket.lists.left.insert(1, left);
+            if collapses(Some(queue), change, left) {
+                assert!(!bucket.update(&1, change).sender, "{queue:?} {change:?} {left}");
                 assert_eq!(bucket.lists.place(&1), Some(queue));
                 collapsed += 1;
             } else if queue == Queue::Waiting {
-                assert!(bucket.update(&1, change, MAXUPD).sender, "{change:?} {updates}");
+                assert!(bucket.update(&1, change).sender, "{change:?} {left}");
             }
         }
     }
-    // Four queues: UDP whatever the number, TCP below maxupd.
+    // Four queues: UDP whatever the number, TCP while more than one is left.
     assert_eq!(collapsed, 4 * (4 + 2));
-    assert!(!collapses(None, UDP, 0, MAXUPD));
+    assert!(!collapses(None, UDP, MAXUPD));
 }
 
 #[test]
@@ -135,7 +140,7 @@ fn a_thousand_busy_states_do_not_fill_packets() {
     let mut bucket = bucket();
     for round in 0..10 {
         for state in 0..1000 {
-            let wake = bucket.update(&state, UDP, MAXUPD);
+            let wake = bucket.update(&state, UDP);
             assert_eq!(wake, Wake { timer: (round, state) == (0, 0), sender: false });
         }
     }
@@ -146,18 +151,18 @@ fn a_thousand_busy_states_do_not_fill_packets() {
 #[test]
 fn maxupd_lets_only_that_state_go() {
     let mut bucket = bucket();
-    let _ = bucket.update(&1, TCP, MAXUPD);
-    let _ = bucket.update(&2, TCP, MAXUPD);
-    assert!(!bucket.update(&1, TCP, MAXUPD).sender);
-    assert!(!bucket.update(&1, TCP, MAXUPD).sender);
-    assert!(bucket.update(&1, TCP, MAXUPD).sender);
+    let _ = bucket.update(&1, TCP);
+    let _ = bucket.update(&2, TCP);
+    assert!(!bucket.update(&1, TCP).sender);
+    assert!(!bucket.update(&1, TCP).sender);
+    assert!(bucket.update(&1, TCP).sender);
     assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
 }
 
 #[test]
 fn a_state_that_a_peer_updates_too_goes_at_once() {
     let mut bucket = bucket();
-    assert!(bucket.update(&1, Change { tcp: false, split: true }, MAXUPD).sender);
+    assert!(bucket.update(&1, Change { tcp: false, split: true }).sender);
     assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
 }
 
@@ -185,9 +190,9 @@ fn a_state_that_nobody_heard_of_is_not_deleted() {
 #[test]
 fn a_delete_replaces_what_was_queued_and_is_final() {
     let mut bucket = bucket();
-    let _ = bucket.update(&1, UDP, MAXUPD);
+    let _ = bucket.update(&1, UDP);
     let _ = bucket.delete(&1, LIMITS);
-    let _ = bucket.update(&1, UDP, MAXUPD);
+    let _ = bucket.update(&1, UDP);
     let _ = bucket.request(&1);
     let _ = bucket.timeout();
     assert_eq!(sent(&mut bucket), [(Queue::Delete, 1)]);
@@ -196,7 +201,7 @@ fn a_delete_replaces_what_was_queued_and_is_final() {
 #[test]
 fn a_request_turns_the_compressed_update_into_a_whole_one() {
     let mut bucket = bucket();
-    let _ = bucket.update(&1, UDP, MAXUPD);
+    let _ = bucket.update(&1, UDP);
     assert!(bucket.request(&1).sender);
     assert!(bucket.request(&1).sender);
     assert!(bucket.announces(&1));
@@ -220,8 +225,8 @@ proptest! {
         for (event, state) in events {
             let wake = match event {
                 0 => bucket.insert(&state, LIMITS),
-                1 => bucket.update(&state, TCP, MAXUPD),
-                2 => bucket.update(&state, UDP, MAXUPD),
+                1 => bucket.update(&state, TCP),
+                2 => bucket.update(&state, UDP),
                 3 => bucket.request(&state),
                 4 => bucket.delete(&state, LIMITS),
                 _ => bucket.acknowledge(&state),

@@ -247,13 +247,23 @@ impl Network {
 /// The kernel's input of a packet, up to the protocol's handler, in pieces of
 /// `piece` bytes.
 pub fn receive(packet: &[u8], ifp: *mut sys::ifnet, piece: usize) {
+    input(packet, mbuf::received(packet, ifp, piece));
+}
+
+/// The same of a packet that came by an interface encrypted.
+pub fn receive_decrypted(packet: &[u8], ifp: *mut sys::ifnet) {
+    let m = mbuf::received(packet, ifp, packet.len());
+    mbuf::mark_decrypted(m);
+    input(packet, m);
+}
+
+fn input(packet: &[u8], mut m: *mut sys::mbuf) {
     let thread = thread::current();
     let (family, header, protocol) = header_of(packet);
     let input = thread.kernel.protocols.borrow().get(&(family, protocol)).copied();
-    let Some(input) = input else { return };
+    let Some(input) = input else { return mbuf::free_chain(m) };
     thread.no_sleep.borrow_mut().push("the network's input");
     epoch_enter();
-    let mut m = mbuf::received(packet, ifp, piece);
     let mut offset = header as i32;
     // SAFETY: the handler is the module's, which takes the packet over.
     into_module(|| unsafe { input(&mut m, &mut offset, i32::from(protocol)) });

@@ -10,7 +10,7 @@ use common::tcp;
 use pfsync::wire::{
     Action, Format, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawPeer, RawState1400, RawTdb,
 };
-use pfsync_host::lab::{NEWEST, OUTSIDE, SYNC};
+use pfsync_host::lab::{address4, Config, Peer, NEWEST, OUTSIDE, SYNC};
 use pfsync_host::net;
 use pfsync_host::pf::rules::{Rule, Rules, NO_SYNC};
 use pfsync_host::pf::traffic::Connection;
@@ -287,6 +287,23 @@ fn interface() -> Result<()> {
         net::receive(&packet, outside, packet.len());
     })?;
     assert_eq!((target.has_state(), target.stats().pfsyncs_badif), (false, 1));
+    target.finish()
+}
+
+#[test]
+fn decrypted() -> Result<()> {
+    let target = Target::new()?;
+    let (kernel, sync) = (target.fw.kernel.clone(), target.fw.sync() as usize);
+    target.fw.run("kldload", move |vnet| kernel.attach_enc(vnet))?;
+    let peer = Some(Peer::Inet(address4(2)));
+    let config = Config { syncdev: Some("enc0".into()), peer, ..Config::default() };
+    assert_eq!(target.fw.configure(&config)?, Ok(()));
+    let packet = in_packet(&frame(Action::Insert1400, &[state()]));
+    let plain = packet.clone();
+    target.fw.run("netisr", move |_| net::receive(&plain, sync as *mut _, plain.len()))?;
+    assert_eq!((target.has_state(), target.stats().pfsyncs_badif), (false, 1));
+    target.fw.run("netisr", move |_| net::receive_decrypted(&packet, sync as *mut _))?;
+    assert_eq!((target.has_state(), target.stats().pfsyncs_badif), (true, 1));
     target.finish()
 }
 

@@ -130,6 +130,13 @@ impl Kernel {
         self.attach(vnet, "lo0", sys::IFF_UP | sys::IFF_LOOPBACK, [127, 0, 0, 1], [0; 16]);
     }
 
+    /// Attaches `enc0` to a stack.
+    pub fn attach_enc(self: &Rc<Self>, vnet: &Rc<Vnet>) {
+        let ifp = self.attach(vnet, "enc0", sys::IFF_UP, [0; 4], [0; 16]);
+        // SAFETY: the interface was just made.
+        unsafe { (*ifp).if_type = sys::IFT_ENC as u8 };
+    }
+
     fn attach(
         self: &Rc<Self>,
         vnet: &Rc<Vnet>,

@@ -10,6 +10,7 @@ use sys_bindings as sys;
 
 const MBUF: &str = "mbuf";
 const CLUSTER: &str = "cluster";
+const TAG: &str = "mbuf_tags";
 
 /// Bytes of data in an mbuf with a packet header (`MHLEN`).
 const HEADER_ROOM: usize =
@@ -150,6 +151,38 @@ pub(crate) fn received(bytes: &[u8], ifp: *mut sys::ifnet, piece: usize) -> *mut
     first
 }
 
+/// Notes on a packet that ipsec(4) decrypted it.
+pub(crate) fn mark_decrypted(m: *mut sys::mbuf) {
+    let flags = sys::M_NOWAIT | sys::M_ZERO;
+    let tag = thread::without_failures(|| allocate(size_of::<sys::m_tag>(), TAG, flags as i32));
+    let tag = tag as *mut sys::m_tag;
+    // SAFETY: the first mbuf of a packet has a packet header; the tag is fresh
+    // memory.
+    unsafe {
+        (*tag).m_tag_cookie = sys::MTAG_ABI_COMPAT;
+        (*tag).m_tag_id = sys::PACKET_TAG_IPSEC_IN_DONE as u16;
+        (*tag).m_tag_link.sle_next = (*header(m)).tags.slh_first;
+        (*header(m)).tags.slh_first = tag;
+    }
+}
+
+/// Frees a packet's tags.
+///
+/// # Safety
+///
+/// `m` is a live mbuf with a packet header.
+unsafe fn free_tags(m: *mut sys::mbuf) {
+    // SAFETY: as the caller promises; each tag lives until it is freed here.
+    unsafe {
+        let mut tag = (*header(m)).tags.slh_first;
+        while let Some(found) = tag.as_ref() {
+            let next = found.m_tag_link.sle_next;
+            thread::current().kernel.heap.free(tag as usize, TAG);
+            tag = next;
+        }
+    }
+}
+
 /// Frees a chain.
 pub(crate) fn free_chain(m: *mut sys::mbuf) {
     let heap = &thread::current().kernel.heap;
@@ -162,6 +195,9 @@ pub(crate) fn free_chain(m: *mut sys::mbuf) {
             next = (*m).__bindgen_anon_1.m_next;
             if heap.is(m as usize, MBUF) && (*m).m_flags() & sys::M_EXT != 0 {
                 heap.free((*storage(m)).__bindgen_anon_2.__bindgen_anon_1.ext_buf as usize, CLUSTER);
+            }
+            if heap.is(m as usize, MBUF) && (*m).m_flags() & sys::M_PKTHDR != 0 {
+                free_tags(m);
             }
             heap.free(m as usize, MBUF);
         }
@@ -218,6 +254,25 @@ symbols! {
             crate::kernel::violation::violation("drops a packet that it held back".into());
         }
         free_chain(m);
+    }
+
+    pub unsafe extern "C" fn m_tag_locate(
+        m: *mut sys::mbuf,
+        cookie: u32,
+        id: u16,
+        after: *mut sys::m_tag,
+    ) -> *mut sys::m_tag {
+        // SAFETY: the module's packet has a packet header, and its tags live.
+        unsafe {
+            let mut tag = after.as_ref().map_or((*header(m)).tags.slh_first, |tag| tag.m_tag_link.sle_next);
+            while let Some(found) = tag.as_ref() {
+                if (found.m_tag_cookie, found.m_tag_id) == (cookie, id) {
+                    break;
+                }
+                tag = found.m_tag_link.sle_next;
+            }
+            tag
+        }
     }
 
     pub unsafe extern "C" fn m_copydata(m: *mut sys::mbuf, offset: i32, len: i32, to: *mut c_void) {

@@ -80,6 +80,10 @@ fn trouble_with_ends(st: &sys::pf_kstate, proto: u8) -> Option<String> {
     {
         return Some(format!("timeout is {timeout}"));
     }
+    const ACTIONS: u32 = sys::PFSTATE_SCRUBMASK | sys::PFSTATE_SETMASK | sys::PFSTATE_DN_IS_PIPE;
+    if (st.act.flags ^ u32::from(st.state_flags)) & ACTIONS != 0 {
+        return Some(format!("flags are {:#x} but actions {:#x}", st.state_flags, st.act.flags));
+    }
     if st.creatorid == 0 {
         return Some("creator id is zero".into());
     }

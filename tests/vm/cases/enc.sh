@@ -1,0 +1,65 @@
+# about: pfsync over ipsec(4) with enc0 as the sync interface: what was decrypted counts, what comes in plain does not
+# needs: programs
+# timeout: 600
+. /tmp/vm/lib.sh
+
+STATES=500
+
+is_reference && skip "FreeBSD's own module takes a decrypted packet for one of the interface that ESP came by"
+
+# policies OWN PEER: what goes to the peer is encrypted, what comes from it must be.
+policies() {
+	cat <<-SETKEY
+		spdadd $1 $2 pfsync -P out ipsec esp/transport//require;
+		spdadd $2 $1 pfsync -P in ipsec esp/transport//require;
+		add 192.0.2.1 192.0.2.2 esp 0x1000 -E aes-gcm-16 "12345678901234567890";
+		add 192.0.2.2 192.0.2.1 esp 0x1001 -E aes-gcm-16 "12345678901234567890";
+	SETKEY
+}
+
+# protect WHERE OWN PEER
+protect() {
+	policies "$2" "$3" | jexec "$1" setkey -c || fail "policies in $1"
+	must jexec "$1" ifconfig enc0 up
+	pf_rules "$1" <<-RULES
+		pass quick on enc0 proto pfsync no state
+		pass keep state
+	RULES
+	must jexec "$1" ifconfig pfsync0 syncpeer "$3" syncdev enc0 up
+	# ESP takes some of each packet.
+	must jexec "$1" ifconfig pfsync0 mtu 1400
+}
+
+both_have() {
+	[ "$(states_on two)" -ge $STATES ]
+}
+
+refuses_plain() {
+	[ "$(counted two 'packets discarded for bad interface')" -gt 0 ]
+}
+
+need_module ipsec if_enc
+load_pfsync test
+make_firewalls
+protect one 192.0.2.1 192.0.2.2
+protect two 192.0.2.2 192.0.2.1
+soon "one is not in sync" in_sync one
+soon "two is not in sync" in_sync two
+serve_udp one 5001
+send_udp 198.51.100.1 5001
+soon "no state on two" has_state two "198.51.100.1:5001"
+
+echo "a full update"
+must jexec one $VM/bin/states $STATES >/dev/null
+must jexec two pfctl -q -F states
+must jexec two sysctl -q net.pfsync.bulk_request=1 >/dev/null
+wait_for 30 both_have || fail "states are missing on two"
+equal "packets refused for their interface" 0 "$(counted two 'packets discarded for bad interface')"
+
+echo "one sends in plain"
+jexec one setkey -F
+jexec one setkey -FP
+jexec two setkey -FP
+send_udp 198.51.100.1 5003
+soon "two does not refuse a plain packet" refuses_plain
+must lacks_state two "198.51.100.1:5003"
