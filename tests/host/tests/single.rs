@@ -5,7 +5,9 @@ mod common;
 
 use common::{actions, plain_lab};
 use pfsync::wire::Action;
-use pfsync_host::lab::{connection, Config, Peer, GROUP6, NEWEST, SYNC};
+use pfsync_host::kernel::thread;
+use pfsync_host::kernel::world::Policy;
+use pfsync_host::lab::{connection, Config, Lab, Peer, GROUP6, NEWEST, SYNC};
 use pfsync_host::pf::rules::NO_SYNC;
 use pfsync_host::pf::traffic::Connection;
 use sys_bindings as sys;
@@ -73,6 +75,28 @@ fn every_network_stack_gets_an_interface() -> anyhow::Result<()> {
     fw.kernel.remove_vnet(&after.vnet)?;
     lab.seconds(2)?;
     fw.unload()
+}
+
+#[test]
+fn a_network_stack_may_end_while_the_module_is_unloaded() -> anyhow::Result<()> {
+    for seed in 0..300 {
+        let lab = Lab::new(Policy { seed, preemption: 0.2 });
+        let fw = lab.boot(1)?;
+        let jail = fw.jail(&lab, 2)?;
+        for stack in [&fw, &jail] {
+            stack.start_pfsync(&Config::default())?;
+            stack.open(&connection(1, sys::IPPROTO_TCP))?;
+        }
+        let kernel = fw.kernel.clone();
+        jail.start("jail", move |vnet| {
+            // Unload is somewhere else each time.
+            (0..seed % 50).for_each(|_| thread::current().give_way());
+            kernel.end_vnet(vnet);
+        });
+        fw.unload()?;
+        lab.seconds(2)?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -203,8 +203,9 @@ impl Kernel {
     pub fn add_vnet(self: &Rc<Self>, rules: &Rules) -> Result<Rc<Vnet>> {
         let vnet = Vnet::new(self, rules).context("a network stack")?;
         self.vnets.borrow_mut().push(vnet.clone());
-        self.variables.link_vnets(self);
         self.start_module_in(&vnet)?;
+        vnet.listed.set(true);
+        self.variables.link_vnets(self);
         Ok(vnet)
     }
 }
