@@ -1,7 +1,7 @@
 //! ifconfig(8)'s side: flags, MTU and configuration.
 
 use crate::engine::config::{Config, Request, SyncPeer};
-use crate::hooks::hooks;
+use crate::hooks::HOOKS;
 use crate::kernel::alloc::{Box, Slice, Wait};
 use crate::kernel::error::{to_c, Errno, Result};
 use crate::kernel::ifnet::IfnetRef;
@@ -98,11 +98,11 @@ impl Softc {
         let was_up = self.ifp.is_running();
         self.ifp.set_running(up);
         if up && !was_up {
-            rules::set_hooks(&hooks(config.defer));
+            rules::set_hooks(&HOOKS);
             if config.syncdev.is_some() {
                 self.request_bulk();
             }
-        } else if !up {
+        } else if was_up && !up {
             rules::set_hooks(&rules::NO_HOOKS);
             self.cancel_bulk();
         }
@@ -195,16 +195,15 @@ impl Softc {
 
     /// Applies a configuration. On an error nothing is changed. May sleep.
     fn configure(&self, request: &Request) -> Result<()> {
-        let old = *self.config.lock();
+        let mut old = *self.config.lock();
+        // The interface may have another name by now, and another its name.
+        old.syncdev = IfName::new(&self.syncdev_name()).ok();
         let new = old.with(request).map_err(|_| Errno::EINVAL)?;
         if !old.same_link(&new) {
             self.relink(&new)?;
         }
         *self.config.lock() = new;
         self.obey(&new);
-        if self.ifp.is_running() && old.defer != new.defer {
-            rules::set_hooks(&hooks(new.defer));
-        }
         Ok(())
     }
 
@@ -300,7 +299,7 @@ fn parse_peer(values: Values) -> Result<Option<SyncPeer>> {
     let family = list.number(c"af").ok_or(Errno::EINVAL)?;
     let address = list.binary(c"address").ok_or(Errno::EINVAL)?;
     match u32::try_from(family) {
-        Ok(sys::AF_UNSPEC) => Ok(None),
+        Ok(sys::AF_UNSPEC) => Ok(Some(SyncPeer::UNSPECIFIED)),
         Ok(sys::AF_INET) => {
             let address = SockaddrIn::ref_from_bytes(address).map_err(|_| Errno::EINVAL)?;
             Ok(Some(SyncPeer::Inet(address.addr)))

@@ -1,6 +1,7 @@
 //! Load and unload, in the system and in each network stack; creating and
 //! destroying the interface.
 
+use crate::hooks::HOOKS;
 use crate::input::{input4, input6};
 use crate::ioctl::{ioctl, request_bulk_by_hand};
 use crate::kernel::alloc::{Box, Wait};
@@ -156,11 +157,20 @@ fn create() -> Result<*mut sys::ifnet> {
     let softc = Box::new(Softc::new(|| Ifnet::attach(&description))?, Wait::Sleep)?;
     let ifp = softc.ifp.as_ptr();
     vnet::publish(softc);
+    rules::set_hooks(&HOOKS);
     Ok(ifp)
 }
 
 /// `ifconfig pfsync0 destroy`
-unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, _ifp: *mut sys::ifnet, _flags: u32) -> c_int {
+unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, ifp: *mut sys::ifnet, _flags: u32) -> c_int {
+    // SAFETY: the interface lives, and so does the stack that it was made in,
+    // to which all belongs that is taken down here. It may have been moved to
+    // another meanwhile.
+    unsafe { Vnet::from_ptr((*ifp).if_home_vnet.cast()) }.map_or_else(destroy, |home| home.with(destroy));
+    0
+}
+
+fn destroy() {
     let softc = vnet::retract();
     // Nobody can set them again: there is no interface to configure any more.
     rules::set_hooks(&rules::NO_HOOKS);
@@ -169,7 +179,6 @@ unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, _ifp: *mut sys::
         softc.cancel_bulk();
         softc.release_all();
     }
-    0
 }
 
 /// Nothing can be sent by way of the interface.

@@ -76,12 +76,16 @@ pub struct Buffer {
 
 impl Buffer {
     fn new() -> Result<Buffer> {
-        Ok(Buffer { bytes: Slice::new(PACKET_MAX, Wait::Sleep, |_| Ok(0))?, unsent: None, refused: 0 })
+        Ok(Buffer {
+            bytes: Slice::new(HEADER_MAX + PACKET_MAX, Wait::Sleep, |_| Ok(0))?,
+            unsent: None,
+            refused: 0,
+        })
     }
 }
 
-/// The interface. Found under the network epoch by [`vnet::softc`]; locks are
-/// taken in the order of the fields here, and none with another of its line.
+/// The interface. Found under the network epoch by [`vnet::softc`].
+/// docs/design.md has the order of locks.
 pub struct Softc {
     /// Drained before anything else goes; see [`Softc::stop`].
     pub sender_timer: Callout,

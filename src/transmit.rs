@@ -79,13 +79,15 @@ impl Softc {
     fn transmit(&self, epoch: &NetEpoch) {
         let link = self.link(epoch);
         self.send_kept(link, epoch);
+        // Before the buckets: a clear ends what was there before it, and not
+        // the states that were made since.
+        self.send_control(link, epoch);
         for bucket in self.buckets.iter() {
             if bucket.due.swap(false, Ordering::AcqRel) {
                 self.send_bucket(bucket, link, epoch);
             }
             self.forward_released(epoch);
         }
-        self.send_control(link, epoch);
         self.send_bulk(link, epoch);
     }
 

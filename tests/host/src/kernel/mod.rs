@@ -111,6 +111,12 @@ impl Kernel {
         self.world().now() - self.booted + world::SECOND
     }
 
+    /// Loads or unloads carp(4).
+    pub fn set_carp(&self, loaded: bool) {
+        // SAFETY: the kernel's own variables.
+        unsafe { (*self.variables.globals()).carp_demote = loaded.then_some(crate::kpi::carp::demote as _) };
+    }
+
     pub fn low_memory(&self) -> &LowMemory {
         &self.low
     }
