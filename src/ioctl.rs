@@ -18,13 +18,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The interface's ioctl function.
 pub unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, data: *mut i8) -> c_int {
-    // SAFETY: ifconfig's request is valid during the call.
-    let Some(request) = (unsafe { data.cast::<sys::ifreq>().as_mut() }) else {
-        return to_c(Err(Errno::EINVAL));
-    };
     let configuration = Configuration::lock();
     to_c(match configuration.softc() {
-        Some(softc) if softc.ifp.as_ptr() == ifp => softc.ioctl(command, request),
+        Some(softc) if softc.ifp.as_ptr() == ifp => softc.ioctl(command, data.cast()),
         // Being made or destroyed, or moved to another network stack.
         _ => Err(Errno::ENXIO),
     })
@@ -74,20 +70,19 @@ const FLAG_OK: u64 = sys::PFSYNCF_OK as u64;
 const FLAG_DEFER: u64 = sys::PFSYNCF_DEFER as u64;
 
 impl Softc {
-    fn ioctl(&self, command: c_ulong, request: &mut sys::ifreq) -> Result<()> {
-        match command {
-            sys::pfs_SIOCSIFFLAGS => self.set_flags(),
-            // SAFETY: this command's argument is an MTU.
-            sys::pfs_SIOCSIFMTU => self.set_mtu(unsafe { request.ifr_ifru.ifru_mtu }),
-            // SAFETY: these commands' argument is a user address.
-            sys::pfs_SIOCGETPFSYNC => self.get_old(unsafe { request.ifr_ifru.ifru_data }.cast()),
-            // SAFETY: as above.
-            sys::pfs_SIOCSETPFSYNC => self.set_old(unsafe { request.ifr_ifru.ifru_data }.cast()),
-            // SAFETY: these commands' argument is a buffer for an nvlist.
-            sys::pfs_SIOCGETPFSYNCNV => self.get(unsafe { &mut request.ifr_ifru.ifru_nv }),
-            // SAFETY: as above.
-            sys::pfs_SIOCSETPFSYNCNV => self.set(unsafe { &request.ifr_ifru.ifru_nv }),
-            _ => Err(Errno::ENOTTY),
+    fn ioctl(&self, command: c_ulong, request: *mut sys::ifreq) -> Result<()> {
+        // SAFETY: what each command's argument is, other than the first's, was
+        // settled with ifconfig: a request of that kind, valid during the call.
+        unsafe {
+            match command {
+                sys::pfs_SIOCSIFFLAGS => self.set_flags(),
+                sys::pfs_SIOCSIFMTU => self.set_mtu((*request).ifr_ifru.ifru_mtu),
+                sys::pfs_SIOCGETPFSYNC => self.get_old((*request).ifr_ifru.ifru_data.cast()),
+                sys::pfs_SIOCSETPFSYNC => self.set_old((*request).ifr_ifru.ifru_data.cast()),
+                sys::pfs_SIOCGETPFSYNCNV => self.get(&mut (*request).ifr_ifru.ifru_nv),
+                sys::pfs_SIOCSETPFSYNCNV => self.set(&(*request).ifr_ifru.ifru_nv),
+                _ => Err(Errno::ENOTTY),
+            }
         }
     }
 

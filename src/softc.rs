@@ -1,6 +1,6 @@
 //! The interface: everything that `pfsync0` of one network stack has.
 
-use crate::engine::bucket::{Bucket as Queues, Limits, Wake};
+use crate::engine::bucket::{Limits, Queues, Wake};
 use crate::engine::bulk;
 use crate::engine::config::Config;
 use crate::engine::control::{Control, REQUESTS};

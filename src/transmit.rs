@@ -1,7 +1,7 @@
 //! The sender: one thread a network stack, which turns what is due into
 //! packets and sends them outside every lock.
 
-use crate::engine::bucket::{Limits, Queue};
+use crate::engine::bucket::Queue;
 use crate::engine::bulk::{Pass, Position};
 use crate::kernel::epoch::{self, NetEpoch};
 use crate::kernel::error::Errno;
@@ -100,7 +100,8 @@ impl Softc {
                 }
                 return;
             }
-            if !self.is_due(bucket, limits) {
+            let is_due = bucket.queues.lock().due(limits);
+            if !is_due {
                 return;
             }
             let sent = self.send_frame(link, epoch, |writer| {
@@ -117,10 +118,6 @@ impl Softc {
         // The others have their turn before the rest of this one.
         bucket.due.store(true, Ordering::Release);
         vnet::schedule_sender();
-    }
-
-    fn is_due(&self, bucket: &Bucket, limits: Limits) -> bool {
-        bucket.queues.lock().due(limits)
     }
 
     fn pop_any(&self, bucket: &Bucket) -> Option<StateRef> {

@@ -187,31 +187,31 @@ fn take_down(stop: impl FnOnce()) {
 
 /// `net.pfsync.carp_demotion_factor`
 pub fn carp_demotion() -> i32 {
-    // SAFETY: one word of the VNET variable.
+    // SAFETY: one word of the VNET variable, which an operator may be writing.
     unsafe { (&raw const (*sys::pfs_vnet()).carp_adj).read_volatile() }
 }
 
 /// `net.pfsync.defer_delay`
 pub fn defer_delay() -> Sbt {
-    // SAFETY: as above.
+    // SAFETY: as in `carp_demotion`.
     time::milliseconds(unsafe { (&raw const (*sys::pfs_vnet()).defer_delay).read_volatile() })
 }
 
 /// `net.pfsync.peer_share`, percent.
 pub fn peer_share() -> u32 {
-    // SAFETY: as above.
+    // SAFETY: as in `carp_demotion`.
     unsafe { (&raw const (*sys::pfs_vnet()).peer_share).read_volatile() }
 }
 
 /// `net.pfsync.peer_inserts`, a second.
 pub fn peer_inserts() -> u32 {
-    // SAFETY: as above.
+    // SAFETY: as in `carp_demotion`.
     unsafe { (&raw const (*sys::pfs_vnet()).peer_inserts).read_volatile() }
 }
 
 /// `net.pfsync.peer_requests`, a second.
 pub fn peer_requests() -> u32 {
-    // SAFETY: as above.
+    // SAFETY: as in `carp_demotion`.
     unsafe { (&raw const (*sys::pfs_vnet()).peer_requests).read_volatile() }
 }
 
@@ -223,9 +223,11 @@ pub fn bucket_count() -> usize {
     // writes the same.
     unsafe {
         let buckets = &raw mut sys::pfs_buckets;
-        if buckets.read_volatile() == 0 {
-            buckets.write_volatile(2 * ptr::addr_of!(sys::mp_ncpus).read() as u64);
-        }
-        buckets.read_volatile().clamp(1, MAX) as usize
+        let count = match buckets.read_volatile() {
+            0 => 2 * ptr::addr_of!(sys::mp_ncpus).read() as u64,
+            set => set.min(MAX),
+        };
+        buckets.write_volatile(count);
+        count as usize
     }
 }

@@ -71,7 +71,8 @@ impl StateRef {
         // SAFETY: the state lives; its lock is that of its row, which lives
         // as long as pf's table.
         unsafe { sys::pfs_pf_state_lock(self.0.as_ptr()) };
-        // SAFETY: the row is locked now.
+        // SAFETY: the row is locked now. Whether the state is linked is asked
+        // before anything but its timeout is read.
         let found = unsafe { Found::assume(self.0) };
         (found.timeout() != sys::PFTM_UNLINKED as u8).then_some(found)
     }
@@ -313,6 +314,10 @@ impl Locked<'_> {
 
     pub(super) fn raw(&self) -> *mut sys::pf_kstate {
         self.st.as_ptr()
+    }
+
+    pub(super) fn pointer(&self) -> NonNull<sys::pf_kstate> {
+        self.st
     }
 }
 
