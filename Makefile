@@ -80,11 +80,12 @@ setup:
 	@FREEBSD=$(FREEBSD) sh tools/setup.sh
 
 install: pfsync.ko
-	install -d $(DESTDIR)$(KMODDIR) $(DESTDIR)$(MANDIR) $(DESTDIR)$(DTRACEDIR) $(DESTDIR)$(DOCSDIR)
+	install -d $(DESTDIR)$(KMODDIR) $(DESTDIR)$(MANDIR) $(DESTDIR)$(DTRACEDIR) $(DESTDIR)$(DOCSDIR)/docs
 	install -m 0555 pfsync.ko $(DESTDIR)$(KMODDIR)
 	install -m 0444 share/man/pfsync.4 $(DESTDIR)$(MANDIR)
 	install -m 0555 share/dtrace/*.d $(DESTDIR)$(DTRACEDIR)
 	install -m 0444 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCSDIR)
+	install -m 0444 docs/*.md $(DESTDIR)$(DOCSDIR)/docs
 	@# What kldload(8) finds a module by. A package does it when it is added.
 	[ -n "$(DESTDIR)" ] || kldxref $(KMODDIR)
 
