@@ -100,8 +100,8 @@ impl Group6 {
         // SAFETY: all zeroes is an option set without membership.
         let mut options = Box::new(unsafe { core::mem::zeroed::<sys::ip6_moptions>() }, Wait::Sleep)?;
         // SAFETY: allocates; the thread may sleep.
-        let filter =
-            NonNull::new(unsafe { sys::pfs_ip6_mfilter_alloc(sys::M_WAITOK as i32) }).ok_or(Errno::ENOMEM)?;
+        let filter = NonNull::new(unsafe { sys::ip6_mfilter_alloc(sys::M_WAITOK as i32, 0, 0) })
+            .ok_or(Errno::ENOMEM)?;
         // SAFETY: interface and filter are valid; the membership is stored in
         // the filter, which leaves it in `drop`.
         let joined = Errno::check(unsafe {
@@ -115,7 +115,7 @@ impl Group6 {
         });
         if let Err(error) = joined {
             // SAFETY: the filter was allocated above and joined nothing.
-            unsafe { sys::pfs_ip6_mfilter_free(filter.as_ptr()) };
+            unsafe { sys::ip6_mfilter_free(filter.as_ptr()) };
             return Err(error);
         }
         options.im6o_multicast_ifp = ifp.as_ptr();
@@ -142,7 +142,7 @@ impl Drop for Group6 {
             if !membership.is_null() {
                 sys::in6_leavegroup(membership, ptr::null_mut());
             }
-            sys::pfs_ip6_mfilter_free(self.filter.as_ptr());
+            sys::ip6_mfilter_free(self.filter.as_ptr());
         }
     }
 }
