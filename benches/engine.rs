@@ -2,7 +2,7 @@
 //! without locks and without a kernel.
 
 use criterion::{criterion_group, criterion_main, Criterion};
-use pfsync::engine::bucket::{Bucket, Change, Limits, Lists, Queue, QUEUES};
+use pfsync::engine::bucket::{Change, Limits, Lists, Queue, Queues, QUEUES};
 use pfsync::engine::bulk::{Position, Sender};
 use pfsync::engine::merge::{self, Known};
 use pfsync::wire::{Peer, StateId};
@@ -72,13 +72,13 @@ const LIMITS: Limits = Limits { room: 1456, state_len: 277 };
 const UDP: Change = Change { tcp: false, split: false };
 const MAXUPD: u8 = 128;
 
-fn bucket() -> Bucket<Numbered> {
+fn bucket() -> Queues<Numbered> {
     let queues = std::array::from_fn(|_| VecDeque::new());
-    Bucket::new(Numbered { places: vec![None; STATES], left: vec![0; STATES], queues })
+    Queues::new(Numbered { places: vec![None; STATES], left: vec![0; STATES], queues })
 }
 
 /// Takes everything out that is due, as the sender does.
-fn send(bucket: &mut Bucket<Numbered>) {
+fn send(bucket: &mut Queues<Numbered>) {
     while bucket.due(LIMITS) {
         for queue in Queue::PROMPT {
             while let Some(state) = bucket.pop(queue) {

@@ -11,7 +11,9 @@ use crate::wire::BulkStatus;
 impl Softc {
     /// Asks the peers for everything.
     pub fn request_bulk(&self) {
-        let added = self.bulk_receiver.lock().ask(time::uptime(), vnet::carp_demotion());
+        // What could not be added must not be taken off later.
+        let demotion = if carp::is_loaded() { vnet::carp_demotion() } else { 0 };
+        let added = self.bulk_receiver.lock().ask(time::uptime(), demotion);
         carp::demote(added, c"pfsync bulk start");
         self.send_bulk_request();
     }

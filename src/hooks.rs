@@ -9,7 +9,7 @@ use crate::kernel::error::{to_c, Errno, Result};
 use crate::kernel::mbuf::{self, Packet};
 use crate::kernel::time;
 use crate::pf::rules::{self, Hooks, Rules};
-use crate::pf::{collapse, Locked, Origin, NEWEST_FORMAT};
+use crate::pf::{collapse, table, Locked, Origin, NEWEST_FORMAT};
 use crate::probe::{self, Deferred};
 use crate::softc::{Bucket, Softc};
 use crate::stats::{count, Stat};
@@ -20,17 +20,15 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use sys_bindings as sys;
 
-/// The hooks of an interface that is up.
-pub fn hooks(defer: bool) -> Hooks {
-    Hooks {
-        import: Some(import_hook),
-        insert: Some(insert_hook),
-        update: Some(update_hook),
-        remove: Some(delete_hook),
-        clear: Some(clear_hook),
-        defer: if defer { Some(defer_hook) } else { None },
-    }
-}
+/// What pf calls, from the interface's making on; not while it is down again.
+pub const HOOKS: Hooks = Hooks {
+    import: Some(import_hook),
+    insert: Some(insert_hook),
+    update: Some(update_hook),
+    remove: Some(delete_hook),
+    clear: Some(clear_hook),
+    defer: Some(defer_hook),
+};
 
 /// pf made a state. Its row is locked.
 unsafe extern "C" fn insert_hook(st: *mut sys::pf_kstate) {
@@ -122,13 +120,15 @@ unsafe extern "C" fn defer_hook(st: *mut sys::pf_kstate, m: *mut sys::mbuf) -> c
         if mbuf::is_multicast(m.as_ptr()) {
             return 0;
         }
-        epoch::entered(|epoch| match vnet::softc(epoch) {
-            Some(softc) if softc.defers(epoch) => {
-                mbuf::skip_firewall(m.as_ptr());
-                softc.defer(&Locked::assume(st), Packet::from_raw(m));
-                1
+        epoch::entered(|epoch| {
+            let Some(softc) = vnet::softc(epoch).filter(|softc| softc.defers(epoch)) else { return 0 };
+            match softc.defer(&Locked::assume(st), Packet::from_raw(m)) {
+                Ok(()) => 1,
+                Err(packet) => {
+                    packet.into_raw();
+                    0
+                }
             }
-            _ => 0,
         })
     }
 }
@@ -207,22 +207,31 @@ impl Softc {
 
     /// Holds a packet back until the peer has the state. It has to hear of it
     /// at once.
-    fn defer(&self, state: &Locked, packet: Packet) {
+    ///
+    /// Gives the packet back if too many are held: pf sends it on. To send
+    /// another for it will not do: pf may still be at work on that one.
+    fn defer(&self, state: &Locked, mut packet: Packet) -> core::result::Result<(), Packet> {
         let delay = vnet::defer_delay();
-        let Some(bucket) = self.bucket(state) else { return };
-        state.set_awaits_ack(true);
-        probe::deferred(state.id(), Deferred::Held);
+        let Some(bucket) = self.bucket(state) else { return Err(packet) };
+        packet.set_skip_firewall(true);
         let mut deferrals = bucket.deferrals.lock();
         let first = deferrals.next_deadline().is_none();
         let deadline = time::now().saturating_add(delay);
-        let pushed_out = deferrals.add(Deferral { state: state.id(), packet, deadline });
+        let added = deferrals.add(Deferral { state: state.id(), packet, deadline });
         drop(deferrals);
+        if let Err(Deferral { mut packet, .. }) = added {
+            probe::deferred(state.id(), Deferred::TooMany);
+            packet.set_skip_firewall(false);
+            return Err(packet);
+        }
+        state.set_awaits_ack(true);
+        probe::deferred(state.id(), Deferred::Held);
         if first {
             bucket.defer_timer.arm(delay);
         }
-        self.let_go(pushed_out, Deferred::PushedOut);
         let wake = bucket.queues.lock().push();
         self.wake(bucket, wake);
+        Ok(())
     }
 
     /// Lets the packet go that waits for a state, if one does.
@@ -260,10 +269,11 @@ pub fn deferral_over(index: usize) {
         let now = time::now();
         loop {
             let expired = bucket.deferrals.lock().expired(now);
-            if expired.is_none() {
-                break;
-            }
-            softc.let_go(expired, Deferred::TimedOut);
+            let Some(deferral) = expired else { break };
+            // pf holds the state's row for as long as it is at work on the
+            // packet, which it is a moment longer than the hook.
+            drop(table::find(deferral.state));
+            softc.let_go(Some(deferral), Deferred::TimedOut);
         }
         let next = bucket.deferrals.lock().next_deadline();
         if let Some(deadline) = next {

@@ -1,7 +1,7 @@
 //! ifconfig(8)'s side: flags, MTU and configuration.
 
 use crate::engine::config::{Config, Request, SyncPeer};
-use crate::hooks::hooks;
+use crate::hooks::HOOKS;
 use crate::kernel::alloc::{Box, Slice, Wait};
 use crate::kernel::error::{to_c, Errno, Result};
 use crate::kernel::ifnet::IfnetRef;
@@ -18,13 +18,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The interface's ioctl function.
 pub unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, data: *mut i8) -> c_int {
-    // SAFETY: ifconfig's request is valid during the call.
-    let Some(request) = (unsafe { data.cast::<sys::ifreq>().as_mut() }) else {
-        return to_c(Err(Errno::EINVAL));
-    };
     let configuration = Configuration::lock();
     to_c(match configuration.softc() {
-        Some(softc) if softc.ifp.as_ptr() == ifp => softc.ioctl(command, request),
+        Some(softc) if softc.ifp.as_ptr() == ifp => softc.ioctl(command, data.cast()),
         // Being made or destroyed, or moved to another network stack.
         _ => Err(Errno::ENXIO),
     })
@@ -74,20 +70,19 @@ const FLAG_OK: u64 = sys::PFSYNCF_OK as u64;
 const FLAG_DEFER: u64 = sys::PFSYNCF_DEFER as u64;
 
 impl Softc {
-    fn ioctl(&self, command: c_ulong, request: &mut sys::ifreq) -> Result<()> {
-        match command {
-            sys::pfs_SIOCSIFFLAGS => self.set_flags(),
-            // SAFETY: this command's argument is an MTU.
-            sys::pfs_SIOCSIFMTU => self.set_mtu(unsafe { request.ifr_ifru.ifru_mtu }),
-            // SAFETY: these commands' argument is a user address.
-            sys::pfs_SIOCGETPFSYNC => self.get_old(unsafe { request.ifr_ifru.ifru_data }.cast()),
-            // SAFETY: as above.
-            sys::pfs_SIOCSETPFSYNC => self.set_old(unsafe { request.ifr_ifru.ifru_data }.cast()),
-            // SAFETY: these commands' argument is a buffer for an nvlist.
-            sys::pfs_SIOCGETPFSYNCNV => self.get(unsafe { &mut request.ifr_ifru.ifru_nv }),
-            // SAFETY: as above.
-            sys::pfs_SIOCSETPFSYNCNV => self.set(unsafe { &request.ifr_ifru.ifru_nv }),
-            _ => Err(Errno::ENOTTY),
+    fn ioctl(&self, command: c_ulong, request: *mut sys::ifreq) -> Result<()> {
+        // SAFETY: what each command's argument is, other than the first's, was
+        // settled with ifconfig: a request of that kind, valid during the call.
+        unsafe {
+            match command {
+                sys::pfs_SIOCSIFFLAGS => self.set_flags(),
+                sys::pfs_SIOCSIFMTU => self.set_mtu((*request).ifr_ifru.ifru_mtu),
+                sys::pfs_SIOCGETPFSYNC => self.get_old((*request).ifr_ifru.ifru_data.cast()),
+                sys::pfs_SIOCSETPFSYNC => self.set_old((*request).ifr_ifru.ifru_data.cast()),
+                sys::pfs_SIOCGETPFSYNCNV => self.get(&mut (*request).ifr_ifru.ifru_nv),
+                sys::pfs_SIOCSETPFSYNCNV => self.set(&(*request).ifr_ifru.ifru_nv),
+                _ => Err(Errno::ENOTTY),
+            }
         }
     }
 
@@ -98,11 +93,11 @@ impl Softc {
         let was_up = self.ifp.is_running();
         self.ifp.set_running(up);
         if up && !was_up {
-            rules::set_hooks(&hooks(config.defer));
+            rules::set_hooks(&HOOKS);
             if config.syncdev.is_some() {
                 self.request_bulk();
             }
-        } else if !up {
+        } else if was_up && !up {
             rules::set_hooks(&rules::NO_HOOKS);
             self.cancel_bulk();
         }
@@ -195,16 +190,15 @@ impl Softc {
 
     /// Applies a configuration. On an error nothing is changed. May sleep.
     fn configure(&self, request: &Request) -> Result<()> {
-        let old = *self.config.lock();
+        let mut old = *self.config.lock();
+        // The interface may have another name by now, and another its name.
+        old.syncdev = IfName::new(&self.syncdev_name()).ok();
         let new = old.with(request).map_err(|_| Errno::EINVAL)?;
         if !old.same_link(&new) {
             self.relink(&new)?;
         }
         *self.config.lock() = new;
         self.obey(&new);
-        if self.ifp.is_running() && old.defer != new.defer {
-            rules::set_hooks(&hooks(new.defer));
-        }
         Ok(())
     }
 
@@ -300,7 +294,7 @@ fn parse_peer(values: Values) -> Result<Option<SyncPeer>> {
     let family = list.number(c"af").ok_or(Errno::EINVAL)?;
     let address = list.binary(c"address").ok_or(Errno::EINVAL)?;
     match u32::try_from(family) {
-        Ok(sys::AF_UNSPEC) => Ok(None),
+        Ok(sys::AF_UNSPEC) => Ok(Some(SyncPeer::UNSPECIFIED)),
         Ok(sys::AF_INET) => {
             let address = SockaddrIn::ref_from_bytes(address).map_err(|_| Errno::EINVAL)?;
             Ok(Some(SyncPeer::Inet(address.addr)))

@@ -1,6 +1,7 @@
 //! Load and unload, in the system and in each network stack; creating and
 //! destroying the interface.
 
+use crate::hooks::HOOKS;
 use crate::input::{input4, input6};
 use crate::ioctl::{ioctl, request_bulk_by_hand};
 use crate::kernel::alloc::{Box, Wait};
@@ -65,24 +66,13 @@ fn check_kernel() -> Result<()> {
     Ok(())
 }
 
-/// Set when unload begins: no network stack gets a part of the module any
-/// more.
-static UNLOADING: AtomicBool = AtomicBool::new(false);
-
 fn unload() {
     // Before the kernel does so by `pfs_vnet_uninit`, with the list of network
     // stacks locked, under which an interface cannot be detached.
-    UNLOADING.store(true, Ordering::Release);
+    vnet::leave_all(stop);
     if !REGISTERED.swap(false, Ordering::AcqRel) {
-        // `load` refused: there is nothing anywhere, and the kernel may be of
-        // another release.
+        // `load` refused, and the kernel may be of another release.
         return;
-    }
-    while let Some(vnet) = vnet::claim_any() {
-        vnet.with(|| {
-            stop();
-            vnet::release();
-        });
     }
     // SAFETY: as in `load`.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(None) };
@@ -101,15 +91,17 @@ unsafe extern "C" fn interface_departs(ifp: *mut sys::ifnet) {
 /// A network stack starts, or the module is loaded into one.
 #[no_mangle]
 extern "C" fn pfs_vnet_init(_arg: *const c_void) {
-    // Without memory for these there is no pfsync in this stack, and no way to
-    // say so but by its absence.
-    let _ = start();
+    vnet::enter(|| {
+        let error = to_c(start());
+        if error != 0 {
+            let text = c"pfsync: no interface in this network stack: error %d\n";
+            // SAFETY: the text's number.
+            unsafe { sys::printf(text.as_ptr(), error) };
+        }
+    });
 }
 
 fn start() -> Result<()> {
-    if UNLOADING.load(Ordering::Acquire) {
-        return Ok(());
-    }
     let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
     vnet::keep_sender(SoftInterrupt::new(c"pfsync", vnet, transmit::run)?);
     let functions = CloneFunctions { create: clone_create, destroy: clone_destroy };
@@ -120,11 +112,10 @@ fn start() -> Result<()> {
 /// A network stack ends.
 #[no_mangle]
 extern "C" fn pfs_vnet_uninit(_arg: *const c_void) {
-    stop();
-    vnet::wait_for_claim();
+    vnet::leave(stop);
 }
 
-/// Takes down what [`start`] set up, if it is still there. May sleep.
+/// Takes down what [`start`] set up, as far as it came. May sleep.
 fn stop() {
     // Destroys the interface.
     let was_started = vnet::take_cloner().is_some();
@@ -166,11 +157,20 @@ fn create() -> Result<*mut sys::ifnet> {
     let softc = Box::new(Softc::new(|| Ifnet::attach(&description))?, Wait::Sleep)?;
     let ifp = softc.ifp.as_ptr();
     vnet::publish(softc);
+    rules::set_hooks(&HOOKS);
     Ok(ifp)
 }
 
 /// `ifconfig pfsync0 destroy`
-unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, _ifp: *mut sys::ifnet, _flags: u32) -> c_int {
+unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, ifp: *mut sys::ifnet, _flags: u32) -> c_int {
+    // SAFETY: the interface lives, and so does the stack that it was made in,
+    // to which all belongs that is taken down here. It may have been moved to
+    // another meanwhile.
+    unsafe { Vnet::from_ptr((*ifp).if_home_vnet.cast()) }.map_or_else(destroy, |home| home.with(destroy));
+    0
+}
+
+fn destroy() {
     let softc = vnet::retract();
     // Nobody can set them again: there is no interface to configure any more.
     rules::set_hooks(&rules::NO_HOOKS);
@@ -179,7 +179,6 @@ unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, _ifp: *mut sys::
         softc.cancel_bulk();
         softc.release_all();
     }
-    0
 }
 
 /// Nothing can be sent by way of the interface.

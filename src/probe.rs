@@ -134,8 +134,8 @@ pub enum Deferred {
     /// The peer knows the state, or the state is gone.
     Acknowledged = 1,
     TimedOut = 2,
-    /// Too many were held.
-    PushedOut = 3,
+    /// It was not held: too many are.
+    TooMany = 3,
 }
 
 /// `pfsync::packet:deferred`: the state it belongs to, and [`Deferred`].

@@ -1,6 +1,6 @@
 //! The interface: everything that `pfsync0` of one network stack has.
 
-use crate::engine::bucket::{Bucket as Queues, Limits, Wake};
+use crate::engine::bucket::{Limits, Queues, Wake};
 use crate::engine::bulk;
 use crate::engine::config::Config;
 use crate::engine::control::{Control, REQUESTS};
@@ -76,12 +76,16 @@ pub struct Buffer {
 
 impl Buffer {
     fn new() -> Result<Buffer> {
-        Ok(Buffer { bytes: Slice::new(PACKET_MAX, Wait::Sleep, |_| Ok(0))?, unsent: None, refused: 0 })
+        Ok(Buffer {
+            bytes: Slice::new(HEADER_MAX + PACKET_MAX, Wait::Sleep, |_| Ok(0))?,
+            unsent: None,
+            refused: 0,
+        })
     }
 }
 
-/// The interface. Found under the network epoch by [`vnet::softc`]; locks are
-/// taken in the order of the fields here, and none with another of its line.
+/// The interface. Found under the network epoch by [`vnet::softc`].
+/// docs/design.md has the order of locks.
 pub struct Softc {
     /// Drained before anything else goes; see [`Softc::stop`].
     pub sender_timer: Callout,

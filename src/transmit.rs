@@ -1,7 +1,7 @@
 //! The sender: one thread a network stack, which turns what is due into
 //! packets and sends them outside every lock.
 
-use crate::engine::bucket::{Limits, Queue};
+use crate::engine::bucket::Queue;
 use crate::engine::bulk::{Pass, Position};
 use crate::kernel::epoch::{self, NetEpoch};
 use crate::kernel::error::Errno;
@@ -79,13 +79,15 @@ impl Softc {
     fn transmit(&self, epoch: &NetEpoch) {
         let link = self.link(epoch);
         self.send_kept(link, epoch);
+        // Before the buckets: a clear ends what was there before it, and not
+        // the states that were made since.
+        self.send_control(link, epoch);
         for bucket in self.buckets.iter() {
             if bucket.due.swap(false, Ordering::AcqRel) {
                 self.send_bucket(bucket, link, epoch);
             }
             self.forward_released(epoch);
         }
-        self.send_control(link, epoch);
         self.send_bulk(link, epoch);
     }
 
@@ -98,7 +100,8 @@ impl Softc {
                 }
                 return;
             }
-            if !self.is_due(bucket, limits) {
+            let is_due = bucket.queues.lock().due(limits);
+            if !is_due {
                 return;
             }
             let sent = self.send_frame(link, epoch, |writer| {
@@ -115,10 +118,6 @@ impl Softc {
         // The others have their turn before the rest of this one.
         bucket.due.store(true, Ordering::Release);
         vnet::schedule_sender();
-    }
-
-    fn is_due(&self, bucket: &Bucket, limits: Limits) -> bool {
-        bucket.queues.lock().due(limits)
     }
 
     fn pop_any(&self, bucket: &Bucket) -> Option<StateRef> {

@@ -9,7 +9,7 @@ use crate::kernel::time::{self, Sbt};
 use crate::kernel::vnet::Vnet;
 use crate::softc::Softc;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 use sys_bindings as sys;
 
 /// The pointer to the interface in the current network stack.
@@ -80,7 +80,9 @@ pub fn keep_sender(sender: SoftInterrupt) {
 
 /// Takes the sender's interrupt back. There is no interface any more.
 pub fn take_sender() -> Option<SoftInterrupt> {
-    // SAFETY: what `keep_sender` put there is taken out once.
+    // SAFETY: only the one thread that takes the stack's part down does
+    // this, see `claim`. What `keep_sender` put there is taken
+    // out once.
     unsafe {
         let vnet = sys::pfs_vnet();
         let cookie = core::mem::replace(&mut (*vnet).swi_cookie, ptr::null_mut());
@@ -93,12 +95,7 @@ pub fn take_sender() -> Option<SoftInterrupt> {
 pub fn schedule_sender() {
     // SAFETY: the interrupt is registered as long as there is an interface,
     // whose functions are who calls this.
-    unsafe {
-        let cookie = (*sys::pfs_vnet()).swi_cookie;
-        if !cookie.is_null() {
-            SoftInterrupt::schedule_raw(cookie);
-        }
-    }
+    unsafe { SoftInterrupt::schedule_raw((*sys::pfs_vnet()).swi_cookie) };
 }
 
 /// Where the cloner is kept.
@@ -119,63 +116,102 @@ pub fn take_cloner() -> Option<Cloner> {
     NonNull::new(taken).map(|taken| unsafe { Cloner::from_raw(taken) })
 }
 
-/// Whether unload takes this network stack's part down: then it does not go
-/// away before [`release`].
-fn claim_flag() -> &'static AtomicI32 {
+/// Where a network stack is with its part of the module: it has none, has it,
+/// or somebody takes it down.
+const ABSENT: i32 = 0;
+const PRESENT: i32 = 1;
+const LEAVING: i32 = 2;
+
+/// Where the current network stack is.
+fn phase() -> &'static AtomicI32 {
     // SAFETY: part of the VNET variable, which is only used atomically.
-    unsafe { AtomicI32::from_ptr(&raw mut (*sys::pfs_vnet()).claimed) }
+    unsafe { AtomicI32::from_ptr(&raw mut (*sys::pfs_vnet()).phase) }
 }
 
-/// A network stack that still has a part of the module, claimed to be taken
-/// down; see [`wait_for_claim`].
-pub fn claim_any() -> Option<Vnet> {
-    Vnet::find(|| {
-        // SAFETY: one word of the VNET variable.
-        let registered = unsafe { !(&raw const (*sys::pfs_vnet()).cloner).read_volatile().is_null() };
-        registered && claim_flag().swap(1, Ordering::AcqRel) == 0
-    })
+/// Whether it falls to the caller to take down the current network stack's
+/// part.
+fn claim() -> bool {
+    phase().compare_exchange(PRESENT, LEAVING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
-/// The current network stack's part is down: it may go.
-pub fn release() {
-    claim_flag().store(0, Ordering::Release);
+/// Network stacks that are not [`ABSENT`], or about to find out.
+static STACKS: AtomicUsize = AtomicUsize::new(0);
+
+/// Set when unload begins: no network stack gets a part of the module any
+/// more.
+static UNLOADING: AtomicBool = AtomicBool::new(false);
+
+/// Gives the current network stack its part of the module by `start`, unless
+/// the module is being unloaded.
+pub fn enter(start: impl FnOnce()) {
+    // Either this sees that unload began, or unload sees that this did.
+    STACKS.fetch_add(1, Ordering::SeqCst);
+    if UNLOADING.load(Ordering::SeqCst) {
+        STACKS.fetch_sub(1, Ordering::SeqCst);
+        return;
+    }
+    start();
+    phase().store(PRESENT, Ordering::Release);
 }
 
-/// Waits until nobody takes down the current network stack's part. Sleeping on
-/// a lock here would order it against the list of network stacks.
-pub fn wait_for_claim() {
-    while claim_flag().load(Ordering::Acquire) != 0 {
+/// Takes down the current network stack's part by `stop`, if unload does not;
+/// then waits until that is done. May sleep.
+pub fn leave(stop: impl FnOnce()) {
+    if claim() {
+        return take_down(stop);
+    }
+    // Sleeping on a lock here would order it against the list of stacks.
+    while phase().load(Ordering::Acquire) == LEAVING {
         time::pause(c"pfsync");
     }
 }
 
+/// Takes down every network stack's part. May sleep.
+pub fn leave_all(stop: impl Fn()) {
+    UNLOADING.store(true, Ordering::SeqCst);
+    while STACKS.load(Ordering::SeqCst) > 0 {
+        match Vnet::find(claim) {
+            // It does not go away before the phase is `ABSENT`: see `leave`.
+            Some(vnet) => vnet.with(|| take_down(&stop)),
+            // One that starts is not in the list yet, and one that ends no more.
+            None => time::pause(c"pfsync"),
+        }
+    }
+}
+
+fn take_down(stop: impl FnOnce()) {
+    stop();
+    phase().store(ABSENT, Ordering::Release);
+    STACKS.fetch_sub(1, Ordering::SeqCst);
+}
+
 /// `net.pfsync.carp_demotion_factor`
 pub fn carp_demotion() -> i32 {
-    // SAFETY: one word of the VNET variable.
+    // SAFETY: one word of the VNET variable, which an operator may be writing.
     unsafe { (&raw const (*sys::pfs_vnet()).carp_adj).read_volatile() }
 }
 
 /// `net.pfsync.defer_delay`
 pub fn defer_delay() -> Sbt {
-    // SAFETY: as above.
+    // SAFETY: as in `carp_demotion`.
     time::milliseconds(unsafe { (&raw const (*sys::pfs_vnet()).defer_delay).read_volatile() })
 }
 
 /// `net.pfsync.peer_share`, percent.
 pub fn peer_share() -> u32 {
-    // SAFETY: as above.
+    // SAFETY: as in `carp_demotion`.
     unsafe { (&raw const (*sys::pfs_vnet()).peer_share).read_volatile() }
 }
 
 /// `net.pfsync.peer_inserts`, a second.
 pub fn peer_inserts() -> u32 {
-    // SAFETY: as above.
+    // SAFETY: as in `carp_demotion`.
     unsafe { (&raw const (*sys::pfs_vnet()).peer_inserts).read_volatile() }
 }
 
 /// `net.pfsync.peer_requests`, a second.
 pub fn peer_requests() -> u32 {
-    // SAFETY: as above.
+    // SAFETY: as in `carp_demotion`.
     unsafe { (&raw const (*sys::pfs_vnet()).peer_requests).read_volatile() }
 }
 
@@ -187,9 +223,11 @@ pub fn bucket_count() -> usize {
     // writes the same.
     unsafe {
         let buckets = &raw mut sys::pfs_buckets;
-        if buckets.read_volatile() == 0 {
-            buckets.write_volatile(2 * ptr::addr_of!(sys::mp_ncpus).read() as u64);
-        }
-        buckets.read_volatile().clamp(1, MAX) as usize
+        let count = match buckets.read_volatile() {
+            0 => 2 * ptr::addr_of!(sys::mp_ncpus).read() as u64,
+            set => set.min(MAX),
+        };
+        buckets.write_volatile(count);
+        count as usize
     }
 }

@@ -8,6 +8,8 @@
 //! the bucket's second is over, `maxupd` is reached or a peer needs it; what
 //! happens to the state meanwhile costs no further message.
 
+use crate::wire::{RawCompressedUpdate, RawId, Subheader};
+
 /// The queues, in the order in which a packet carries them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -97,20 +99,13 @@ pub struct Wake {
 }
 
 /// The queues of one bucket. The caller holds the bucket's lock.
-pub struct Bucket<L> {
+pub struct Queues<L> {
     lists: L,
     /// The timer runs: what stands in the queues leaves within its second.
     timer: bool,
     /// All that is prompt leaves now, not only full packets.
     push: bool,
 }
-
-/// Bytes of a run's subheader.
-const SUBHEADER: usize = 4;
-/// Bytes of `pfsync_ins_ack` and `pfsync_del_c`.
-const ID: usize = 12;
-/// Bytes of `pfsync_upd_c`.
-const COMPRESSED: usize = 84;
 
 /// Whether an update is collapsed into the message that is queued for a state,
 /// with nothing to do in the bucket: for who sees no more than the state.
@@ -124,13 +119,13 @@ pub fn collapses(place: Option<Queue>, change: Change, left: u8) -> bool {
 impl Limits {
     /// Whether a packet can carry every kind of message at all.
     pub fn allow_messages(&self) -> bool {
-        self.room >= self.state_len.saturating_add(SUBHEADER)
+        self.room >= self.state_len.saturating_add(size_of::<Subheader>())
     }
 }
 
-impl<L: Lists> Bucket<L> {
-    pub const fn new(lists: L) -> Bucket<L> {
-        Bucket { lists, timer: false, push: false }
+impl<L: Lists> Queues<L> {
+    pub const fn new(lists: L) -> Queues<L> {
+        Queues { lists, timer: false, push: false }
     }
 
     /// pf made a state.
@@ -252,13 +247,13 @@ impl<L: Lists> Bucket<L> {
     fn full(&self, limits: Limits) -> bool {
         let bytes = |queue, size: usize| match self.lists.len(queue) {
             0 => 0,
-            count => count.saturating_mul(size).saturating_add(SUBHEADER),
+            count => count.saturating_mul(size).saturating_add(size_of::<Subheader>()),
         };
         let prompt = bytes(Queue::Insert, limits.state_len)
-            .saturating_add(bytes(Queue::Ack, ID))
+            .saturating_add(bytes(Queue::Ack, size_of::<RawId>()))
             .saturating_add(bytes(Queue::Update, limits.state_len))
-            .saturating_add(bytes(Queue::Due, COMPRESSED))
-            .saturating_add(bytes(Queue::Delete, ID));
+            .saturating_add(bytes(Queue::Due, size_of::<RawCompressedUpdate>()))
+            .saturating_add(bytes(Queue::Delete, size_of::<RawId>()));
         prompt >= limits.room
     }
 

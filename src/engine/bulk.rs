@@ -25,6 +25,10 @@ struct Wait {
     /// A start mark came since the last request. Further ones count for
     /// nothing.
     started: bool,
+    /// A start mark came at all: what is sent has been heard since then, which
+    /// it is not before pf runs. Only then does an end mark mean that nothing
+    /// is missing.
+    heard_start: bool,
     tries: u8,
     /// What was added to carp's demotion, to be given back.
     demotion: i32,
@@ -63,9 +67,14 @@ impl Receiver {
     pub fn ask(&mut self, now: u32, demotion: i32) -> i32 {
         let demotion = demotion.max(0);
         let given = self.wait.map(|wait| wait.demotion);
-        let wait =
-            Wait { asked: now, heard: now, started: false, tries: 0, demotion: given.unwrap_or(demotion) };
-        self.wait = Some(wait);
+        self.wait = Some(Wait {
+            asked: now,
+            heard: now,
+            started: false,
+            heard_start: false,
+            tries: 0,
+            demotion: given.unwrap_or(demotion),
+        });
         if given.is_some() {
             0
         } else {
@@ -92,6 +101,7 @@ impl Receiver {
         let wait = self.wait.as_mut()?;
         match status.mark {
             BulkMark::Start => {
+                wait.heard_start = true;
                 if !core::mem::replace(&mut wait.started, true) {
                     wait.heard = now;
                 }
@@ -99,7 +109,7 @@ impl Receiver {
             }
             BulkMark::End => {
                 let age = now.wrapping_sub(wait.asked);
-                (status.age <= age).then(|| self.cancel())?
+                (wait.heard_start && status.age <= age).then(|| self.cancel())?
             }
         }
     }
@@ -270,9 +280,22 @@ mod tests {
     fn an_update_begun_before_the_request_does_not_count() {
         let mut receiver = Receiver::new();
         let _ = receiver.ask(100, 240);
+        let _ = receiver.mark(&mark(BulkMark::Start, 0), 100);
         assert_eq!(receiver.mark(&mark(BulkMark::End, 3), 102), None);
         assert_eq!(receiver.mark(&mark(BulkMark::End, u32::MAX), 102), None);
         assert_eq!(receiver.mark(&mark(BulkMark::End, 2), 102), Some(240));
+    }
+
+    #[test]
+    fn an_update_whose_beginning_was_not_heard_does_not_count() {
+        let mut receiver = Receiver::new();
+        let _ = receiver.ask(100, 240);
+        assert_eq!(receiver.mark(&mark(BulkMark::End, 1), 103), None);
+        assert_eq!(receiver.tick(105), Tick::Ask);
+        let _ = receiver.mark(&mark(BulkMark::Start, 0), 105);
+        // The answer to this request is late, and the next goes out.
+        assert_eq!(receiver.tick(110), Tick::Ask);
+        assert_eq!(receiver.mark(&mark(BulkMark::End, 5), 110), Some(240));
     }
 
     #[test]
@@ -375,6 +398,7 @@ mod tests {
             let answer = Pass { requested, position: Position::default(), started: true };
             let mut receiver = Receiver::new();
             let _ = receiver.ask(second(peer), 240);
+            let _ = receiver.mark(&mark(BulkMark::Start, 0), second(peer + there + back));
             let end = mark(BulkMark::End, answer.age(requested + pass));
             prop_assert_eq!(receiver.mark(&end, second(peer + there + pass + back)), Some(240));
         }

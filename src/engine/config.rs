@@ -16,6 +16,9 @@ pub enum SyncPeer {
 }
 
 impl SyncPeer {
+    /// The multicast group of IPv4.
+    pub const UNSPECIFIED: SyncPeer = SyncPeer::Inet([0; 4]);
+
     pub fn is_multicast(&self) -> bool {
         match self {
             SyncPeer::Inet([first, ..]) => (224..240).contains(first),

@@ -22,7 +22,7 @@ pub struct Deferral<P> {
 /// The packets that one bucket holds back, oldest first, in slots that the
 /// caller provides. The caller holds the bucket's lock.
 ///
-/// No packet is ever dropped here: whoever is pushed out is handed back.
+/// No packet is ever dropped here: what is not held is handed back.
 pub struct Deferrals<P, S> {
     slots: S,
     len: usize,
@@ -35,20 +35,12 @@ impl<P, S: AsMut<[Option<Deferral<P>>]>> Deferrals<P, S> {
         Deferrals { slots, len: 0, packet: PhantomData }
     }
 
-    /// Holds a packet back. Returns one that has to leave for it: the oldest
-    /// when the slots are full.
-    pub fn add(&mut self, deferral: Deferral<P>) -> Option<Deferral<P>> {
-        let full = self.len == self.slots.as_mut().len();
-        let oldest = if full { self.take(0) } else { None };
-        match self.slots.as_mut().get_mut(self.len) {
-            Some(slot) => {
-                *slot = Some(deferral);
-                self.len = self.len.saturating_add(1);
-                oldest
-            }
-            // No slots at all.
-            None => Some(deferral),
-        }
+    /// Holds a packet back, or hands it back when the slots are full.
+    pub fn add(&mut self, deferral: Deferral<P>) -> Result<(), Deferral<P>> {
+        let Some(slot) = self.slots.as_mut().get_mut(self.len) else { return Err(deferral) };
+        *slot = Some(deferral);
+        self.len = self.len.saturating_add(1);
+        Ok(())
     }
 
     /// Takes out the packet that waits for a state.
@@ -106,7 +98,7 @@ mod tests {
     fn each_packet_leaves_once() {
         let mut held = deferrals(4);
         for n in 1..=3 {
-            assert_eq!(packet(held.add(hold(n, i64::from(n)))), None);
+            assert!(held.add(hold(n, i64::from(n))).is_ok());
         }
         assert_eq!(packet(held.release(id(2))), Some(2));
         assert_eq!(packet(held.release(id(2))), None);
@@ -119,17 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_list_lets_the_oldest_go() {
-        let mut held = deferrals(2);
-        assert_eq!(packet(held.add(hold(1, 1))), None);
-        assert_eq!(packet(held.add(hold(2, 2))), None);
-        assert_eq!(packet(held.add(hold(3, 3))), Some(1));
-        assert_eq!(packet(held.pop()), Some(2));
-        assert_eq!(packet(held.pop()), Some(3));
-    }
-
-    #[test]
-    fn without_slots_nothing_is_held() {
-        assert_eq!(packet(deferrals(0).add(hold(1, 1))), Some(1));
+    fn a_full_list_hands_back_what_comes() {
+        for capacity in [0, 2] {
+            let mut held = deferrals(capacity);
+            for n in 0..capacity as u8 {
+                assert!(held.add(hold(n, 1)).is_ok());
+            }
+            assert_eq!(packet(held.add(hold(9, 1)).err()), Some(9));
+            assert_eq!((0..4).filter_map(|_| packet(held.pop())).count(), capacity);
+        }
     }
 }

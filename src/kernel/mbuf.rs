@@ -62,6 +62,16 @@ impl Packet {
         !tag.is_null()
     }
 
+    /// Whether it passes the packet filter unseen (`M_SKIP_FIREWALL`).
+    pub fn set_skip_firewall(&mut self, on: bool) {
+        // SAFETY: the packet is owned.
+        unsafe {
+            let m = self.0.as_ptr();
+            let flags = (*m).m_flags() & !sys::M_SKIP_FIREWALL;
+            (*m).set_m_flags(flags | if on { sys::M_SKIP_FIREWALL } else { 0 });
+        }
+    }
+
     fn first_mbuf(&self) -> &[u8] {
         // SAFETY: an mbuf's data is `m_len` bytes from `m_data` on.
         unsafe {
@@ -110,16 +120,6 @@ impl Drop for Packet {
 pub unsafe fn is_multicast(m: *const sys::mbuf) -> bool {
     // SAFETY: as the caller promises.
     unsafe { (*m).m_flags() & (sys::M_BCAST | sys::M_MCAST) != 0 }
-}
-
-/// Lets the packet pass the packet filter unseen (`M_SKIP_FIREWALL`).
-///
-/// # Safety
-///
-/// `m` is a valid mbuf that the caller may change.
-pub unsafe fn skip_firewall(m: *mut sys::mbuf) {
-    // SAFETY: as the caller promises.
-    unsafe { (*m).set_m_flags((*m).m_flags() | sys::M_SKIP_FIREWALL) };
 }
 
 /// A packet's bytes in one piece.

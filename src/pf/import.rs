@@ -339,6 +339,8 @@ pub fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'sta
     if origin != Origin::Ioctl {
         found.set_nosync(false);
     }
+    // One of our own that a peer gives back after a restart.
+    status::count_half_open(false, found.is_half_open());
     Ok(found)
 }
 

@@ -1,5 +1,6 @@
 //! States: referenced, locked, and what may be read and written when.
 
+use super::status;
 use crate::engine::merge::Known;
 use crate::wire::{Family, Key, Peer, Scrub, StateId, IPPROTO_PFSYNC};
 use core::cell::UnsafeCell;
@@ -9,6 +10,8 @@ use core::ptr::{self, NonNull};
 use sys_bindings as sys;
 
 const IPPROTO_TCP: u8 = 6;
+const TCPS_CLOSED: u8 = sys::TCPS_CLOSED as u8;
+const TCPS_ESTABLISHED: u8 = sys::TCPS_ESTABLISHED as u8;
 
 /// A state of pf's, of which only what never changes can be read without its
 /// lock: its identity.
@@ -68,7 +71,8 @@ impl StateRef {
         // SAFETY: the state lives; its lock is that of its row, which lives
         // as long as pf's table.
         unsafe { sys::pfs_pf_state_lock(self.0.as_ptr()) };
-        // SAFETY: the row is locked now.
+        // SAFETY: the row is locked now. Whether the state is linked is asked
+        // before anything but its timeout is read.
         let found = unsafe { Found::assume(self.0) };
         (found.timeout() != sys::PFTM_UNLINKED as u8).then_some(found)
     }
@@ -272,13 +276,31 @@ impl Locked<'_> {
     /// Overwrites one end with what a peer knows of it.
     pub fn set_peer(&self, end: End, peer: &Peer) {
         // SAFETY: the row is locked.
-        unsafe { write_peer(self.peer_ptr(end), peer) };
+        self.change(end, |to| unsafe { write_peer(to, peer) });
     }
 
     /// Overwrites the connection state of one end.
     pub fn set_peer_state(&self, end: End, state: u8) {
         // SAFETY: the row is locked.
-        unsafe { (*self.peer_ptr(end)).state = state };
+        self.change(end, |to| unsafe { (*to).state = state });
+    }
+
+    /// Has `write` change one end, and pf's count of half-open connections
+    /// follow. Only the first end matters to that.
+    fn change(&self, end: End, write: impl FnOnce(*mut sys::pf_state_peer)) {
+        let before = end == End::Src && self.is_half_open();
+        write(self.peer_ptr(end));
+        let now = end == End::Src && self.is_half_open();
+        status::count_half_open(before, now);
+    }
+
+    /// Whether pf counts the state as a half-open connection: one of TCP that
+    /// this firewall made, and whose first end is not through the handshake.
+    pub(super) fn is_half_open(&self) -> bool {
+        let [source, _] = self.known();
+        (TCPS_CLOSED + 1..TCPS_ESTABLISHED).contains(&source.state)
+            && self.is_tcp()
+            && self.id().creator == status::host_id()
     }
 
     /// The state lives `timeout` from now on.
@@ -292,6 +314,10 @@ impl Locked<'_> {
 
     pub(super) fn raw(&self) -> *mut sys::pf_kstate {
         self.st.as_ptr()
+    }
+
+    pub(super) fn pointer(&self) -> NonNull<sys::pf_kstate> {
+        self.st
     }
 }
 

@@ -1,5 +1,6 @@
 //! pf's global status, in the current network stack.
 
+use core::sync::atomic::{AtomicU32, Ordering};
 use sys_bindings as sys;
 
 /// Whether pf filters.
@@ -19,6 +20,19 @@ pub fn host_id() -> [u8; 4] {
 pub fn checksum() -> [u8; 16] {
     // SAFETY: sixteen bytes of pf's status are read.
     unsafe { (&raw const (*sys::pfs_pf_status()).pf_chksum).read_volatile() }
+}
+
+/// Keeps pf's count of half-open connections, by which it turns syncookies on
+/// and off, for a state that was one or not and is one or not now.
+pub(super) fn count_half_open(before: bool, now: bool) {
+    // SAFETY: a word of pf's status, which is only changed atomically while pf
+    // runs, and lives as long as the network stack.
+    let count = unsafe { AtomicU32::from_ptr(&raw mut (*sys::pfs_pf_status()).states_halfopen) };
+    match (before, now) {
+        (true, false) => count.fetch_sub(1, Ordering::Relaxed),
+        (false, true) => count.fetch_add(1, Ordering::Relaxed),
+        _ => return,
+    };
 }
 
 /// States that there are, in the table or on their way in or out of it.

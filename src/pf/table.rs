@@ -62,19 +62,13 @@ impl Row {
     /// Unlinks the first state that matches, without telling the peers, and
     /// with it unlocks the row. Returns whether there was one.
     pub fn unlink_first(self, matches: impl Fn(&Locked<'_>) -> bool) -> bool {
-        let Some(st) = self.states().find(|state| matches(state)).map(|state| state.raw()) else {
+        let Some(st) = self.states().find(|state| matches(state)).map(|state| state.pointer()) else {
             return false;
         };
         core::mem::forget(self);
-        match NonNull::new(st) {
-            Some(st) => {
-                // SAFETY: the row is locked, and from here on Found's to
-                // unlock.
-                unsafe { Found::assume(st) }.unlink();
-                true
-            }
-            None => false,
-        }
+        // SAFETY: the row is locked, and from here on Found's to unlock.
+        unsafe { Found::assume(st) }.unlink();
+        true
     }
 }
 

@@ -108,7 +108,7 @@ impl Settings {
 pub fn parse_peer(list: &List) -> Option<Option<Peer>> {
     let Some(Value::Binary(address)) = list.get(c"address") else { return None };
     match u32::try_from(list.number(c"af")?).ok()? {
-        sys::AF_UNSPEC => Some(None),
+        sys::AF_UNSPEC => Some(Some(Peer::Inet([0; 4]))),
         sys::AF_INET if address.len() == 16 => Some(Some(Peer::Inet(address[4..8].try_into().ok()?))),
         sys::AF_INET6 if address.len() == 28 => {
             let scope = u32::from_le_bytes(address[24..28].try_into().ok()?);

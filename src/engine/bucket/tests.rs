@@ -73,12 +73,12 @@ const UDP: Change = Change { tcp: false, split: false };
 const ALL: [Queue; QUEUES] =
     [Queue::Insert, Queue::Ack, Queue::Update, Queue::Due, Queue::Waiting, Queue::Delete];
 
-fn bucket() -> Bucket<Model> {
-    Bucket::new(Model { maxupd: MAXUPD, ..Model::default() })
+fn bucket() -> Queues<Model> {
+    Queues::new(Model { maxupd: MAXUPD, ..Model::default() })
 }
 
 /// Takes all that is due, as the sender does, and says what it was.
-fn sent(bucket: &mut Bucket<Model>) -> Vec<(Queue, u32)> {
+fn sent(bucket: &mut Queues<Model>) -> Vec<(Queue, u32)> {
     let mut all = Vec::new();
     while bucket.due(LIMITS) {
         let mut room = LIMITS.room;

@@ -160,7 +160,12 @@ fn open(firewall: &Firewall, count: usize) -> Result<Vec<Id>> {
 fn pass(firewall: &Firewall, ids: &[Id]) -> Result<()> {
     let ids = ids.to_vec();
     let passed = firewall.run("em1", move |vnet| {
-        ids.iter().all(|id| vnet.pf.pass(*id, |st| st.src.seqlo = st.src.seqlo.wrapping_add(100)))
+        ids.iter().all(|id| {
+            vnet.pf.pass(*id, |st| {
+                (st.src.state, st.dst.state) = (sys::TCPS_ESTABLISHED as u8, sys::TCPS_ESTABLISHED as u8);
+                st.src.seqlo = st.src.seqlo.wrapping_add(100);
+            })
+        })
     })?;
     ensure!(passed, "a state is gone");
     Ok(())

@@ -3,9 +3,11 @@
 
 mod common;
 
-use common::{actions, plain_lab};
+use common::{actions, pair, plain_lab};
 use pfsync::wire::Action;
-use pfsync_host::lab::{connection, Config, Firewall, Peer, GROUP6, NEWEST, SYNC};
+use pfsync_host::kernel::world::Policy;
+use pfsync_host::kernel::{interface, thread};
+use pfsync_host::lab::{connection, Config, Firewall, Lab, Peer, GROUP6, NEWEST, OUTSIDE, SYNC};
 use pfsync_host::pf::rules::NO_SYNC;
 use pfsync_host::pf::traffic::Connection;
 use sys_bindings as sys;
@@ -72,6 +74,131 @@ fn every_network_stack_gets_an_interface() -> anyhow::Result<()> {
     }
     fw.kernel.remove_vnet(&after.vnet)?;
     lab.seconds(2)?;
+    fw.unload()
+}
+
+#[test]
+fn a_network_stack_may_end_while_the_module_is_unloaded() -> anyhow::Result<()> {
+    for seed in 0..300 {
+        let lab = Lab::new(Policy { seed, preemption: 0.2 });
+        let fw = lab.boot(1)?;
+        let jail = fw.jail(&lab, 2)?;
+        for stack in [&fw, &jail] {
+            stack.start_pfsync(&Config::default())?;
+            stack.open(&connection(1, sys::IPPROTO_TCP))?;
+        }
+        let kernel = fw.kernel.clone();
+        jail.start("jail", move |vnet| {
+            // Unload is somewhere else each time.
+            (0..seed % 50).for_each(|_| thread::current().give_way());
+            kernel.end_vnet(vnet);
+        });
+        fw.unload()?;
+        lab.seconds(2)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_was_moved_takes_down_its_own_stack() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    let jail = fw.jail(&lab, 2)?;
+    for stack in [&fw, &jail] {
+        stack.start_pfsync(&Config::default())?;
+    }
+    assert_eq!(jail.destroy()?, Ok(()));
+    let (pfsync0, target) = (fw.pfsync0().expect("made") as usize, jail.vnet.clone());
+    fw.run("ifconfig", move |_| interface::relocate(pfsync0 as *mut _, &target))?;
+    fw.open(&connection(1, sys::IPPROTO_TCP))?;
+    fw.unload()
+}
+
+#[test]
+fn a_clear_leaves_before_what_was_made_since() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab, [Config::default(), Config::default()])?;
+    one.run("pfctl", |vnet| {
+        vnet.pf.flush(true);
+        // So many that a packet is full before the sender has its turn.
+        for number in 0..100 {
+            vnet.pf.open(&connection(number, sys::IPPROTO_TCP), None).expect("made");
+        }
+    })?;
+    lab.seconds(2)?;
+    assert_eq!((one.states().len(), two.states().len()), (100, 100));
+    one.unload()?;
+    two.unload()
+}
+
+#[test]
+fn what_is_set_holds_for_an_interface_that_was_renamed() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab, [Config::default(), Config::default()])?;
+    let (sync, outside) =
+        (one.sync() as usize, one.vnet.interfaces.find(OUTSIDE).expect("attached") as usize);
+    one.run("ifconfig", move |_| {
+        interface::rename(sync as *mut _, "sync0");
+        interface::rename(outside as *mut _, SYNC);
+    })?;
+    let renamed = Config { syncdev: Some("sync0".into()), maxupd: 5, ..Config::default() };
+    assert_eq!(one.configure(&renamed)?, Ok(()));
+    assert_eq!(one.demotion(), 0, "the same interface by its new name is no reason for a full update");
+    assert_eq!(one.configure(&Config::default())?, Ok(()));
+    assert_ne!(one.demotion(), 0, "another interface by the old name is one");
+    one.unload()?;
+    two.unload()
+}
+
+#[test]
+fn packets_may_be_as_large_as_ip_allows() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    for peer in [None, Some(Peer::Inet6(GROUP6))] {
+        let config = Config { peer, ..Config::default() };
+        let [one, two] = pair(&lab, [config.clone(), config])?;
+        for firewall in [&one, &two] {
+            // SAFETY: the interface lives; one word is written.
+            unsafe { (&raw mut (*firewall.sync()).if_mtu).write(65_535) };
+            assert_eq!(firewall.set_mtu(65_535)?, Ok(()));
+        }
+        for number in 0..300 {
+            one.open(&connection(number, sys::IPPROTO_UDP))?;
+        }
+        lab.seconds(3)?;
+        assert_eq!(two.states().len(), 300);
+        one.unload()?;
+        two.unload()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_was_never_up_shows_and_sends_states() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.kernel.load()?;
+    fw.watch();
+    assert_eq!(fw.configure(&alone())?, Ok(()));
+    fw.open(&connection(1, sys::IPPROTO_TCP))?;
+    lab.seconds(2)?;
+    assert_eq!(actions(&fw.frames()), [(NEWEST.insert(), 1)]);
+    assert_eq!(fw.set_up(true)?, Ok(()));
+    assert_eq!(fw.set_up(false)?, Ok(()));
+    fw.open(&connection(2, sys::IPPROTO_TCP))?;
+    lab.seconds(2)?;
+    assert!(!actions(&fw.frames()).contains(&(NEWEST.insert(), 1)), "down is down");
+    fw.unload()
+}
+
+#[test]
+fn carp_that_comes_during_a_full_update_keeps_its_balance() -> anyhow::Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.kernel.set_carp(false);
+    fw.start_pfsync(&alone())?;
+    fw.kernel.set_carp(true);
+    lab.seconds(100)?;
+    assert_eq!(fw.demotion(), 0);
     fw.unload()
 }
 

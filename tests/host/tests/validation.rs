@@ -546,8 +546,21 @@ fn bulk_status() -> Result<()> {
 fn bulk_endtime() -> Result<()> {
     let target = Target::new()?;
     target.fw.kernel.sysctl_write(&target.fw.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())?;
+    target.send(Action::BulkStatus, &[mark(1, 0)])?;
     target.send(Action::BulkStatus, &[mark(2, u32::MAX)])?;
     assert_ne!(target.fw.demotion(), 0, "the end of an older update ended this one");
+    target.send(Action::BulkStatus, &[mark(2, 0)])?;
+    assert_eq!(target.fw.demotion(), 0);
+    target.finish()
+}
+
+#[test]
+fn bulk_end_alone() -> Result<()> {
+    let target = Target::new()?;
+    target.fw.kernel.sysctl_write(&target.fw.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())?;
+    target.send(Action::BulkStatus, &[mark(2, 0)])?;
+    assert_ne!(target.fw.demotion(), 0, "an end without a beginning ended the update");
+    target.send(Action::BulkStatus, &[mark(1, 0)])?;
     target.send(Action::BulkStatus, &[mark(2, 0)])?;
     assert_eq!(target.fw.demotion(), 0);
     target.finish()

@@ -267,8 +267,49 @@ fn destroy_by(cloner: *mut Cloner, ifp: *mut sys::ifnet) {
     unsafe {
         (*cloner).interfaces.retain(|other| *other != ifp as usize);
         let destroy = (*cloner).destroy.expect("a cloner can destroy");
+        // In the stack where the interface is now.
+        let thread = thread::current();
+        let before = thread.set_vnet((*ifp).if_vnet);
         into_module(|| destroy(cloner.cast(), ifp, 0));
+        thread.set_vnet(before);
     }
+}
+
+/// Moves an interface to another stack, as `ifconfig name vnet jail` does.
+pub fn relocate(ifp: *mut sys::ifnet, to: &Vnet) {
+    let from = stack_of(ifp);
+    from.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
+    let interface = from.interfaces.table.borrow_mut().remove(&(ifp as usize)).expect("attached");
+    to.interfaces.table.borrow_mut().insert(ifp as usize, interface);
+    to.interfaces.order.borrow_mut().push(ifp as usize);
+    from.pf.forget_ifp(ifp);
+    to.pf.add_kif(&thread::current().kernel, &name_of(ifp), ifp);
+    // SAFETY: the interface lives.
+    unsafe { (*ifp).if_vnet = to.raw() };
+}
+
+/// Gives an interface another name, as `ifconfig name name other` does: it
+/// departs for those who know it, and arrives again.
+pub fn rename(ifp: *mut sys::ifnet, name: &str) {
+    let vnet = stack_of(ifp);
+    let kernel = thread::current().kernel.clone();
+    vnet.pf.forget_ifp(ifp);
+    // SAFETY: the interface lives, and so do the kernel's own variables.
+    unsafe {
+        (*ifp).if_xname.fill(0);
+        (*ifp).if_xname.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from as c_char);
+        if let Some(departs) = (*kernel.variables.globals()).detach_ifnet {
+            into_module(|| departs(ifp));
+        }
+    }
+    vnet.pf.add_kif(&kernel, name, ifp);
+}
+
+/// The stack where an interface is.
+fn stack_of(ifp: *mut sys::ifnet) -> Rc<Vnet> {
+    // SAFETY: the caller's interface lives.
+    let vnet = thread::current().kernel.vnet_of(unsafe { (*ifp).if_vnet });
+    vnet.unwrap_or_else(|| violation("uses an interface of a network stack that is gone".into()))
 }
 
 kpi::symbols! {
@@ -281,6 +322,7 @@ kpi::symbols! {
         unsafe {
             (*ifp).if_alloctype = kind;
             (*ifp).if_vnet = vnet.raw();
+            (*ifp).if_home_vnet = vnet.raw();
         }
         let interface = Interface { references: 1, ..Interface::default() };
         vnet.interfaces.table.borrow_mut().insert(ifp as usize, interface);
@@ -298,7 +340,7 @@ kpi::symbols! {
         may_sleep("if_attach");
         let kernel = thread::current().kernel.clone();
         with_lock(list_lock(&kernel), || {});
-        let vnet = Kernel::current_vnet();
+        let vnet = stack_of(ifp);
         vnet.interfaces.with(ifp, "attaches", |interface| interface.attached = true);
         vnet.interfaces.order.borrow_mut().push(ifp as usize);
         vnet.pf.add_kif(&kernel, &name_of(ifp), ifp);
@@ -307,7 +349,7 @@ kpi::symbols! {
     pub unsafe extern "C" fn if_detach(ifp: *mut sys::ifnet) {
         may_sleep("if_detach");
         let kernel = thread::current().kernel.clone();
-        let vnet = Kernel::current_vnet();
+        let vnet = stack_of(ifp);
         with_lock(detach_lock(&kernel), || {
             with_lock(list_lock(&kernel), || {
                 vnet.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
@@ -324,7 +366,7 @@ kpi::symbols! {
     }
 
     pub unsafe extern "C" fn if_free(ifp: *mut sys::ifnet) {
-        let vnet = Kernel::current_vnet();
+        let vnet = stack_of(ifp);
         vnet.interfaces.with(ifp, "frees", |interface| {
             if interface.bpf != 0 {
                 violation("frees an interface that bpf is attached to".into());
@@ -335,12 +377,7 @@ kpi::symbols! {
     }
 
     pub unsafe extern "C" fn if_rele(ifp: *mut sys::ifnet) {
-        // SAFETY: the caller holds a reference: the interface lives.
-        let vnet = thread::current().kernel.vnet_of(unsafe { (*ifp).if_vnet });
-        let Some(vnet) = vnet else {
-            violation("releases an interface of a network stack that is gone".into())
-        };
-        vnet.interfaces.release(&thread::current().kernel.heap, ifp as usize);
+        stack_of(ifp).interfaces.release(&thread::current().kernel.heap, ifp as usize);
     }
 
     pub unsafe extern "C" fn ifunit_ref(name: *const c_char) -> *mut sys::ifnet {
@@ -357,7 +394,7 @@ kpi::symbols! {
     }
 
     pub unsafe extern "C" fn if_inc_counter(ifp: *mut sys::ifnet, counter: u32, by: i64) {
-        let vnet = Kernel::current_vnet();
+        let vnet = stack_of(ifp);
         vnet.interfaces.with(ifp, "counts for", |interface| {
             *interface.counters.entry(counter).or_default() += by;
         });
@@ -368,11 +405,11 @@ kpi::symbols! {
         let bpf = thread::current().kernel.heap.allocate(size_of::<native::bpf_if_ext>(), BPF, true);
         // SAFETY: the caller's interface lives.
         unsafe { (*ifp).if_bpf = bpf as *mut sys::bpf_if };
-        Kernel::current_vnet().interfaces.with(ifp, "watches", |interface| interface.bpf = bpf);
+        stack_of(ifp).interfaces.with(ifp, "watches", |interface| interface.bpf = bpf);
     }
 
     pub unsafe extern "C" fn bpfdetach(ifp: *mut sys::ifnet) {
-        let vnet = Kernel::current_vnet();
+        let vnet = stack_of(ifp);
         let bpf = vnet.interfaces.with(ifp, "detaches", |interface| std::mem::take(&mut interface.bpf));
         if bpf == 0 {
             violation("detaches bpf twice".into());

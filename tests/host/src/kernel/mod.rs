@@ -111,6 +111,12 @@ impl Kernel {
         self.world().now() - self.booted + world::SECOND
     }
 
+    /// Loads or unloads carp(4).
+    pub fn set_carp(&self, loaded: bool) {
+        // SAFETY: the kernel's own variables.
+        unsafe { (*self.variables.globals()).carp_demote = loaded.then_some(crate::kpi::carp::demote as _) };
+    }
+
     pub fn low_memory(&self) -> &LowMemory {
         &self.low
     }
@@ -203,8 +209,9 @@ impl Kernel {
     pub fn add_vnet(self: &Rc<Self>, rules: &Rules) -> Result<Rc<Vnet>> {
         let vnet = Vnet::new(self, rules).context("a network stack")?;
         self.vnets.borrow_mut().push(vnet.clone());
-        self.variables.link_vnets(self);
         self.start_module_in(&vnet)?;
+        vnet.listed.set(true);
+        self.variables.link_vnets(self);
         Ok(vnet)
     }
 }

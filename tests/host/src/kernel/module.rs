@@ -217,19 +217,24 @@ impl Kernel {
 
     /// Destroys a network stack, as the end of a jail does.
     pub fn remove_vnet(self: &Rc<Self>, vnet: &Rc<Vnet>) -> Result<(), Violation> {
-        let functions = self.module.borrow().as_ref().map(|module| module.vnet_uninit.borrow().clone());
         let (kernel, stack) = (self.clone(), vnet.clone());
-        self.run("jail", vnet, move || {
-            with_sysinit_lock(|| {
-                functions.iter().flatten().rev().for_each(|function| run_vnet_function(*function, &stack));
-                interface::detach_all(&stack);
-            });
-            stack.pf.check_no_hooks();
-            stack.dismantle(&kernel);
-        })?;
-        self.vnets.borrow_mut().retain(|other| !Rc::ptr_eq(other, vnet));
+        self.run("jail", vnet, move || kernel.end_vnet(&stack))
+    }
+
+    /// The same, called in a thread of the stack.
+    pub fn end_vnet(&self, vnet: &Rc<Vnet>) {
+        vnet.listed.set(false);
         self.variables.link_vnets(self);
-        Ok(())
+        with_sysinit_lock(|| {
+            let module = self.module.borrow();
+            let functions = module.as_ref().map(|module| module.vnet_uninit.borrow().clone());
+            drop(module);
+            functions.iter().flatten().rev().for_each(|function| run_vnet_function(*function, vnet));
+            interface::detach_all(vnet);
+        });
+        vnet.pf.check_no_hooks();
+        vnet.dismantle(self);
+        self.vnets.borrow_mut().retain(|other| !Rc::ptr_eq(other, vnet));
     }
 }
 
@@ -265,7 +270,8 @@ kpi::symbols! {
         with_sysinit_lock(|| {
             kernel.module.borrow().iter().for_each(|module| module.vnet_init.borrow_mut().push(function));
             let vnets = kernel.vnets.borrow().clone();
-            vnets.iter().for_each(|vnet| run_vnet_function(function, vnet));
+            let listed = vnets.iter().filter(|vnet| vnet.listed.get());
+            listed.for_each(|vnet| run_vnet_function(function, vnet));
         });
     }
 
@@ -288,7 +294,8 @@ kpi::symbols! {
         let kernel = thread::current().kernel.clone();
         with_sysinit_lock(|| {
             let vnets = kernel.vnets.borrow().clone();
-            vnets.iter().for_each(|vnet| run_vnet_function(function, vnet));
+            let listed = vnets.iter().filter(|vnet| vnet.listed.get());
+            listed.for_each(|vnet| run_vnet_function(function, vnet));
             let module = kernel.module.borrow();
             module.iter().for_each(|module| module.vnet_uninit.borrow_mut().retain(|other| *other != function));
         });

@@ -205,7 +205,7 @@ impl Variables {
         // kernel thread walks the list now, since none runs.
         unsafe {
             let mut link = &raw mut (*self.globals).vnet_head;
-            for vnet in vnets.iter() {
+            for vnet in vnets.iter().filter(|vnet| vnet.listed.get()) {
                 *link = vnet.raw();
                 (*vnet.raw()).vnet_le.le_prev = link;
                 link = &raw mut (*vnet.raw()).vnet_le.le_next;

@@ -22,6 +22,9 @@ pub struct Vnet {
     pub cloners: RefCell<Vec<Box<Cloner>>>,
     /// carp's demotion counter (`net.inet.carp.demotion`).
     pub demotion: Cell<i32>,
+    /// Whether it is in the list of network stacks: one that starts is not
+    /// yet, and one that ends no more.
+    pub listed: Cell<bool>,
 }
 
 impl Vnet {
@@ -45,6 +48,7 @@ impl Vnet {
             interfaces: Interfaces::default(),
             cloners: RefCell::default(),
             demotion: Cell::new(0),
+            listed: Cell::new(false),
         }))
     }
 

@@ -205,13 +205,38 @@ impl Pf {
         });
     }
 
-    /// Ends the run if the rules count another number of states than there
-    /// are.
+    /// Ends the run if pf or its rules count another number of states than
+    /// there are.
     pub fn check_counters(&self) {
         let (counted, there) = (self.rules.states(self.variables), self.states());
         if counted != there as u64 {
             violation(format!("the rules count {counted} states where there are {there}"));
         }
+        let mut half_open = 0;
+        self.for_each(|st| half_open += u32::from(self.is_half_open(st)));
+        // SAFETY: the stack's own variables.
+        let counted = unsafe { (*self.variables).status.states_halfopen };
+        if counted != half_open {
+            violation(format!("pf counts {counted} half-open states where there are {half_open}"));
+        }
+    }
+
+    /// Whether pf counts a linked state, which is locked, as half open: by that
+    /// it turns syncookies on and off.
+    fn is_half_open(&self, st: *mut sys::pf_kstate) -> bool {
+        // SAFETY: a linked state has its keys.
+        unsafe {
+            (*st).creatorid == (*self.variables).status.hostid
+                && u32::from((*(*st).key[0]).proto) == sys::IPPROTO_TCP
+                && (sys::TCPS_CLOSED + 1..sys::TCPS_ESTABLISHED).contains(&(*st).src.state.into())
+        }
+    }
+
+    /// Counts a state that was half open, or not, and is now, or not.
+    fn count_half_open(&self, before: bool, now: bool) {
+        // SAFETY: the stack's own variables.
+        let count = unsafe { &mut (*self.variables).status.states_halfopen };
+        *count = count.wrapping_add(now.into()).wrapping_sub(before.into());
     }
 
     /// Visits every linked state, without locks: when no other thread runs.

@@ -159,6 +159,7 @@ impl Pf {
             }
             *cpu::value_of((**sys::pfs_rules(st)[0]).states_cur) -= 1;
             (*st).timeout = sys::PFTM_UNLINKED as u8;
+            self.count_half_open(self.is_half_open(st), false);
             if u32::from((*(*st).key[0]).proto) == sys::IPPROTO_TCP {
                 (*st).src.state = sys::TCPS_CLOSED as u8;
                 (*st).dst.state = sys::TCPS_CLOSED as u8;

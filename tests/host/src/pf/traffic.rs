@@ -127,6 +127,7 @@ impl Pf {
         }
         // SAFETY: inserted, and its row locked.
         let id = unsafe { Id { id: (*st).id, creator: (*st).creatorid } };
+        self.count_half_open(false, self.is_half_open(st));
         let held = packet.is_some_and(|packet| self.offer(st, packet));
         self.unlock_state(st);
         Some((id, held))
@@ -213,7 +214,9 @@ impl Pf {
             unsafe {
                 if u32::from((*st).timeout) < sys::PFTM_MAX {
                     self.check_usable(&*st);
+                    let before = self.is_half_open(st);
                     change(&mut *st);
+                    self.count_half_open(before, self.is_half_open(st));
                     (*st).expire = release::now();
                     (*st).packets[0] += 1;
                     if let Some(hook) = (*self.variables).update {
