@@ -3,6 +3,7 @@
 #   make            build pfsync.ko and check it as the kernel's linker would
 #   make demo       build it and show two firewalls at work, without a FreeBSD
 #   make test       everything that can be tested without a FreeBSD
+#   make lint       hold the source to clippy and cargo fmt; part of make test
 #   make bench      time wire and engine, and record what hot paths cost
 #   make fuzz       fuzz each target for FUZZ_SECONDS (60); see fuzz/README.md
 #   make install    install it, its manual and scripts (on FreeBSD); make uninstall
@@ -54,11 +55,23 @@ check: pfsync.ko
 # Everything for 14; for 15 what depends on the release.
 test:
 	@$(MAKE) FREEBSD=15 all test-host
-	@$(MAKE) FREEBSD=14 all
+	@$(MAKE) FREEBSD=14 all lint
 	@. build/env && $$CARGO test --quiet --locked -p pfsync --benches --no-run
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin instructions
 	@. build/env && $$CARGO test --locked --workspace --exclude sys-bindings \
 	    --lib --bins --tests
+
+# Among clippy's lints are those that refuse what can panic in src/wire and
+# src/engine. The first run is for the module's kernel half, the second for the
+# rest, tests included.
+lint:
+	@FREEBSD=$(FREEBSD) sh tools/setup.sh lint
+	@. build/env && RUSTFMT=$${CARGO_FMT%cargo-fmt}rustfmt $$CARGO_FMT fmt --all --check
+	@. build/env && RUSTC_BOOTSTRAP=1 $$CARGO_CLIPPY clippy --quiet --locked \
+	    -p pfsync --lib --target $(TARGET) --target-dir $(TARGET_DIR) \
+	    -Zbuild-std=core -- -D warnings
+	@. build/env && $$CARGO_CLIPPY clippy --quiet --locked --workspace \
+	    --exclude sys-bindings --all-targets --target-dir $(TARGET_DIR) -- -D warnings
 
 test-host: pfsync.ko
 	@. build/env && $$CARGO test --locked -p pfsync-host --tests \
@@ -80,11 +93,12 @@ setup:
 	@FREEBSD=$(FREEBSD) sh tools/setup.sh
 
 install: pfsync.ko
-	install -d $(DESTDIR)$(KMODDIR) $(DESTDIR)$(MANDIR) $(DESTDIR)$(DTRACEDIR) $(DESTDIR)$(DOCSDIR)
+	install -d $(DESTDIR)$(KMODDIR) $(DESTDIR)$(MANDIR) $(DESTDIR)$(DTRACEDIR) $(DESTDIR)$(DOCSDIR)/docs
 	install -m 0555 pfsync.ko $(DESTDIR)$(KMODDIR)
 	install -m 0444 share/man/pfsync.4 $(DESTDIR)$(MANDIR)
 	install -m 0555 share/dtrace/*.d $(DESTDIR)$(DTRACEDIR)
 	install -m 0444 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCSDIR)
+	install -m 0444 docs/*.md $(DESTDIR)$(DOCSDIR)/docs
 	@# What kldload(8) finds a module by. A package does it when it is added.
 	[ -n "$(DESTDIR)" ] || kldxref $(KMODDIR)
 
@@ -105,4 +119,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a build/pfsync-kmod-*.tar.gz
 
-.PHONY: all bench check clean demo fuzz install load package pfsync.ko setup test test-host uninstall unload
+.PHONY: all bench check clean demo fuzz install lint load package pfsync.ko setup test test-host uninstall unload

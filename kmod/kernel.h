@@ -31,7 +31,6 @@
 #include <sys/socket.h>
 #include <sys/sockio.h>
 #include <sys/sx.h>
-#include <sys/syslog.h>
 #include <sys/sysctl.h>
 #include <sys/time.h>
 

@@ -1,4 +1,4 @@
-/* See shims.h. A shim is one statement around what only C can say. */
+/* See shims.h. A shim decides nothing: no `if`. */
 #include "kernel.h"
 #include "shims.h"
 
@@ -139,18 +139,6 @@ pfs_im6o_join(struct ip6_moptions *im6o, struct in6_mfilter *im6f)
 {
 	ip6_mfilter_init(&im6o->im6o_head);
 	ip6_mfilter_insert(&im6o->im6o_head, im6f);
-}
-
-struct in6_mfilter *
-pfs_ip6_mfilter_alloc(int flags)
-{
-	return (ip6_mfilter_alloc(flags, 0, 0));
-}
-
-void
-pfs_ip6_mfilter_free(struct in6_mfilter *im6f)
-{
-	ip6_mfilter_free(im6f);
 }
 
 struct pf_kstatus *

@@ -51,7 +51,10 @@ static const unsigned long pfs_SIOCSIFMTU = SIOCSIFMTU;
 /* The major release of FreeBSD that is built for. */
 static const int pfs_freebsd = __FreeBSD__;
 
-/* Whether assertions are compiled: what they call is only in such kernels. */
+/*
+ * Whether assertions are compiled: what they call does nothing in other
+ * kernels, and costs a call.
+ */
 #ifdef INVARIANTS
 static const int pfs_invariants = 1;
 #else
@@ -106,8 +109,6 @@ void			 pfs_ip_fillid(struct ip *);
 /* netinet/in_var.h, netinet6/in6_var.h: one filter in an option's list */
 void			 pfs_imo_join(struct ip_moptions *, struct in_mfilter *);
 void			 pfs_im6o_join(struct ip6_moptions *, struct in6_mfilter *);
-struct in6_mfilter	*pfs_ip6_mfilter_alloc(int);
-void			 pfs_ip6_mfilter_free(struct in6_mfilter *);
 
 /* net/pfvar.h */
 struct pf_kstatus	*pfs_pf_status(void);

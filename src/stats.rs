@@ -70,11 +70,16 @@ pub fn count_limited(limit: Limit) {
     }
 }
 
+/// The counter of an action, if there is one. The array stays raw: other
+/// processors add to it meanwhile.
+fn of_action<const N: usize>(counters: *mut [u64; N], action: u8) -> Option<*mut u64> {
+    (usize::from(action) < N).then(|| counters.cast::<u64>().wrapping_add(action.into()))
+}
+
 /// Adds to a counter of the current network stack.
 pub fn count(stat: Stat, by: usize) {
-    // SAFETY: the structure lives as long as the network stack, and every
-    // writer adds atomically. The action of the last two is below ACT_MAX, or
-    // no element is found.
+    // SAFETY: the structure lives as long as the network stack, and no more
+    // than an address within it is taken here.
     let counter = unsafe {
         let stats = sys::pfs_stats();
         match stat {
@@ -93,16 +98,17 @@ pub fn count(stat: Stat, by: usize) {
             Stat::OutputPackets6 => &raw mut (*stats).pfsyncs_opackets6,
             Stat::NoMemory => &raw mut (*stats).pfsyncs_onomem,
             Stat::OutputErrors => &raw mut (*stats).pfsyncs_oerrors,
-            Stat::InputActions(action) => match (*stats).pfsyncs_iacts.get_mut(usize::from(action)) {
+            Stat::InputActions(action) => match of_action(&raw mut (*stats).pfsyncs_iacts, action) {
                 Some(counter) => counter,
                 None => return,
             },
-            Stat::OutputActions(action) => match (*stats).pfsyncs_oacts.get_mut(usize::from(action)) {
+            Stat::OutputActions(action) => match of_action(&raw mut (*stats).pfsyncs_oacts, action) {
                 Some(counter) => counter,
                 None => return,
             },
         }
     };
-    // SAFETY: the counter is aligned and valid, as above.
+    // SAFETY: the counter is a field of the structure, which lives as long as
+    // the network stack, and every writer adds atomically.
     unsafe { AtomicU64::from_ptr(counter) }.fetch_add(by as u64, Ordering::Relaxed);
 }

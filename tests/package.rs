@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// What is packed, and what it is packed with.
-const SOURCES: [&str; 8] =
-    ["Makefile", "Cargo.toml", "README.md", "CHANGELOG.md", "LICENSE", "share", "tools", "pfsync.ko"];
+const SOURCES: [&str; 9] =
+    ["Makefile", "Cargo.toml", "README.md", "CHANGELOG.md", "LICENSE", "docs", "share", "tools", "pfsync.ko"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -46,6 +46,14 @@ fn copy(name: &str) -> PathBuf {
     to
 }
 
+/// Names of the files in a folder of the source, sorted.
+fn files_in(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 fn pack(folder: &Path, umask: &str) -> PathBuf {
     let output = shell(folder, "umask $1; sh tools/package.sh", &[OsStr::new(umask)]);
     lines(&output).pop().expect("the package's name").into()
@@ -69,11 +77,8 @@ fn the_package_has_module_manual_scripts_and_documents() {
     let mut expected = vec!["boot/modules/pfsync.ko".to_owned()];
     let documents = ["CHANGELOG.md", "LICENSE", "README.md"];
     expected.extend(documents.map(|name| format!("usr/local/share/doc/pfsync/{name}")));
-    let mut scripts: Vec<_> = fs::read_dir(root().join("share/dtrace"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    scripts.sort();
+    expected.extend(files_in("docs").iter().map(|name| format!("usr/local/share/doc/pfsync/docs/{name}")));
+    let scripts = files_in("share/dtrace");
     expected.extend(scripts.iter().map(|name| format!("usr/local/share/dtrace/pfsync/{name}")));
     expected.push("usr/local/share/man/man4/pfsync.4".to_owned());
     let listed = shell(root(), "tar -tf \"$1\"", &[package.as_os_str()]);

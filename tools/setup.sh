@@ -4,6 +4,7 @@
 #
 #   tools/setup.sh         what `make` and the host tests need
 #   tools/setup.sh fuzz    that and what `make fuzz` needs
+#   tools/setup.sh lint    that and what `make lint` needs
 #
 # FREEBSD is the release to build for, 14 or 15. By default it is 14, and on
 # FreeBSD that of the kernel sources.
@@ -88,7 +89,10 @@ setup_linux() {
 	mkdir -p "$BUILD"
 	FREEBSD=${FREEBSD:-14}
 	choose_ziglang
-	[ "$1" != fuzz ] || DEBIAN_PACKAGES="$DEBIAN_PACKAGES g++"
+	case $1 in
+	fuzz) DEBIAN_PACKAGES="$DEBIAN_PACKAGES g++" ;;
+	lint) DEBIAN_PACKAGES="$DEBIAN_PACKAGES rust-web-clippy rustfmt-web" ;;
+	esac
 	install_debian_packages
 	[ "$1" != fuzz ] || install_cargo_fuzz
 	install_ziglang
@@ -107,6 +111,7 @@ setup_linux() {
 	cat > "$BUILD/env.new" <<EOF
 export FREEBSD=$FREEBSD
 export CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
+export CARGO_CLIPPY=/usr/bin/cargo-clippy CARGO_FMT=/usr/bin/cargo-fmt
 export LIBCLANG_PATH=/usr/lib/llvm-16/lib
 export KERNEL_INCLUDE='$INCLUDE:$headers/x86_64-freebsd-none:$headers/x86-freebsd-none:$headers/generic-freebsd'
 export KERNEL_CC='$compiler'
@@ -135,6 +140,7 @@ setup_freebsd() {
 	cat > "$BUILD/env.new" <<EOF
 export FREEBSD=$FREEBSD
 export CARGO=cargo RUSTC=rustc RUSTDOC=rustdoc
+export CARGO_CLIPPY=cargo-clippy CARGO_FMT=cargo-fmt
 export LIBCLANG_PATH='$libclang'
 export KERNEL_INCLUDE='$INCLUDE:$SYS:$SYS/contrib/ck/include'
 export KERNEL_CC='cc' KERNEL_LD='ld.lld'

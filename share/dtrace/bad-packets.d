@@ -19,7 +19,10 @@ inline string REASON[int reason] =
     reason == 9 ? "more than the limits allow" :
     "state not taken in, or not here";
 
-/* Inserts and updates in any format are named by 13 and 14. */
+/*
+ * Inserts and updates in any format are named by 13 and 14, but those of
+ * FreeBSD 15 that FreeBSD 14 does not know.
+ */
 inline string KIND[int action] =
     action == 0 ? "clear" :
     action == 1 || action == 13 ? "insert" :
@@ -34,6 +37,8 @@ inline string KIND[int action] =
     action == 10 ? "bulk status" :
     action == 11 ? "TDB" :
     action == 12 ? "end mark" :
+    action == 15 ? "insert of 15" :
+    action == 16 ? "update of 15" :
     "(packet)";
 
 ip:::receive

@@ -21,6 +21,7 @@ inline uint64_t SWAPPED =
 
 inline string QUEUED[int queue] =
     queue == 0 ? "made here: an insert is queued" :
+    queue == 2 ? "a peer asked for all of it: an update is queued" :
     queue == 4 ? "changed here: an update is queued, or joins the one that waits" :
     queue == 5 ? "ended here: a delete is queued" :
     "queued";

@@ -111,21 +111,25 @@ pub struct Slice<T> {
     len: usize,
 }
 
-// SAFETY: as for Box.
+// SAFETY: a Slice owns its values alone, as an array on the stack would.
 unsafe impl<T: Send> Send for Slice<T> {}
-// SAFETY: as for Box.
+// SAFETY: a shared Slice gives out shared references only.
 unsafe impl<T: Sync> Sync for Slice<T> {}
 
 impl<T> Slice<T> {
+    const ALIGNED: () = assert!(align_of::<T>() <= 16);
+
     /// `len` values, each made by `make` from its index. They are made in
     /// place: nothing large passes over the stack.
     pub fn new(len: usize, wait: Wait, mut make: impl FnMut(usize) -> Result<T>) -> Result<Slice<T>> {
+        let () = Self::ALIGNED;
         let bytes = size_of::<T>().checked_mul(len).ok_or(Errno::ENOMEM)?;
         let start = allocate(bytes.max(1), wait)?.cast::<T>();
         let mut slice = Slice { start, len: 0 };
         while slice.len < len {
             let value = make(slice.len)?;
-            // SAFETY: slot `len` lies within the allocation and holds nothing.
+            // SAFETY: slot `len` lies within the allocation, is aligned for a T
+            // and holds nothing.
             unsafe { start.as_ptr().add(slice.len).write(value) };
             slice.len += 1;
         }

@@ -32,7 +32,7 @@ pub struct Callout {
 
 // SAFETY: the kernel serialises operations on a callout by its own lock.
 unsafe impl Send for Callout {}
-// SAFETY: as above.
+// SAFETY: the same lock serialises threads that share it.
 unsafe impl Sync for Callout {}
 
 extern "C" fn trampoline(inner: *mut c_void) {

@@ -14,7 +14,8 @@ pub struct IfnetRef(NonNull<sys::ifnet>);
 
 // SAFETY: an interface may be used by any thread.
 unsafe impl Send for IfnetRef {}
-// SAFETY: as above; what is read here are single words.
+// SAFETY: what is read here are single words, and the name, of which any bytes
+// will do; see [`IfnetRef::name`].
 unsafe impl Sync for IfnetRef {}
 
 impl IfnetRef {
@@ -51,9 +52,12 @@ impl IfnetRef {
         unsafe { (&raw const (*self.0.as_ptr()).if_flags).read_volatile() }
     }
 
-    /// Its current name, which may be changed while it is read.
+    /// Its current name. While another thread renames the interface this may
+    /// be a mix of both names, maybe without an end: that does no harm where
+    /// it is shown, and [`IfnetRef::by_name`] does not find it.
     pub fn name(&self) -> Name {
-        // SAFETY: as in `mtu`; the field is an array of bytes.
+        // SAFETY: the reference keeps the interface; the field is an array of
+        // bytes, which may have any value.
         unsafe { (&raw const (*self.0.as_ptr()).if_xname).cast::<Name>().read_volatile() }
     }
 
@@ -92,7 +96,8 @@ pub struct Ifnet(NonNull<sys::ifnet>);
 
 // SAFETY: an interface may be used by any thread.
 unsafe impl Send for Ifnet {}
-// SAFETY: as above.
+// SAFETY: an interface may be used by many threads at once; what is read and
+// written here are single words.
 unsafe impl Sync for Ifnet {}
 
 /// Counters of an interface that this module changes.
@@ -139,7 +144,7 @@ impl Ifnet {
     }
 
     pub fn set_mtu(&self, mtu: u32) {
-        // SAFETY: as above; one word is written.
+        // SAFETY: the interface is ours; one word is written.
         unsafe { (&raw mut (*self.0.as_ptr()).if_mtu).write_volatile(mtu as _) };
     }
 
@@ -189,7 +194,8 @@ impl Ifnet {
 
     /// Shows bytes to the programs that watch.
     pub fn tap(&self, bytes: &[u8]) {
-        // SAFETY: as above; bpf only reads the bytes.
+        // SAFETY: bpf attached to the interface in `attach`, and only reads
+        // the bytes.
         unsafe { sys::bpf_tap((*self.0.as_ptr()).if_bpf, bytes.as_ptr().cast_mut(), bytes.len() as u32) };
     }
 }
@@ -211,7 +217,7 @@ pub struct Cloner(NonNull<sys::if_clone>);
 
 // SAFETY: the kernel serialises operations on cloners.
 unsafe impl Send for Cloner {}
-// SAFETY: as above.
+// SAFETY: a shared Cloner can do nothing.
 unsafe impl Sync for Cloner {}
 
 /// The functions of a cloner, as the kernel calls them.

@@ -16,7 +16,7 @@ fn in6(addr: &[u8; 16]) -> sys::in6_addr {
 }
 
 fn octets6(addr: &sys::in6_addr) -> [u8; 16] {
-    // SAFETY: as above.
+    // SAFETY: struct in6_addr is 16 bytes, and all of them are set.
     unsafe { core::mem::transmute::<sys::in6_addr, [u8; 16]>(*addr) }
 }
 
@@ -29,7 +29,7 @@ pub struct Group4 {
 
 // SAFETY: after joining the options are only read.
 unsafe impl Send for Group4 {}
-// SAFETY: as above.
+// SAFETY: nor are they written by who shares it.
 unsafe impl Sync for Group4 {}
 
 impl Group4 {
@@ -90,7 +90,7 @@ pub struct Group6 {
 
 // SAFETY: after joining the options are only read.
 unsafe impl Send for Group6 {}
-// SAFETY: as above.
+// SAFETY: nor are they written by who shares it.
 unsafe impl Sync for Group6 {}
 
 impl Group6 {
@@ -100,9 +100,10 @@ impl Group6 {
         // SAFETY: all zeroes is an option set without membership.
         let mut options = Box::new(unsafe { core::mem::zeroed::<sys::ip6_moptions>() }, Wait::Sleep)?;
         // SAFETY: allocates; the thread may sleep.
-        let filter =
-            NonNull::new(unsafe { sys::pfs_ip6_mfilter_alloc(sys::M_WAITOK as i32) }).ok_or(Errno::ENOMEM)?;
-        // SAFETY: as in `Group4::join`.
+        let filter = NonNull::new(unsafe { sys::ip6_mfilter_alloc(sys::M_WAITOK as i32, 0, 0) })
+            .ok_or(Errno::ENOMEM)?;
+        // SAFETY: interface and filter are valid; the membership is stored in
+        // the filter, which leaves it in `drop`.
         let joined = Errno::check(unsafe {
             sys::in6_joingroup(
                 ifp.as_ptr(),
@@ -114,7 +115,7 @@ impl Group6 {
         });
         if let Err(error) = joined {
             // SAFETY: the filter was allocated above and joined nothing.
-            unsafe { sys::pfs_ip6_mfilter_free(filter.as_ptr()) };
+            unsafe { sys::ip6_mfilter_free(filter.as_ptr()) };
             return Err(error);
         }
         options.im6o_multicast_ifp = ifp.as_ptr();
@@ -127,20 +128,21 @@ impl Group6 {
 
     /// Forgets a membership that went away with its interface.
     pub fn abandon(&mut self) {
-        // SAFETY: as in `Group4::abandon`.
+        // SAFETY: the filter is ours; without a membership `drop` only frees.
         unsafe { (*self.filter.as_ptr()).im6f_in6m = ptr::null_mut() };
     }
 }
 
 impl Drop for Group6 {
     fn drop(&mut self) {
-        // SAFETY: as in `Group4`.
+        // SAFETY: the membership was taken in `join`, unless abandoned; the
+        // filter was allocated there.
         unsafe {
             let membership = (*self.filter.as_ptr()).im6f_in6m;
             if !membership.is_null() {
                 sys::in6_leavegroup(membership, ptr::null_mut());
             }
-            sys::pfs_ip6_mfilter_free(self.filter.as_ptr());
+            sys::ip6_mfilter_free(self.filter.as_ptr());
         }
     }
 }

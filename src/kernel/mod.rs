@@ -1,5 +1,6 @@
-//! FreeBSD's kernel interfaces as safe types. Nothing here knows pfsync:
-//! another network module could use this directory unchanged.
+//! FreeBSD's kernel interfaces as safe types. Nothing here knows what pfsync
+//! does: another network module could use this directory, with a malloc type
+//! of its own.
 //!
 //! A type stands for each rule: a mutex owns what it protects, a guard shows
 //! that a lock is held, [`epoch::NetEpoch`] that the network epoch is entered,

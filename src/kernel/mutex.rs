@@ -21,7 +21,7 @@ pub struct Mutex<T> {
 
 // SAFETY: the mutex lets one thread at a time at the value.
 unsafe impl<T: Send> Send for Mutex<T> {}
-// SAFETY: as above.
+// SAFETY: threads that share the mutex get at the value one at a time.
 unsafe impl<T: Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {

@@ -30,18 +30,19 @@ impl NvList {
     }
 
     pub fn add_string(&mut self, name: &CStr, value: &CStr) {
-        // SAFETY: as above; the value is copied.
+        // SAFETY: the list is owned; name and value are copied.
         unsafe { sys::nvlist_add_string(self.0.as_ptr(), name.as_ptr(), value.as_ptr()) };
     }
 
     pub fn add_binary(&mut self, name: &CStr, value: &[u8]) {
-        // SAFETY: as above.
+        // SAFETY: the list is owned; name and value are copied.
         unsafe { sys::nvlist_add_binary(self.0.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len()) };
     }
 
     /// Puts another list into this one.
     pub fn add_list(&mut self, name: &CStr, value: NvList) {
-        // SAFETY: as above; the value's ownership passes to this list.
+        // SAFETY: both lists are owned; the name is copied, and the value's
+        // ownership passes to this list.
         unsafe { sys::nvlist_move_nvlist(self.0.as_ptr(), name.as_ptr(), value.0.as_ptr()) };
         core::mem::forget(value);
     }
@@ -87,7 +88,8 @@ impl<'a> Values<'a> {
     }
 
     pub fn string(&self, name: &CStr) -> Option<&'a CStr> {
-        // SAFETY: as above; the string lives as long as the list.
+        // SAFETY: the list is valid; the string is taken only if it is there,
+        // and lives as long as the list.
         unsafe {
             sys::nvlist_exists_string(self.list(), name.as_ptr())
                 .then(|| CStr::from_ptr(sys::nvlist_get_string(self.list(), name.as_ptr())))
@@ -95,7 +97,8 @@ impl<'a> Values<'a> {
     }
 
     pub fn binary(&self, name: &CStr) -> Option<&'a [u8]> {
-        // SAFETY: as above; the bytes live as long as the list.
+        // SAFETY: the list is valid; the bytes are taken only if they are
+        // there, and live as long as the list.
         unsafe {
             if !sys::nvlist_exists_binary(self.list(), name.as_ptr()) {
                 return None;
@@ -107,7 +110,8 @@ impl<'a> Values<'a> {
     }
 
     pub fn list_of(&self, name: &CStr) -> Option<Values<'a>> {
-        // SAFETY: as above; the inner list lives as long as the outer.
+        // SAFETY: the list is valid; the inner one is taken only if it is
+        // there, and lives as long as the outer.
         unsafe {
             sys::nvlist_exists_nvlist(self.list(), name.as_ptr())
                 .then(|| Values(&*sys::nvlist_get_nvlist(self.list(), name.as_ptr())))

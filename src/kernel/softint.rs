@@ -15,7 +15,7 @@ pub struct SoftInterrupt {
 
 // SAFETY: the kernel serialises operations on an interrupt event.
 unsafe impl Send for SoftInterrupt {}
-// SAFETY: as above.
+// SAFETY: a shared SoftInterrupt can do nothing.
 unsafe impl Sync for SoftInterrupt {}
 
 impl SoftInterrupt {

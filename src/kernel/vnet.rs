@@ -11,7 +11,7 @@ pub struct Vnet(NonNull<sys::vnet>);
 
 // SAFETY: the pointer is only handed back to the kernel.
 unsafe impl Send for Vnet {}
-// SAFETY: as above.
+// SAFETY: a shared Vnet does no more than that either.
 unsafe impl Sync for Vnet {}
 
 impl Vnet {

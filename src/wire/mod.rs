@@ -46,6 +46,10 @@ pub use state::{
 /// IP protocol number of pfsync.
 pub const IPPROTO_PFSYNC: u8 = 240;
 
+/// IP protocol numbers of what pf keeps in ways of their own.
+pub const IPPROTO_TCP: u8 = 6;
+pub const IPPROTO_SCTP: u8 = 132;
+
 /// The TTL or hop limit of every packet: one that was routed is refused.
 pub const TTL: u8 = 255;
 

@@ -1,6 +1,6 @@
 //! One end of a connection, as states and compressed updates carry it.
 
-use super::Invalid;
+use super::{Invalid, IPPROTO_SCTP, IPPROTO_TCP};
 use zerocopy::byteorder::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -28,8 +28,6 @@ const SCRUB_VALID: u8 = 0x01;
 /// `PFSS_TIMESTAMP`, the only scrub flag that is exchanged.
 const SCRUB_TIMESTAMP: u16 = 0x0001;
 
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_SCTP: u8 = 132;
 /// `PF_TCPS_PROXY_DST`, the highest state of a TCP peer.
 const TCP_STATE_MAX: u8 = 12;
 /// `SCTP_SHUTDOWN_PENDING`, the highest state of an SCTP peer.

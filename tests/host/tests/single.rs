@@ -7,7 +7,7 @@ use common::{actions, pair, plain_lab};
 use pfsync::wire::Action;
 use pfsync_host::kernel::world::Policy;
 use pfsync_host::kernel::{interface, thread};
-use pfsync_host::lab::{connection, Config, Lab, Peer, GROUP6, NEWEST, OUTSIDE, SYNC};
+use pfsync_host::lab::{connection, Config, Firewall, Lab, Peer, GROUP6, NEWEST, OUTSIDE, SYNC};
 use pfsync_host::pf::rules::NO_SYNC;
 use pfsync_host::pf::traffic::Connection;
 use sys_bindings as sys;
@@ -349,10 +349,12 @@ fn the_sync_interface_may_go_away() -> anyhow::Result<()> {
 fn sysctls_work_in_their_stack() -> anyhow::Result<()> {
     let lab = plain_lab();
     let fw = lab.boot(1)?;
+    let jail = fw.jail(&lab, 2)?;
     fw.kernel.load()?;
-    let read = |name: &str| fw.kernel.sysctl_read(&fw.vnet, name, 4);
-    assert_eq!(read("net.pfsync.carp_demotion_factor")?, 240i32.to_le_bytes());
+    let read = |stack: &Firewall| fw.kernel.sysctl_read(&stack.vnet, "net.pfsync.carp_demotion_factor", 4);
+    assert_eq!(read(&fw)?, 240i32.to_le_bytes());
     fw.kernel.sysctl_write(&fw.vnet, "net.pfsync.carp_demotion_factor", &3i32.to_le_bytes())?;
+    assert_eq!((read(&fw)?, read(&jail)?), (3i32.to_le_bytes().into(), 240i32.to_le_bytes().into()));
     fw.start_pfsync(&Config::default())?;
     assert_eq!(fw.demotion(), 3);
     fw.kernel.sysctl_write(&fw.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())?;

@@ -13,7 +13,7 @@ use pfsync::wire::{
 use pfsync_host::lab::{address4, Config, Peer, NEWEST, OUTSIDE, SYNC};
 use pfsync_host::net;
 use pfsync_host::pf::rules::{Rule, Rules, NO_SYNC};
-use pfsync_host::pf::traffic::Connection;
+use pfsync_host::pf::traffic::{Connection, Id};
 use sys_bindings as sys;
 use zerocopy::byteorder::big_endian::{I32, U16, U32};
 use zerocopy::FromZeros;
@@ -112,7 +112,6 @@ macro_rules! rows {
 
 rows! {
     a_plain_state_is_taken: is_taken(|_| (), |st| st.src.seqlo == 1000 && st.dst.seqlo == 2000);
-    state_id: is_taken(|_| (), |st| st.id == raw_id().id);
     creator: is_refused(|s| s.common.creator = [0; 4], bad_value);
     ifname_empty: is_refused(|s| s.common.ifname = [0; 16], bad_value);
     ifname_unterminated: is_refused(|s| s.common.ifname = [b'a'; 16], bad_value);
@@ -148,8 +147,6 @@ rows! {
     state_flags_unknown: is_taken(|s| s.state_flags = U16::new(0x3c04), |st| u32::from(st.state_flags) == sys::PFSTATE_PFLOW);
     state_flags_nosync: is_taken(|s| s.state_flags = U16::new(sys::PFSTATE_NOSYNC as u16),
         |st| u32::from(st.state_flags) & sys::PFSTATE_NOSYNC == 0);
-    state_flags_ack: is_taken(|s| s.state_flags = U16::new(sys::PFSTATE_ACK as u16),
-        |st| u32::from(st.state_flags) & sys::PFSTATE_ACK == 0);
     timeout_of_fragments: is_refused(|s| s.timeout = sys::PFTM_FRAG as u8, bad_value);
     timeout_beyond_the_last: is_refused(|s| s.timeout = 255, bad_value);
     sync_flags_and_updates: is_taken(|s| { s.sync_flags = 0xff; s.updates = 0xff }, |st| st.sync_updates == 0);
@@ -168,6 +165,30 @@ rows! {
     rt_ifname_empty: is_refused(|s| s.rt = 1, bad_value);
     rt_ifname_unknown: is_refused(|s| { s.rt = 1; s.rt_ifname[..4].copy_from_slice(b"em77") }, bad_state);
     rt_ifname_loopback: is_refused(|s| { s.rt = 1; s.rt_ifname[..3].copy_from_slice(b"lo0") }, bad_state);
+}
+
+#[test]
+fn state_id() -> Result<()> {
+    let first = Id { id: 0, creator: raw_id().creator };
+    each_message(
+        |s| s.common.id = [0; 8],
+        |target, action| {
+            let ids: Vec<_> = target.fw.states().iter().map(|state| state.id).collect();
+            assert_eq!(ids, [first], "{action:?}");
+        },
+    )
+}
+
+#[test]
+fn state_flags_ack() -> Result<()> {
+    each_message(
+        |s| s.state_flags = U16::new(sys::PFSTATE_ACK as u16),
+        |target, action| {
+            let waits = target.look(|st| u32::from(st.state_flags) & sys::PFSTATE_ACK != 0);
+            assert_eq!(waits, Some(false), "{action:?}");
+            assert_eq!(target.stats().pfsyncs_oacts[Action::InsertAck as usize], 1, "{action:?}");
+        },
+    )
 }
 
 #[test]
@@ -487,22 +508,26 @@ fn after_clear(raw: RawClear) -> Result<(bool, u64)> {
 
 #[test]
 fn clear_ifname_unprintable() -> Result<()> {
-    Ok(assert_eq!(after_clear(clear(&[b'e', 7]))?, (true, 1)))
+    assert_eq!(after_clear(clear(&[b'e', 7]))?, (true, 1));
+    Ok(())
 }
 
 #[test]
 fn clear_ifname_unknown() -> Result<()> {
-    Ok(assert_eq!(after_clear(clear(b"em77"))?, (true, 0)))
+    assert_eq!(after_clear(clear(b"em77"))?, (true, 0));
+    Ok(())
 }
 
 #[test]
 fn clear_ifname_known() -> Result<()> {
-    Ok(assert_eq!(after_clear(clear(SYNC.as_bytes()))?, (false, 0)))
+    assert_eq!(after_clear(clear(SYNC.as_bytes()))?, (false, 0));
+    Ok(())
 }
 
 #[test]
 fn clear_creator() -> Result<()> {
-    Ok(assert_eq!(after_clear(RawClear { creator: [1; 4], ..clear(b"") })?, (true, 0)))
+    assert_eq!(after_clear(RawClear { creator: [1; 4], ..clear(b"") })?, (true, 0));
+    Ok(())
 }
 
 fn mark(status: u8, endtime: u32) -> RawBulkStatus {

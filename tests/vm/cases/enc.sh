@@ -17,17 +17,18 @@ policies() {
 	SETKEY
 }
 
-# protect WHERE OWN PEER
+# protect WHERE OWN PEER END: END is the wire's end there.
 protect() {
 	policies "$2" "$3" | jexec "$1" setkey -c || fail "policies in $1"
 	must jexec "$1" ifconfig enc0 up
+	# The rules and the command of pfsync(4).
 	pf_rules "$1" <<-RULES
-		pass quick on enc0 proto pfsync no state
+		pass quick on enc0 proto pfsync from 192.0.2.0/24 no state
+		block in quick proto pfsync
+		pass quick on ${SYNC}$4 proto esp keep state (no-sync)
 		pass keep state
 	RULES
-	must jexec "$1" ifconfig pfsync0 syncpeer "$3" syncdev enc0 up
-	# ESP takes some of each packet.
-	must jexec "$1" ifconfig pfsync0 mtu 1400
+	must jexec "$1" ifconfig pfsync0 syncpeer "$3" syncdev enc0 mtu 1400 up
 }
 
 both_have() {
@@ -41,8 +42,8 @@ refuses_plain() {
 need_module ipsec if_enc
 load_pfsync test
 make_firewalls
-protect one 192.0.2.1 192.0.2.2
-protect two 192.0.2.2 192.0.2.1
+protect one 192.0.2.1 192.0.2.2 a
+protect two 192.0.2.2 192.0.2.1 b
 soon "one is not in sync" in_sync one
 soon "two is not in sync" in_sync two
 serve_udp one 5001
@@ -56,7 +57,8 @@ must jexec two sysctl -q net.pfsync.bulk_request=1 >/dev/null
 wait_for 30 both_have || fail "states are missing on two"
 equal "packets refused for their interface" 0 "$(counted two 'packets discarded for bad interface')"
 
-echo "one sends in plain"
+echo "one sends in plain, and pf of two lets it pass"
+echo "pass keep state" | pf_rules two
 jexec one setkey -F
 jexec one setkey -FP
 jexec two setkey -FP

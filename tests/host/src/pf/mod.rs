@@ -105,7 +105,7 @@ impl Pf {
             next_id: Cell::new(first_id(kernel, rules)),
             inserted: Cell::new(0),
             generations: RefCell::default(),
-            own: release::Own::default(),
+            own: Default::default(),
         };
         pf.add_kif(kernel, "all", std::ptr::null_mut());
         pf
