@@ -6,11 +6,10 @@ use super::status;
 use super::table::Row;
 use crate::engine::limit;
 use crate::kernel::time;
-use crate::wire::{Extra, Family, IfName, Key, Peer, RouteTo, State, StateFlags};
+use crate::wire::{Extra, Family, IfName, Key, Peer, RouteTo, State, StateFlags, IPPROTO_SCTP};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
 
-const IPPROTO_SCTP: u8 = 132;
 /// The interface that a floating state is bound to.
 const FLOATING: &str = "all";
 

@@ -2,14 +2,13 @@
 
 use super::status;
 use crate::engine::merge::Known;
-use crate::wire::{Family, Key, Peer, Scrub, StateId, IPPROTO_PFSYNC};
+use crate::wire::{Family, Key, Peer, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
 
-const IPPROTO_TCP: u8 = 6;
 const TCPS_CLOSED: u8 = sys::TCPS_CLOSED as u8;
 const TCPS_ESTABLISHED: u8 = sys::TCPS_ESTABLISHED as u8;
 
