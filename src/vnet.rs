@@ -85,8 +85,8 @@ pub fn take_sender() -> Option<SoftInterrupt> {
     // out once.
     unsafe {
         let vnet = sys::pfs_vnet();
-        let cookie = core::mem::replace(&mut (*vnet).swi_cookie, ptr::null_mut());
-        let event = core::mem::replace(&mut (*vnet).swi_event, ptr::null_mut());
+        let cookie = core::mem::take(&mut (*vnet).swi_cookie);
+        let event = core::mem::take(&mut (*vnet).swi_event);
         (!cookie.is_null()).then(|| SoftInterrupt::from_raw(cookie, event))
     }
 }

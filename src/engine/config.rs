@@ -128,11 +128,11 @@ mod tests {
 
     #[test]
     fn a_peer_set_first_is_kept_until_the_interface_comes() {
-        let peer = Some(SyncPeer::Inet([192, 0, 2, 1]));
-        let first = fresh().with(&Request { peer, ..request() }).unwrap();
+        let peer = SyncPeer::Inet([192, 0, 2, 1]);
+        let first = fresh().with(&Request { peer: Some(peer), ..request() }).unwrap();
         let second = first.with(&Request { maxupd: 1, ..request() }).unwrap();
-        assert_eq!(second.peer, peer);
-        assert!(!peer.unwrap().is_multicast());
+        assert_eq!(second.peer, Some(peer));
+        assert!(!peer.is_multicast());
     }
 
     #[test]

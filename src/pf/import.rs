@@ -358,7 +358,7 @@ unsafe fn fill(
 ) -> Result<(), Refused> {
     let uptime = time::uptime();
     let st = draft.st.as_ptr();
-    let mut flags = state.flags & flags_of_pf() - StateFlags::ACK;
+    let mut flags = (state.flags & flags_of_pf()) - StateFlags::ACK;
     if origin != Origin::Ioctl {
         // A peer does not decide what is synchronised here; and until it is
         // in, the insert hook is to pass the state over.

@@ -11,8 +11,9 @@ updates_sent() {
 	echo $(($(sent one 'compressed state update') + $(sent one 'state update')))
 }
 
+# Packets that were made: sent, or dropped because so many waited to be.
 packets_sent() {
-	counted one 'packets sent (IPv4)'
+	echo $(($(counted one 'packets sent (IPv4)') + $(jexec one netstat -dn -I pfsync0 | awk 'NR == 2 { print $NF }')))
 }
 
 # blast PACKETS: one sends them, in turn for each state; prints how many microseconds each took.
