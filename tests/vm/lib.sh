@@ -309,6 +309,11 @@ stop_helpers() {
 serve_udp() {
 	echo back > $RUN/back
 	helper "$1" nc -u -l "$2" <$RUN/back >/dev/null
+	wait_for 5 udp_listens "$1" "$2" || fail "nc does not listen"
+}
+
+udp_listens() {
+	at "$1" netstat -an -p udp | grep -q "[.]$2 "
 }
 
 # send_udp ADDRESS PORT: a datagram from the client, always from the same port.
