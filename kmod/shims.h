@@ -21,7 +21,7 @@ struct pfs_vnet {
 	struct if_clone		*cloner;
 	void			*swi_cookie;
 	struct intr_event	*swi_event;
-	int			 phase;		/* src/vnet.rs says which */
+	int			 present;	/* there is a part to take down */
 	int			 carp_adj;	/* net.pfsync.carp_demotion_factor */
 	unsigned int		 defer_delay;	/* net.pfsync.defer_delay, ms */
 	unsigned int		 peer_share;	/* net.pfsync.peer_share, % */

@@ -2,7 +2,7 @@
 
 use crate::kernel::alloc::Box;
 use crate::kernel::epoch::{self, NetEpoch};
-use crate::kernel::ifnet::Cloner;
+use crate::kernel::ifnet::{self, Cloner};
 use crate::kernel::softint::SoftInterrupt;
 use crate::kernel::sx::{self, Sx};
 use crate::kernel::time::{self, Sbt};
@@ -116,25 +116,20 @@ pub fn take_cloner() -> Option<Cloner> {
     NonNull::new(taken).map(|taken| unsafe { Cloner::from_raw(taken) })
 }
 
-/// Where a network stack is with its part of the module: it has none, has it,
-/// or somebody takes it down.
-const ABSENT: i32 = 0;
-const PRESENT: i32 = 1;
-const LEAVING: i32 = 2;
-
-/// Where the current network stack is.
-fn phase() -> &'static AtomicI32 {
+/// Whether the current network stack has its part of the module: 1 or 0.
+fn present() -> &'static AtomicI32 {
     // SAFETY: part of the VNET variable, which is only used atomically.
-    unsafe { AtomicI32::from_ptr(&raw mut (*sys::pfs_vnet()).phase) }
+    unsafe { AtomicI32::from_ptr(&raw mut (*sys::pfs_vnet()).present) }
 }
 
 /// Whether it falls to the caller to take down the current network stack's
 /// part.
 fn claim() -> bool {
-    phase().compare_exchange(PRESENT, LEAVING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    present().swap(0, Ordering::AcqRel) != 0
 }
 
-/// Network stacks that are not [`ABSENT`], or about to find out.
+/// Network stacks that have a part of the module, or are about to find out
+/// whether they get one.
 static STACKS: AtomicUsize = AtomicUsize::new(0);
 
 /// Set when unload begins: no network stack gets a part of the module any
@@ -151,18 +146,15 @@ pub fn enter(start: impl FnOnce()) {
         return;
     }
     start();
-    phase().store(PRESENT, Ordering::Release);
+    present().store(1, Ordering::Release);
 }
 
-/// Takes down the current network stack's part by `stop`, if unload does not;
-/// then waits until that is done. May sleep.
+/// Takes down the current network stack's part by `stop`, unless unload has.
+/// May sleep.
 pub fn leave(stop: impl FnOnce()) {
     if claim() {
-        return take_down(stop);
-    }
-    // Sleeping on a lock here would order it against the list of stacks.
-    while phase().load(Ordering::Acquire) == LEAVING {
-        time::pause(c"pfsync");
+        stop();
+        STACKS.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -170,19 +162,19 @@ pub fn leave(stop: impl FnOnce()) {
 pub fn leave_all(stop: impl Fn()) {
     UNLOADING.store(true, Ordering::SeqCst);
     while STACKS.load(Ordering::SeqCst) > 0 {
-        match Vnet::find(claim) {
-            // It does not go away before the phase is `ABSENT`: see `leave`.
-            Some(vnet) => vnet.with(|| take_down(&stop)),
+        // Network stacks end under this lock, and so not while one is being
+        // left here; and who ends them never has to wait for who is here.
+        let detaching = ifnet::lock_detaching();
+        let found = Vnet::find(|| present().load(Ordering::Acquire) != 0);
+        if let Some(vnet) = found {
+            vnet.with(|| leave(&stop));
+        }
+        drop(detaching);
+        if found.is_none() {
             // One that starts is not in the list yet, and one that ends no more.
-            None => time::pause(c"pfsync"),
+            time::pause(c"pfsync");
         }
     }
-}
-
-fn take_down(stop: impl FnOnce()) {
-    stop();
-    phase().store(ABSENT, Ordering::Release);
-    STACKS.fetch_sub(1, Ordering::SeqCst);
 }
 
 /// `net.pfsync.carp_demotion_factor`

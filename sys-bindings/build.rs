@@ -152,6 +152,7 @@ const VARIABLES: &[&str] = &[
     "hz",
     "tick_sbt",
     "max_linkhdr",
+    "ifnet_detach_sxlock",
     "time_uptime",
     "mp_ncpus",
     "carp_demote_adj_p",

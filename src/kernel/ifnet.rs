@@ -1,6 +1,7 @@
 //! Network interfaces, ours and others'.
 
 use super::error::{Errno, Result};
+use super::sx::{self, Sx};
 use core::ffi::{c_int, c_ulong, CStr};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
@@ -73,6 +74,14 @@ impl Drop for IfnetRef {
         // SAFETY: gives back the reference that `by_name` took.
         unsafe { sys::if_rele(self.0.as_ptr()) };
     }
+}
+
+/// Waits until no interface is being detached and no network stack ends, and
+/// keeps it so for other threads. May sleep. This thread may still detach
+/// interfaces (`ifnet_detach_sxlock`, which is recursive).
+pub fn lock_detaching() -> sx::Guard {
+    // SAFETY: the kernel initialises the lock when it boots.
+    unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::ifnet_detach_sxlock)) }.lock()
 }
 
 /// How a pseudo-device presents itself.

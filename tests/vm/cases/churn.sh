@@ -22,7 +22,8 @@ configure() {
 	esac || fail "configure pfsync0 in $1, round $3"
 }
 
-# A network stack that uses pfsync and goes, now with the module in it, now after it.
+# A network stack that uses pfsync and goes, now with the module in it, now after it, now
+# at the same time.
 passing_vnet() {
 	jail -c name=passing persist vnet || fail "jail"
 	jexec passing ifconfig pfsync0 up || fail "pfsync0 in a new vnet"
@@ -59,9 +60,11 @@ round() {
 	3) jexec one ifconfig pfsync0 mtu 1400 ;;
 	esac
 	sleep 0.2
-	[ $(($1 % 2)) -eq 0 ] || jail -r passing
-	unload_pfsync
-	[ $(($1 % 2)) -eq 1 ] || jail -r passing
+	case $(($1 % 3)) in
+	0) jail -r passing; unload_pfsync ;;
+	1) unload_pfsync; jail -r passing ;;
+	2) jail -r passing & unload_pfsync; wait $! ;;
+	esac
 }
 
 need_module pf

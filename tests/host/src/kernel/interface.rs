@@ -189,11 +189,11 @@ pub fn detach_all(vnet: &Rc<Vnet>) {
     }
 }
 
-/// The lock under which the kernel detaches interfaces.
-fn detach_lock(kernel: &Kernel) -> usize {
-    let address = kernel.variables.globals() as usize + 2;
-    module::static_lock(kernel, address, "ifnet_detach_sx");
-    address
+/// The lock under which the kernel detaches interfaces, and ends network
+/// stacks.
+pub(super) fn detach_lock(kernel: &Kernel) -> usize {
+    // SAFETY: only the address is taken.
+    unsafe { &raw const (*kernel.variables.globals()).detach_lock as usize }
 }
 
 /// The lock of the list of interfaces.
@@ -203,7 +203,7 @@ fn list_lock(kernel: &Kernel) -> usize {
     address
 }
 
-fn with_lock(address: usize, inside: impl FnOnce()) {
+pub(super) fn with_lock(address: usize, inside: impl FnOnce()) {
     use super::lock::Mode::Exclusive;
     let kernel = thread::current().kernel.clone();
     kernel.locks.lock(address, Exclusive);

@@ -225,12 +225,14 @@ impl Kernel {
     pub fn end_vnet(&self, vnet: &Rc<Vnet>) {
         vnet.listed.set(false);
         self.variables.link_vnets(self);
-        with_sysinit_lock(|| {
-            let module = self.module.borrow();
-            let functions = module.as_ref().map(|module| module.vnet_uninit.borrow().clone());
-            drop(module);
-            functions.iter().flatten().rev().for_each(|function| run_vnet_function(*function, vnet));
-            interface::detach_all(vnet);
+        interface::with_lock(interface::detach_lock(self), || {
+            with_sysinit_lock(|| {
+                let module = self.module.borrow();
+                let functions = module.as_ref().map(|module| module.vnet_uninit.borrow().clone());
+                drop(module);
+                functions.iter().flatten().rev().for_each(|function| run_vnet_function(*function, vnet));
+                interface::detach_all(vnet);
+            });
         });
         vnet.pf.check_no_hooks();
         vnet.dismantle(self);

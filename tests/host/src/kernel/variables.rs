@@ -28,6 +28,7 @@ pub struct Globals {
     pub detach_ifnet: sys::pfsync_detach_ifnet_t,
     pub sysctl_net: sys::sysctl_oid,
     pub vnet_lock: native::rwlock,
+    pub detach_lock: sys::sx,
     pub vnet_head: *mut sys::vnet,
     /// Whether somebody traces, and what probes call then.
     pub probes_enabled: bool,
@@ -109,6 +110,9 @@ impl Variables {
         let lock = &raw const globals.vnet_lock;
         use super::lock::{Flags, Kind};
         kernel.locks.init(lock as usize, "vnet_rwlock", Kind::ReadWrite, Flags::default());
+        let lock = &raw const globals.detach_lock;
+        let recursive = Flags { recursive: true, ..Flags::default() };
+        kernel.locks.init(lock as usize, "ifnet_detach_sx", Kind::Sx, recursive);
         self.set_uptime(kernel);
     }
 
@@ -150,6 +154,7 @@ impl Variables {
             "pfsync_detach_ifnet_ptr" => detach_ifnet,
             "sysctl___net" => sysctl_net,
             "vnet_rwlock" => vnet_lock,
+            "ifnet_detach_sxlock" => detach_lock,
             "vnet_head" => vnet_head,
             "sdt_probes_enabled" => probes_enabled,
             "sdt_probe_func" => probe_function,
