@@ -5,20 +5,24 @@
 
 STATES=50000
 
-one_has() {
-	[ "$(states_on one)" = "$1" ]
+has_all() {
+	[ "$(states_on one)" -ge $STATES ]
+}
+
+has_none() {
+	[ "$(states_on one)" = 0 ]
 }
 
 forget_states() {
 	jexec one pfctl -q -F states
-	soon "states stay on one" one_has 0
+	soon "states stay on one" has_none
 	sleep 3
 }
 
 # make_states: one sends a packet for each; sets rate, how many states it made a second.
 make_states() {
 	rate=$(jexec one $VM/bin/blast 203.0.113.2 9 $STATES $STATES | awk '{ printf "%d\n", $1 / $3 }')
-	soon "states are missing on one" one_has $STATES
+	wait_for 60 has_all || fail "only $(states_on one) states on one"
 	sleep 3
 }
 
