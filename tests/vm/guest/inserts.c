@@ -65,7 +65,7 @@ prepare(struct frame *frame)
 		state->direction = PF_OUT;
 		state->timeout = PFTM_UDP_MULTIPLE;
 		state->src.state = state->dst.state = PFUDPS_MULTIPLE;
-		state->expire = htonl(60);
+		state->expire = htonl(3600);
 		state->rtableid = htonl(-1);
 	}
 }

@@ -49,7 +49,7 @@ fill(struct pfsync_state_1301 *state, uint32_t number, uint32_t creator)
 	state->direction = PF_OUT;
 	state->timeout = PFTM_UDP_MULTIPLE;
 	state->src.state = state->dst.state = PFUDPS_MULTIPLE;
-	state->expire = htonl(60);
+	state->expire = htonl(3600);
 }
 
 int
