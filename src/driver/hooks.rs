@@ -1,19 +1,19 @@
 //! What pf calls when something happens to a state, and the timers that end
 //! what these calls begin.
 
+use crate::driver::input::take_in;
+use crate::driver::kernel::epoch::{self, NetEpoch};
+use crate::driver::kernel::error::{to_c, Errno, Result};
+use crate::driver::kernel::mbuf::{self, Packet};
+use crate::driver::kernel::time;
+use crate::driver::pf::rules::{self, Hooks, Rules};
+use crate::driver::pf::{collapse, table, Locked, Origin, NEWEST_FORMAT};
+use crate::driver::probe::{self, Deferred};
+use crate::driver::softc::{Bucket, Softc};
+use crate::driver::stats::{count, Stat};
+use crate::driver::vnet;
 use crate::engine::bucket::{Change, Queue};
 use crate::engine::defer::Deferral;
-use crate::input::take_in;
-use crate::kernel::epoch::{self, NetEpoch};
-use crate::kernel::error::{to_c, Errno, Result};
-use crate::kernel::mbuf::{self, Packet};
-use crate::kernel::time;
-use crate::pf::rules::{self, Hooks, Rules};
-use crate::pf::{collapse, table, Locked, Origin, NEWEST_FORMAT};
-use crate::probe::{self, Deferred};
-use crate::softc::{Bucket, Softc};
-use crate::stats::{count, Stat};
-use crate::vnet;
 use crate::wire::{Format, IfName, State};
 use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;

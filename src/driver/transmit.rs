@@ -1,23 +1,23 @@
 //! The sender: one thread a network stack, which turns what is due into
 //! packets and sends them outside every lock.
 
+use crate::driver::kernel::epoch::{self, NetEpoch};
+use crate::driver::kernel::error::Errno;
+use crate::driver::kernel::ifnet::Counter;
+use crate::driver::kernel::ip;
+use crate::driver::kernel::mbuf::Room;
+use crate::driver::kernel::mutex::Guard;
+use crate::driver::kernel::time;
+use crate::driver::kernel::vnet::Vnet;
+use crate::driver::link::{Link, HEADER_MAX};
+use crate::driver::pf::table::{self, Row};
+use crate::driver::pf::{status, Locked, StateRef};
+use crate::driver::probe;
+use crate::driver::softc::{Bucket, Buffer, Softc};
+use crate::driver::stats::{count, Stat};
+use crate::driver::vnet;
 use crate::engine::bucket::Queue;
 use crate::engine::bulk::{Pass, Position};
-use crate::kernel::epoch::{self, NetEpoch};
-use crate::kernel::error::Errno;
-use crate::kernel::ifnet::Counter;
-use crate::kernel::ip;
-use crate::kernel::mbuf::Room;
-use crate::kernel::mutex::Guard;
-use crate::kernel::time;
-use crate::kernel::vnet::Vnet;
-use crate::link::{Link, HEADER_MAX};
-use crate::pf::table::{self, Row};
-use crate::pf::{status, Locked, StateRef};
-use crate::probe;
-use crate::softc::{Bucket, Buffer, Softc};
-use crate::stats::{count, Stat};
-use crate::vnet;
 use crate::wire::{
     Action, BulkMark, BulkStatus, Format, Frame, FrameWriter, Full, RawBulkStatus, RawClear,
     RawCompressedUpdate, RawId, RawState1301, RawState1400, RawState1500, State, StateFlags,

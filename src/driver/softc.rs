@@ -1,24 +1,24 @@
 //! The interface: everything that `pfsync0` of one network stack has.
 
+use crate::driver::kernel::alloc::{Slice, Wait};
+use crate::driver::kernel::callout::{Callout, Handler};
+use crate::driver::kernel::epoch::{self, EpochCell, NetEpoch};
+use crate::driver::kernel::error::{Errno, Result};
+use crate::driver::kernel::ifnet::Ifnet;
+use crate::driver::kernel::mbuf::{Packet, PacketQueue};
+use crate::driver::kernel::mutex::Mutex;
+use crate::driver::kernel::time;
+use crate::driver::kernel::vnet::Vnet;
+use crate::driver::link::{Link, HEADER_MAX};
+use crate::driver::pf::{State, StateLists, NEWEST_FORMAT};
+use crate::driver::{hooks, transmit, vnet};
 use crate::engine::bucket::{Limits, Queues, Wake};
 use crate::engine::bulk;
 use crate::engine::config::Config;
 use crate::engine::control::{Control, REQUESTS};
 use crate::engine::defer::{Deferral, Deferrals, CAPACITY};
 use crate::engine::limit::Rates;
-use crate::kernel::alloc::{Slice, Wait};
-use crate::kernel::callout::{Callout, Handler};
-use crate::kernel::epoch::{self, EpochCell, NetEpoch};
-use crate::kernel::error::{Errno, Result};
-use crate::kernel::ifnet::Ifnet;
-use crate::kernel::mbuf::{Packet, PacketQueue};
-use crate::kernel::mutex::Mutex;
-use crate::kernel::time;
-use crate::kernel::vnet::Vnet;
-use crate::link::{Link, HEADER_MAX};
-use crate::pf::{State, StateLists, NEWEST_FORMAT};
 use crate::wire::{Format, Header, StateId, Subheader};
-use crate::{hooks, transmit, vnet};
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 /// The largest frame with its IP header: what an IPv4 length can say.
@@ -132,7 +132,7 @@ impl Softc {
         let requests = Slice::new(REQUESTS, Wait::Sleep, |_| Ok(None))?;
         let softc = Softc {
             sender_timer: callout(transmit::resume)?,
-            receiver_timer: callout(crate::bulk::tick)?,
+            receiver_timer: callout(crate::driver::bulk::tick)?,
             config: Mutex::new(c"pfsync settings", config, Wait::Sleep)?,
             link: EpochCell::new(),
             options: Options {

@@ -1,19 +1,19 @@
 //! Packets from the peers.
 
+use crate::driver::kernel::epoch::{self, NetEpoch};
+use crate::driver::kernel::error::Errno;
+use crate::driver::kernel::ifnet::{Counter, IfnetRef};
+use crate::driver::kernel::mbuf::Packet;
+use crate::driver::kernel::time;
+use crate::driver::pf::table::{self, Row};
+use crate::driver::pf::{self, rules, rules::Rules, status, End, Found, Origin, Refused, NEWEST_FORMAT};
+use crate::driver::probe::{self, Rejected};
+use crate::driver::softc::Softc;
+use crate::driver::stats::{count, count_limited, Limit, Stat};
+use crate::driver::vnet;
 use crate::engine::bucket::{Change, Queue};
 use crate::engine::limit;
 use crate::engine::merge::{self, Half};
-use crate::kernel::epoch::{self, NetEpoch};
-use crate::kernel::error::Errno;
-use crate::kernel::ifnet::{Counter, IfnetRef};
-use crate::kernel::mbuf::Packet;
-use crate::kernel::time;
-use crate::pf::table::{self, Row};
-use crate::pf::{self, rules, rules::Rules, status, End, Found, Origin, Refused, NEWEST_FORMAT};
-use crate::probe::{self, Rejected};
-use crate::softc::Softc;
-use crate::stats::{count, count_limited, Limit, Stat};
-use crate::vnet;
 use crate::wire::{
     Action, CompressedUpdate, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear,
     RawCompressedUpdate, RawId, Run, State, StateId, TTL,

@@ -1,16 +1,16 @@
 //! ifconfig(8)'s side: flags, MTU and configuration.
 
+use crate::driver::hooks::HOOKS;
+use crate::driver::kernel::alloc::{Box, Slice, Wait};
+use crate::driver::kernel::error::{to_c, Errno, Result};
+use crate::driver::kernel::ifnet::IfnetRef;
+use crate::driver::kernel::nvlist::{NvList, Values};
+use crate::driver::kernel::{epoch, user};
+use crate::driver::link::Link;
+use crate::driver::pf::rules;
+use crate::driver::softc::{Softc, MTU_MIN};
+use crate::driver::vnet::{self, Configuration};
 use crate::engine::config::{Config, Request, SyncPeer};
-use crate::hooks::HOOKS;
-use crate::kernel::alloc::{Box, Slice, Wait};
-use crate::kernel::error::{to_c, Errno, Result};
-use crate::kernel::ifnet::IfnetRef;
-use crate::kernel::nvlist::{NvList, Values};
-use crate::kernel::{epoch, user};
-use crate::link::Link;
-use crate::pf::rules;
-use crate::softc::{Softc, MTU_MIN};
-use crate::vnet::{self, Configuration};
 use crate::wire::IfName;
 use core::ffi::{c_int, c_ulong, c_void, CStr};
 use sys_bindings as sys;

@@ -1,13 +1,13 @@
 //! What the module keeps for each network stack.
 
-use crate::kernel::alloc::Box;
-use crate::kernel::epoch::{self, NetEpoch};
-use crate::kernel::ifnet::{self, Cloner};
-use crate::kernel::softint::SoftInterrupt;
-use crate::kernel::sx::{self, Sx};
-use crate::kernel::time::{self, Sbt};
-use crate::kernel::vnet::Vnet;
-use crate::softc::Softc;
+use crate::driver::kernel::alloc::Box;
+use crate::driver::kernel::epoch::{self, NetEpoch};
+use crate::driver::kernel::ifnet::{self, Cloner};
+use crate::driver::kernel::softint::SoftInterrupt;
+use crate::driver::kernel::sx::{self, Sx};
+use crate::driver::kernel::time::{self, Sbt};
+use crate::driver::kernel::vnet::Vnet;
+use crate::driver::softc::Softc;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 use sys_bindings as sys;

@@ -1,11 +1,11 @@
 //! Asking for full updates, and carp's demotion while one is awaited.
 
+use crate::driver::kernel::epoch;
+use crate::driver::kernel::{carp, time};
+use crate::driver::probe::{self, Awaited};
+use crate::driver::softc::Softc;
+use crate::driver::vnet;
 use crate::engine::bulk::Tick;
-use crate::kernel::epoch;
-use crate::kernel::{carp, time};
-use crate::probe::{self, Awaited};
-use crate::softc::Softc;
-use crate::vnet;
 use crate::wire::BulkStatus;
 
 impl Softc {

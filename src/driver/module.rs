@@ -1,22 +1,22 @@
 //! Load and unload, in the system and in each network stack; creating and
 //! destroying the interface.
 
-use crate::hooks::HOOKS;
-use crate::input::{input4, input6};
-use crate::ioctl::{ioctl, request_bulk_by_hand};
-use crate::kernel::alloc::{Box, Wait};
-use crate::kernel::epoch;
-use crate::kernel::error::{to_c, Errno, Result};
-use crate::kernel::ifnet::{self, CloneFunctions, Cloner, Description, Ifnet};
-use crate::kernel::ip;
-use crate::kernel::mbuf::Packet;
-use crate::kernel::softint::SoftInterrupt;
-use crate::kernel::vnet::Vnet;
-use crate::pf::{rules, table};
-use crate::softc::Softc;
-use crate::vnet::Configuration;
+use crate::driver::hooks::HOOKS;
+use crate::driver::input::{input4, input6};
+use crate::driver::ioctl::{ioctl, request_bulk_by_hand};
+use crate::driver::kernel::alloc::{Box, Wait};
+use crate::driver::kernel::epoch;
+use crate::driver::kernel::error::{to_c, Errno, Result};
+use crate::driver::kernel::ifnet::{self, CloneFunctions, Cloner, Description, Ifnet};
+use crate::driver::kernel::ip;
+use crate::driver::kernel::mbuf::Packet;
+use crate::driver::kernel::softint::SoftInterrupt;
+use crate::driver::kernel::vnet::Vnet;
+use crate::driver::pf::{rules, table};
+use crate::driver::softc::Softc;
+use crate::driver::vnet::Configuration;
+use crate::driver::{transmit, vnet};
 use crate::wire::{Header, IPPROTO_PFSYNC};
-use crate::{transmit, vnet};
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
