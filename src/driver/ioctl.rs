@@ -1,6 +1,8 @@
 //! ifconfig(8)'s side: flags, MTU and configuration.
 
+use crate::driver::bulk_request;
 use crate::driver::hooks::HOOKS;
+use crate::driver::instance::Configuration;
 use crate::driver::kernel::alloc::{Box, Slice, Wait};
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::ifnet::IfnetRef;
@@ -9,7 +11,6 @@ use crate::driver::kernel::{epoch, user};
 use crate::driver::link::Link;
 use crate::driver::pf::rules;
 use crate::driver::softc::{Softc, MTU_MIN};
-use crate::driver::vnet::{self, Configuration};
 use crate::engine::config::{Config, Request, SyncPeer};
 use crate::wire::IfName;
 use core::ffi::{c_int, c_ulong, c_void, CStr};
@@ -95,11 +96,11 @@ impl Softc {
         if up && !was_up {
             rules::set_hooks(&HOOKS);
             if config.syncdev.is_some() {
-                self.request_bulk();
+                bulk_request::start(self);
             }
         } else if was_up && !up {
             rules::set_hooks(&rules::NO_HOOKS);
-            self.cancel_bulk();
+            bulk_request::cancel(self);
         }
         Ok(())
     }
@@ -117,7 +118,7 @@ impl Softc {
     }
 
     fn flags(&self) -> u64 {
-        let ok = if self.bulk_receiver.lock().ok() { FLAG_OK } else { 0 };
+        let ok = if self.bulk_request.lock().ok() { FLAG_OK } else { 0 };
         let defer =
             if self.options.defer.load(core::sync::atomic::Ordering::Relaxed) { FLAG_DEFER } else { 0 };
         ok | defer
@@ -198,7 +199,7 @@ impl Softc {
             self.relink(&new)?;
         }
         *self.config.lock() = new;
-        self.obey(&new);
+        self.apply_options(&new);
         Ok(())
     }
 
@@ -214,8 +215,8 @@ impl Softc {
         let linked = link.is_some();
         drop(self.link.replace(link));
         match linked && self.ifp.is_running() {
-            true => self.request_bulk(),
-            false => self.cancel_bulk(),
+            true => bulk_request::start(self),
+            false => bulk_request::cancel(self),
         }
         Ok(())
     }
@@ -236,20 +237,8 @@ impl Softc {
         if let Some(retired) = self.link.replace(None) {
             retired.reclaim().abandon();
         }
-        self.cancel_bulk();
+        bulk_request::cancel(self);
     }
-}
-
-/// `net.pfsync.bulk_request`: an operator wants a full update.
-pub fn request_bulk_by_hand() -> Result<()> {
-    epoch::enter(|epoch| {
-        let softc = vnet::softc(epoch).ok_or(Errno::EINVAL)?;
-        if softc.link(epoch).is_none() || !softc.ifp.is_running() {
-            return Err(Errno::EINVAL);
-        }
-        softc.request_bulk();
-        Ok(())
-    })
 }
 
 /// An interface name of an ioctl; empty for none.
