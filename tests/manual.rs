@@ -125,7 +125,7 @@ fn probes_are_those_of_the_module() {
     assert!(listed.len() > 1);
     assert_eq!(listed, probes());
     let known: BTreeSet<_> = probes().into_keys().collect();
-    assert_eq!(named_probes(&read("src/probe.rs")), known);
+    assert_eq!(named_probes(&read("src/driver/probe.rs")), known);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn options_are_those_of_the_ioctl_function() {
     }
     assert_eq!(listed, set(OPTIONS.map(|(option, _)| option)));
 
-    let source = read("src/ioctl.rs");
+    let source = read("src/driver/ioctl.rs");
     let mut handled: BTreeSet<_> =
         all_after(&source, "c\"", is_word).iter().map(|key| format!("c\"{key}\"")).collect();
     handled.extend(all_after(&source, "sys::pfs_SIOC", is_word).iter().map(|name| format!("pfs_SIOC{name}")));
@@ -193,7 +193,7 @@ fn counters_are_those_of_the_module() {
         .filter_map(|line| line.split_once(" Pq Va "))
         .flat_map(|(_, fields)| fields.split(" , ").map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    assert_eq!(listed, all_after(&read("src/stats.rs"), "pfsyncs_", is_word));
+    assert_eq!(listed, all_after(&read("src/driver/stats.rs"), "pfsyncs_", is_word));
 }
 
 /// The default that the manual gives for what it lists as `item`.

@@ -4,12 +4,12 @@
 //! User memory is read before the configuration is locked and written after,
 //! since either may wait for a file system for as long as that likes.
 
-use crate::configuration::{self, Settings};
+use crate::driver::configuration::{self, Settings};
+use crate::driver::kernel::alloc::{Slice, Wait};
+use crate::driver::kernel::error::{to_c, Errno, Result};
+use crate::driver::kernel::nvlist::{NvList, Values};
+use crate::driver::kernel::user;
 use crate::engine::config::{Request, SyncPeer};
-use crate::kernel::alloc::{Slice, Wait};
-use crate::kernel::error::{to_c, Errno, Result};
-use crate::kernel::nvlist::{NvList, Values};
-use crate::kernel::user;
 use crate::wire::IfName;
 use core::ffi::{c_int, c_ulong, c_void, CStr};
 use sys_bindings as sys;

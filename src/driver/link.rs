@@ -1,12 +1,12 @@
 //! Where packets go: the sync interface and the peers behind it.
 
+use crate::driver::kernel::epoch::{self, NetEpoch, Retired};
+use crate::driver::kernel::error::{Errno, Result};
+use crate::driver::kernel::ifnet::{DetachLock, IfnetRef};
+use crate::driver::kernel::ip::{self, Group4, Group6};
+use crate::driver::kernel::mbuf::Packet;
+use crate::driver::stats::{count, Stat};
 use crate::engine::config::SyncPeer;
-use crate::kernel::epoch::{self, NetEpoch, Retired};
-use crate::kernel::error::{Errno, Result};
-use crate::kernel::ifnet::{DetachLock, IfnetRef};
-use crate::kernel::ip::{self, Group4, Group6};
-use crate::kernel::mbuf::Packet;
-use crate::stats::{count, Stat};
 use crate::wire::{Ipv4Header, Ipv6Header, TTL};
 use zerocopy::IntoBytes;
 

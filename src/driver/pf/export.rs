@@ -1,7 +1,7 @@
 //! States as they go over the wire.
 
 use super::state::{End, Locked};
-use crate::kernel::time;
+use crate::driver::kernel::time;
 use crate::wire::State;
 use crate::wire::{CompressedUpdate, Direction, Extra, Family, IfName, Key, RouteTo, StateFlags, TagName};
 use sys_bindings as sys;

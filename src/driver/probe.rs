@@ -4,9 +4,9 @@
 //! States are named by id and creator id in host byte order, as tcpdump shows
 //! them. `pfctl -vvss` shows the bytes of the id in reverse.
 
+use crate::driver::pf::Refused;
 use crate::engine::bucket::Queue;
 use crate::engine::merge::{Half, Verdict};
-use crate::pf::Refused;
 use crate::wire::StateId;
 use sys_bindings as sys;
 

@@ -1,16 +1,17 @@
 //! The interface's configuration: reading it, changing it, and what a change
 //! or a departing interface does to the link.
 
+use crate::driver::bulk_request;
+use crate::driver::hooks::HOOKS;
+use crate::driver::instance::Configuration;
+use crate::driver::kernel::alloc::{Box, Wait};
+use crate::driver::kernel::epoch;
+use crate::driver::kernel::error::{Errno, Result};
+use crate::driver::kernel::ifnet::{DetachLock, IfnetRef};
+use crate::driver::link::Link;
+use crate::driver::pf::rules;
+use crate::driver::softc::{Softc, MTU_MIN};
 use crate::engine::config::{Config, Request};
-use crate::hooks::HOOKS;
-use crate::kernel::alloc::{Box, Wait};
-use crate::kernel::epoch;
-use crate::kernel::error::{Errno, Result};
-use crate::kernel::ifnet::{DetachLock, IfnetRef};
-use crate::link::Link;
-use crate::pf::rules;
-use crate::softc::{Softc, MTU_MIN};
-use crate::vnet::{self, Configuration};
 use crate::wire::IfName;
 use core::ffi::c_int;
 use sys_bindings as sys;
@@ -38,7 +39,7 @@ fn with_softc<R>(ifp: *const sys::ifnet, inside: impl FnOnce(&Softc) -> Result<R
 pub fn read(ifp: *const sys::ifnet) -> Result<Settings> {
     with_softc(ifp, |softc| {
         let config = *softc.config.lock();
-        Ok(Settings { config, syncdev: syncdev_name(softc), ok: softc.bulk_receiver.lock().ok() })
+        Ok(Settings { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().ok() })
     })
 }
 
@@ -52,11 +53,11 @@ pub fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
         if up && !was_up {
             rules::set_hooks(&HOOKS);
             if config.syncdev.is_some() {
-                softc.request_bulk();
+                bulk_request::start(softc);
             }
         } else if was_up && !up {
             rules::set_hooks(&rules::NO_HOOKS);
-            softc.cancel_bulk();
+            bulk_request::cancel(softc);
         }
         Ok(())
     })
@@ -90,7 +91,7 @@ pub fn apply(ifp: *const sys::ifnet, request: &Request) -> Result<()> {
             relink(softc, &new, &detaching)?;
         }
         *softc.config.lock() = new;
-        softc.obey(&new);
+        softc.apply_options(&new);
         Ok(())
     })
 }
@@ -107,9 +108,9 @@ fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
     let linked = link.is_some();
     Link::close(softc.link.replace(link), detaching);
     if linked && softc.ifp.is_running() {
-        softc.request_bulk();
+        bulk_request::start(softc);
     } else {
-        softc.cancel_bulk();
+        bulk_request::cancel(softc);
     }
     Ok(())
 }
@@ -133,22 +134,10 @@ pub fn interface_departs(ifp: *const sys::ifnet) {
     if let Some(retired) = softc.link.replace(None) {
         retired.reclaim().abandon();
     }
-    softc.cancel_bulk();
+    bulk_request::cancel(softc);
 }
 
 /// The sync interface's name as it is now.
 fn syncdev_name(softc: &Softc) -> [u8; 16] {
     epoch::enter(|epoch| softc.link(epoch).map_or([0; 16], |link| link.interface().name()))
-}
-
-/// `net.pfsync.bulk_request`: an operator wants a full update.
-pub fn request_bulk_by_hand() -> Result<()> {
-    epoch::enter(|epoch| {
-        let softc = vnet::softc(epoch).ok_or(Errno::EINVAL)?;
-        if softc.link(epoch).is_none() || !softc.ifp.is_running() {
-            return Err(Errno::EINVAL);
-        }
-        softc.request_bulk();
-        Ok(())
-    })
 }

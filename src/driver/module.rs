@@ -1,23 +1,23 @@
 //! Load and unload, in the system and in each network stack; creating and
 //! destroying the interface.
 
-use crate::configuration::{self, request_bulk_by_hand};
-use crate::hooks::HOOKS;
-use crate::ifconfig::ioctl;
-use crate::input::{input4, input6};
-use crate::kernel::alloc::{Box, Wait};
-use crate::kernel::epoch;
-use crate::kernel::error::{to_c, Errno, Result};
-use crate::kernel::ifnet::{self, CloneFunctions, Cloner, Description, DetachLock, Ifnet};
-use crate::kernel::ip;
-use crate::kernel::mbuf::Packet;
-use crate::kernel::softint::SoftInterrupt;
-use crate::kernel::vnet::Vnet;
-use crate::link::Link;
-use crate::pf::{rules, table};
-use crate::softc::Softc;
+use crate::driver::configuration;
+use crate::driver::hooks::HOOKS;
+use crate::driver::ifconfig::ioctl;
+use crate::driver::input::{input4, input6};
+use crate::driver::kernel::alloc::{Box, Wait};
+use crate::driver::kernel::epoch;
+use crate::driver::kernel::error::{to_c, Errno, Result};
+use crate::driver::kernel::ifnet::{self, CloneFunctions, Cloner, Description, DetachLock, Ifnet};
+use crate::driver::kernel::ip;
+use crate::driver::kernel::mbuf::Packet;
+use crate::driver::kernel::softint::SoftInterrupt;
+use crate::driver::kernel::vnet::Vnet;
+use crate::driver::link::Link;
+use crate::driver::pf::{rules, table};
+use crate::driver::softc::{Softc, TimerFunctions};
+use crate::driver::{bulk_request, deferral, instance, lifecycle, sender, storage};
 use crate::wire::{Header, IPPROTO_PFSYNC};
-use crate::{transmit, vnet};
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -70,7 +70,7 @@ fn check_kernel() -> Result<()> {
 fn unload() {
     // Before the kernel does so by `pfs_vnet_uninit`, with the list of network
     // stacks locked, under which an interface cannot be detached.
-    vnet::leave_all(stop);
+    lifecycle::leave_all(stop);
     if !REGISTERED.swap(false, Ordering::AcqRel) {
         // `load` refused, and the kernel may be of another release.
         return;
@@ -97,7 +97,7 @@ unsafe extern "C" fn interface_departs(ifp: *mut sys::ifnet) {
 /// A network stack starts, or the module is loaded into one.
 #[no_mangle]
 extern "C" fn pfs_vnet_init(_arg: *const c_void) {
-    vnet::enter(|| {
+    lifecycle::enter(|| {
         let error = to_c(start());
         if error != 0 {
             let text = c"pfsync: no interface in this network stack: error %d\n";
@@ -109,23 +109,23 @@ extern "C" fn pfs_vnet_init(_arg: *const c_void) {
 
 fn start() -> Result<()> {
     let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
-    vnet::keep_sender(SoftInterrupt::new(c"pfsync", vnet, transmit::run)?);
+    storage::keep_sender(SoftInterrupt::new(c"pfsync", vnet, sender::run)?);
     let functions = CloneFunctions { create: clone_create, destroy: clone_destroy };
-    vnet::keep_cloner(Cloner::attach(c"pfsync", &functions)?);
+    storage::keep_cloner(Cloner::attach(c"pfsync", &functions)?);
     ifnet::create(c"pfsync0")
 }
 
 /// A network stack ends.
 #[no_mangle]
 extern "C" fn pfs_vnet_uninit(_arg: *const c_void) {
-    vnet::leave(stop);
+    lifecycle::leave(stop);
 }
 
 /// Takes down what [`start`] set up, as far as it came. May sleep.
 fn stop() {
     // Destroys the interface.
-    let was_started = vnet::take_cloner().is_some();
-    drop(vnet::take_sender());
+    let was_started = storage::take_cloner().is_some();
+    drop(storage::take_sender());
     if was_started {
         // pf may be about to call a hook that it read before.
         table::quiesce();
@@ -149,6 +149,14 @@ unsafe extern "C" fn clone_create(
     }
 }
 
+/// What the timers of an interface call.
+const TIMERS: TimerFunctions = TimerFunctions {
+    sender: sender::resume,
+    bulk_request: bulk_request::tick,
+    bucket: sender::bucket_timeout,
+    deferral: deferral::timeout,
+};
+
 fn create() -> Result<*mut sys::ifnet> {
     let description = Description {
         name: c"pfsync",
@@ -160,9 +168,10 @@ fn create() -> Result<*mut sys::ifnet> {
         ioctl,
         output,
     };
-    let softc = Box::new(Softc::new(|| Ifnet::attach(&description))?, Wait::Sleep)?;
+    let softc =
+        Box::new(Softc::new(&TIMERS, storage::bucket_count(), || Ifnet::attach(&description))?, Wait::Sleep)?;
     let ifp = softc.ifp.as_ptr();
-    vnet::publish(softc);
+    instance::publish(softc);
     rules::set_hooks(&HOOKS);
     Ok(ifp)
 }
@@ -179,13 +188,13 @@ unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, ifp: *mut sys::i
 fn destroy() {
     // Before the configuration: a departing interface comes with it held.
     let detaching = DetachLock::lock();
-    let softc = vnet::retract();
+    let softc = instance::retract();
     // Nobody can set them again: there is no interface to configure any more.
     rules::set_hooks(&rules::NO_HOOKS);
     if let Some(softc) = softc {
         softc.stop();
-        softc.cancel_bulk();
-        softc.release_all();
+        bulk_request::cancel(&softc);
+        deferral::send_all(&softc);
         Link::close(softc.link.replace(None), &detaching);
     }
 }
@@ -217,16 +226,8 @@ unsafe extern "C" fn pfs_sysctl_bulk_request(
     let is_read = unsafe { (*request).newptr.is_null() };
     match (error, is_read, value) {
         (0, false, 0) => 0,
-        (0, false, 1) => to_c(request_bulk_by_hand()),
+        (0, false, 1) => to_c(bulk_request::start_by_operator()),
         (0, false, _) => to_c(Err(Errno::EINVAL)),
         (error, ..) => error,
     }
-}
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    // SAFETY: stops the system. No code here gets to it: the build checks that
-    // the module has no reference to Rust's panics.
-    unsafe { sys::panic(c"pfsync: panic in Rust code".as_ptr()) }
 }

@@ -1,0 +1,114 @@
+//! Answering a peer's request for a bulk update: a walk through pf's table, a few
+//! packets at a time. `bulk_request` is the other side.
+
+use crate::driver::kernel::epoch::NetEpoch;
+use crate::driver::kernel::time;
+use crate::driver::link::Link;
+use crate::driver::output::{self, Sent};
+use crate::driver::pf::table::{self, Row};
+use crate::driver::pf::{status, Locked};
+use crate::driver::probe;
+use crate::driver::softc::Softc;
+use crate::engine::bulk::{Pass, Position};
+use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus};
+use core::sync::atomic::Ordering;
+
+/// Packets of a bulk update that leave in ten milliseconds. The peers have to
+/// process them, and their input queues hold a few hundred packets.
+const BULK_BURST: i64 = 100;
+
+/// A peer requests a bulk update.
+pub fn request_received(softc: &Softc) {
+    softc.bulk_answer.lock().request(time::now());
+    softc.sender_timer.arm(time::tick());
+}
+
+/// Sends the next packets of the bulk update under way, if there is one and a
+/// tick has passed since the last ones.
+pub fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
+    if !softc.bulk_burst_allowed.swap(false, Ordering::AcqRel) {
+        return;
+    }
+    let burst = (BULK_BURST * time::tick() / time::milliseconds(10)).max(1);
+    for _ in 0..burst {
+        let walk = softc.bulk_answer.lock().pass(time::now());
+        let Some(walk) = walk else { break };
+        if link.is_none() || !softc.frame_size(link).allow_messages() {
+            softc.bulk_answer.lock().cancel();
+            return;
+        }
+        let mut next = None;
+        let sent = output::send_frame(softc, link, epoch, |writer| next = write_packet(softc, &walk, writer));
+        if sent == Sent::Later {
+            break;
+        }
+        probe::bulk_sending(next.map_or(table::rows(), |position| position.row), table::rows());
+        let mut answer = softc.bulk_answer.lock();
+        match next {
+            Some(position) => answer.advance(position),
+            None => answer.finish(),
+        }
+    }
+    if softc.bulk_answer.lock().is_busy() {
+        softc.sender_timer.arm(time::tick());
+    }
+}
+
+/// Fills a packet. Returns where the next one begins, or `None` when this is the
+/// last.
+fn write_packet(softc: &Softc, walk: &Pass, writer: &mut FrameWriter) -> Option<Position> {
+    if !walk.started {
+        let _ = writer.push(Action::BulkStatus, &mark(BulkMark::Start, walk));
+        // The C module looks only at the first mark of a run.
+        writer.end_run();
+    }
+    let mut position = walk.position;
+    while position.row < table::rows() {
+        if let Some(row) = Row::lock(position.row) {
+            if let Err(Full) = write_row(softc, &row, walk, &mut position, writer) {
+                return Some(position);
+            }
+        }
+        position = Position { row: position.row.saturating_add(1), after: None };
+    }
+    match writer.push(Action::BulkStatus, &mark(BulkMark::End, walk)) {
+        Ok(()) => None,
+        Err(Full) => Some(position),
+    }
+}
+
+/// Writes the states of a row that follow the last one sent. If that one is gone,
+/// writes the whole row again.
+fn write_row(
+    softc: &Softc,
+    row: &Row,
+    walk: &Pass,
+    position: &mut Position,
+    writer: &mut FrameWriter,
+) -> Result<(), Full> {
+    let action = softc.options.format().update();
+    let sent = position.after.and_then(|last| row.states().position(|state| state.id() == last));
+    for state in row.states().skip(sent.map_or(0, |index| index.saturating_add(1))) {
+        if belongs_in(softc, &state, walk) {
+            output::write_whole(action, &state, writer)?;
+        }
+        position.after = Some(state.id());
+    }
+    Ok(())
+}
+
+/// Whether a bulk update has to carry a state. It leaves out a state that the
+/// peers must not know, that a peer sent since the request, or that a queue
+/// carries anyway.
+fn belongs_in(softc: &Softc, state: &Locked, walk: &Pass) -> bool {
+    state.is_alive()
+        && !state.is_nosync()
+        && !walk.is_older_than(state.pfsync_time())
+        && softc.bucket(state).is_some_and(|bucket| !bucket.queues.lock().announces(state))
+}
+
+fn mark(mark: BulkMark, walk: &Pass) -> RawBulkStatus {
+    // The clock is exact to a tick, and the age must not be too high.
+    let age = walk.age(time::now().saturating_sub(time::tick()));
+    RawBulkStatus::from(&BulkStatus { creator: status::host_id(), age, mark })
+}
