@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! ifconfig(8)'s side: flags, MTU and configuration.
 
 use crate::driver::bulk_request;
 use crate::driver::hooks::HOOKS;
 use crate::driver::instance::Configuration;
-use crate::driver::kernel::alloc::{Box, Slice, Wait};
+use crate::driver::kernel::alloc::{KBox, KSlice, Wait};
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::ifnet::IfnetRef;
 use crate::driver::kernel::nvlist::{NvList, Values};
@@ -183,7 +184,7 @@ impl Softc {
         if buffer.length > sys::IFR_CAP_NV_MAXBUFSIZE {
             return Err(Errno::EINVAL);
         }
-        let mut bytes = Slice::new(buffer.length as usize, Wait::Sleep, |_| Ok(0u8))?;
+        let mut bytes = KSlice::new(buffer.length as usize, Wait::Sleep, |_| Ok(0u8))?;
         user::copy_in(buffer.buffer, &mut bytes)?;
         let list = NvList::unpack(&bytes)?;
         self.configure(&parse_request(list.values())?)
@@ -208,7 +209,7 @@ impl Softc {
         let link = match (new.syncdev, new.peer) {
             (Some(name), Some(peer)) => {
                 let ifp = IfnetRef::by_name(name.bytes()).ok_or(Errno::EINVAL)?;
-                Some(Box::new(Link::open(ifp, peer)?, Wait::Sleep)?)
+                Some(KBox::new(Link::open(ifp, peer)?, Wait::Sleep)?)
             }
             _ => None,
         };
