@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! pfsync(4) for FreeBSD: keeps the state tables of several pf firewalls alike.
 //!
 //! What pfsync decides is plain Rust that runs anywhere: [`wire`] is the

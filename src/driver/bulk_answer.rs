@@ -1,5 +1,8 @@
-//! Answering a peer's request for a bulk update: a walk through pf's table, a few
-//! packets at a time. `bulk_request` is the other side.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Answering a peer's request for a bulk update: a walk through pf's table, a few packets
+//! at a time.
+//!
+//! `bulk_request` requests a bulk update from the peers.
 
 use crate::driver::kernel::epoch::NetEpoch;
 use crate::driver::kernel::time;
@@ -9,27 +12,27 @@ use crate::driver::pf::table::{self, Row};
 use crate::driver::pf::{status, Locked};
 use crate::driver::probe;
 use crate::driver::softc::Softc;
-use crate::engine::bulk::{Pass, Position};
+use crate::engine::bulk::{Pass as Walk, Position};
 use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus};
 use core::sync::atomic::Ordering;
 
-/// Packets of a bulk update that leave in ten milliseconds. The peers have to
-/// process them, and their input queues hold a few hundred packets.
-const BULK_BURST: i64 = 100;
+/// Packets of a bulk update that leave in ten milliseconds. The peers have to process
+/// them, and their input queues hold a few hundred packets.
+const PACKETS_PER_10_MS: i64 = 100;
 
-/// A peer requests a bulk update.
-pub fn request_received(softc: &Softc) {
+/// Notes that a peer requests a bulk update. The sender begins in a tick.
+pub(crate) fn request_received(softc: &Softc) {
     softc.bulk_answer.lock().request(time::now());
     softc.sender_timer.arm(time::tick());
 }
 
-/// Sends the next packets of the bulk update under way, if there is one and a
-/// tick has passed since the last ones.
-pub fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
+/// Sends the next packets of a bulk update, if a peer waits for one and a tick has passed
+/// since the last packets.
+pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     if !softc.bulk_burst_allowed.swap(false, Ordering::AcqRel) {
         return;
     }
-    let burst = (BULK_BURST * time::tick() / time::milliseconds(10)).max(1);
+    let burst = (PACKETS_PER_10_MS * time::tick() / time::milliseconds(10)).max(1);
     for _ in 0..burst {
         let walk = softc.bulk_answer.lock().pass(time::now());
         let Some(walk) = walk else { break };
@@ -54,9 +57,9 @@ pub fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     }
 }
 
-/// Fills a packet. Returns where the next one begins, or `None` when this is the
-/// last.
-fn write_packet(softc: &Softc, walk: &Pass, writer: &mut FrameWriter) -> Option<Position> {
+/// Fills a packet of the bulk update. Returns where the next packet begins, or `None` if
+/// this is the last.
+fn write_packet(softc: &Softc, walk: &Walk, writer: &mut FrameWriter) -> Option<Position> {
     if !walk.started {
         let _ = writer.push(Action::BulkStatus, &mark(BulkMark::Start, walk));
         // The C module looks only at the first mark of a run.
@@ -77,12 +80,12 @@ fn write_packet(softc: &Softc, walk: &Pass, writer: &mut FrameWriter) -> Option<
     }
 }
 
-/// Writes the states of a row that follow the last one sent. If that one is gone,
+/// Writes the states of a row that follow the last state sent. If that state is gone,
 /// writes the whole row again.
 fn write_row(
     softc: &Softc,
     row: &Row,
-    walk: &Pass,
+    walk: &Walk,
     position: &mut Position,
     writer: &mut FrameWriter,
 ) -> Result<(), Full> {
@@ -97,18 +100,20 @@ fn write_row(
     Ok(())
 }
 
-/// Whether a bulk update has to carry a state. It leaves out a state that the
-/// peers must not know, that a peer sent since the request, or that a queue
-/// carries anyway.
-fn belongs_in(softc: &Softc, state: &Locked, walk: &Pass) -> bool {
+/// Whether a bulk update carries a state. It leaves out a state that the peers must not
+/// know, that a peer sent since the request, or whose insert, whole update or delete is
+/// queued anyway.
+fn belongs_in(softc: &Softc, state: &Locked, walk: &Walk) -> bool {
     state.is_alive()
         && !state.is_nosync()
         && !walk.is_older_than(state.pfsync_time())
-        && softc.bucket(state).is_some_and(|bucket| !bucket.queues.lock().announces(state))
+        && !softc.bucket(state).queues.lock().announces(state)
 }
 
-fn mark(mark: BulkMark, walk: &Pass) -> RawBulkStatus {
-    // The clock is exact to a tick, and the age must not be too high.
+/// A start mark or an end mark.
+fn mark(mark: BulkMark, walk: &Walk) -> RawBulkStatus {
+    // The clock is exact to a tick. If the age were too high, the peer would take the mark
+    // for the answer to another request.
     let age = walk.age(time::now().saturating_sub(time::tick()));
     RawBulkStatus::from(&BulkStatus { creator: status::host_id(), age, mark })
 }

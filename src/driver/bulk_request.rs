@@ -1,28 +1,31 @@
-//! Requesting a bulk update: the whole table of the peers. carp(4) is demoted
-//! until it has arrived. `bulk_answer` is the other side.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Requesting a bulk update from the peers: their whole tables. carp(4) is demoted until
+//! the states have arrived, because a firewall that lacks states should not be master.
+//!
+//! `bulk_answer` answers the request of a peer.
 
 use crate::driver::instance;
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{Errno, Result};
 use crate::driver::kernel::{carp, time};
-use crate::driver::probe::{self, Awaited};
+use crate::driver::probe::{self, BulkRequestEvent};
 use crate::driver::softc::Softc;
 use crate::driver::storage;
 use crate::engine::bulk::Tick;
 use crate::wire::BulkStatus;
 
-/// Requests a bulk update, and demotes carp until it is complete.
-pub fn start(softc: &Softc) {
-    // What could not be added must not be taken off later.
-    let demotion = if carp::is_loaded() { storage::settings().carp_demotion } else { 0 };
+/// Requests a bulk update, and demotes carp until it is complete, cancelled or given up.
+pub(crate) fn start(softc: &Softc) {
+    // A demotion that carp did not add must not be given back later.
+    let demotion = if carp::is_loaded() { storage::sysctls().carp_demotion_factor } else { 0 };
     let added = softc.bulk_request.lock().ask(time::uptime(), demotion);
     carp::demote(added, c"pfsync bulk start");
     send_request(softc);
 }
 
-/// An operator requests a bulk update (`net.pfsync.bulk_request`). `EINVAL`
-/// unless `pfsync0` is up and has a sync interface.
-pub fn start_by_operator() -> Result<()> {
+/// Requests a bulk update for an operator (`net.pfsync.bulk_request`). `EINVAL` unless
+/// `pfsync0` is up and has a sync interface.
+pub(crate) fn start_by_operator() -> Result<()> {
     epoch::enter(|epoch| {
         let softc = instance::current(epoch).ok_or(Errno::EINVAL)?;
         if softc.link(epoch).is_none() || !softc.ifp.is_running() {
@@ -33,39 +36,40 @@ pub fn start_by_operator() -> Result<()> {
     })
 }
 
+/// Queues the request, and starts the timer that watches over the wait.
 fn send_request(softc: &Softc) {
-    probe::bulk_awaited(Awaited::Asked);
+    probe::bulk_awaited(BulkRequestEvent::Requested);
     softc.control.lock().request_all();
     storage::schedule_sender();
     softc.bulk_request_timer.arm(time::SECOND);
 }
 
 /// Stops waiting for a bulk update.
-pub fn cancel(softc: &Softc) {
+pub(crate) fn cancel(softc: &Softc) {
     let taken = softc.bulk_request.lock().cancel();
     if let Some(taken) = taken {
-        probe::bulk_awaited(Awaited::Cancelled);
+        probe::bulk_awaited(BulkRequestEvent::Cancelled);
         carp::demote(taken.saturating_neg(), c"pfsync bulk cancelled");
     }
 }
 
-/// A peer sent whole states, which may belong to the bulk update.
-pub fn states_received(softc: &Softc) {
+/// Notes that a peer sent whole updates, which may belong to the bulk update.
+pub(crate) fn updates_received(softc: &Softc) {
     softc.bulk_request.lock().progress(time::uptime());
 }
 
-/// A peer sent the start mark or the end mark of a bulk update.
-pub fn mark_received(softc: &Softc, status: &BulkStatus) {
+/// Notes the start mark or the end mark that a peer sent.
+pub(crate) fn mark_received(softc: &Softc, status: &BulkStatus) {
     let taken = softc.bulk_request.lock().mark(status, time::uptime());
     if let Some(taken) = taken {
-        probe::bulk_awaited(Awaited::Done);
+        probe::bulk_awaited(BulkRequestEvent::Complete);
         carp::demote(taken.saturating_neg(), c"pfsync bulk done");
     }
 }
 
-/// The function of the interface's bulk request timer, which runs once a second
-/// while a bulk update is awaited.
-pub fn tick(_index: usize) {
+/// The function of the bulk request timer, which runs once a second during the wait for a
+/// bulk update.
+pub(crate) fn tick(_index: usize) {
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return };
         let tick = softc.bulk_request.lock().tick(time::uptime());
@@ -74,7 +78,7 @@ pub fn tick(_index: usize) {
             Tick::Wait => softc.bulk_request_timer.arm(time::SECOND),
             Tick::Ask => send_request(softc),
             Tick::GiveUp { demotion } => {
-                probe::bulk_awaited(Awaited::GivenUp);
+                probe::bulk_awaited(BulkRequestEvent::GivenUp);
                 carp::demote(demotion.saturating_neg(), c"pfsync bulk fail");
             }
         }

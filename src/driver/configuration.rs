@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The interface's configuration: reading it, changing it, and what a change
 //! or a departing interface does to the link.
 
 use crate::driver::bulk_request;
 use crate::driver::hooks::HOOKS;
 use crate::driver::instance::Configuration;
-use crate::driver::kernel::alloc::{Box, Wait};
+use crate::driver::kernel::alloc::{KBox, Wait};
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{Errno, Result};
 use crate::driver::kernel::ifnet::{DetachLock, IfnetRef};
@@ -17,12 +18,12 @@ use core::ffi::c_int;
 use sys_bindings as sys;
 
 /// What ifconfig(8) shows.
-pub struct Settings {
-    pub config: Config,
+pub(crate) struct Settings {
+    pub(crate) config: Config,
     /// The sync interface's name as it is now; zeroes for none.
-    pub syncdev: [u8; 16],
+    pub(crate) syncdev: [u8; 16],
     /// No full update is awaited.
-    pub ok: bool,
+    pub(crate) ok: bool,
 }
 
 /// Runs `inside` for the interface `ifp`, with the configuration locked.
@@ -36,7 +37,7 @@ fn with_softc<R>(ifp: *const sys::ifnet, inside: impl FnOnce(&Softc) -> Result<R
 }
 
 /// The settings of the interface `ifp`.
-pub fn read(ifp: *const sys::ifnet) -> Result<Settings> {
+pub(crate) fn read(ifp: *const sys::ifnet) -> Result<Settings> {
     with_softc(ifp, |softc| {
         let config = *softc.config.lock();
         Ok(Settings { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().ok() })
@@ -44,7 +45,7 @@ pub fn read(ifp: *const sys::ifnet) -> Result<Settings> {
 }
 
 /// The operator set the interface up or down.
-pub fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
+pub(crate) fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
     with_softc(ifp, |softc| {
         let config = *softc.config.lock();
         let up = softc.ifp.is_up();
@@ -65,7 +66,7 @@ pub fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
 
 /// `EINVAL` without a sync interface, beyond that one's MTU, or when no state
 /// would fit.
-pub fn set_mtu(ifp: *const sys::ifnet, mtu: c_int) -> Result<()> {
+pub(crate) fn set_mtu(ifp: *const sys::ifnet, mtu: c_int) -> Result<()> {
     with_softc(ifp, |softc| {
         let max = epoch::enter(|epoch| softc.link(epoch).map(|link| link.interface().mtu()));
         let mtu = u32::try_from(mtu).map_err(|_| Errno::EINVAL)?;
@@ -79,7 +80,7 @@ pub fn set_mtu(ifp: *const sys::ifnet, mtu: c_int) -> Result<()> {
 
 /// Applies what an operator asks for to the interface `ifp`. On an error
 /// nothing is changed. May sleep.
-pub fn apply(ifp: *const sys::ifnet, request: &Request) -> Result<()> {
+pub(crate) fn apply(ifp: *const sys::ifnet, request: &Request) -> Result<()> {
     // Before the configuration: a departing interface comes with it held.
     let detaching = DetachLock::lock();
     with_softc(ifp, |softc| {
@@ -101,7 +102,7 @@ fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
     let link = match (new.syncdev, new.peer) {
         (Some(name), Some(peer)) => {
             let ifp = IfnetRef::by_name(name.bytes()).ok_or(Errno::EINVAL)?;
-            Some(Box::new(Link::open(ifp, peer)?, Wait::Sleep)?)
+            Some(KBox::new(Link::open(ifp, peer)?, Wait::Sleep)?)
         }
         _ => None,
     };
@@ -118,7 +119,7 @@ fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
 /// An interface goes away, or gets another name. Without the sync interface
 /// there is nobody to talk to. The kernel calls this with the lock held that
 /// [`DetachLock`] is. May sleep.
-pub fn interface_departs(ifp: *const sys::ifnet) {
+pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
     let configuration = Configuration::lock();
     let Some(softc) = configuration.softc() else { return };
     let name = epoch::enter(|epoch| {

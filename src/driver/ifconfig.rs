@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What ifconfig(8) asks of the interface: its ioctls, in the structures and
 //! nvlists of `net/if_pfsync.h` and `net/pfvar.h`.
 //!
@@ -5,7 +6,7 @@
 //! since either may wait for a file system for as long as that likes.
 
 use crate::driver::configuration::{self, Settings};
-use crate::driver::kernel::alloc::{Slice, Wait};
+use crate::driver::kernel::alloc::{KSlice, Wait};
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::nvlist::{NvList, Values};
 use crate::driver::kernel::user;
@@ -16,7 +17,7 @@ use sys_bindings as sys;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The interface's ioctl function.
-pub unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, data: *mut i8) -> c_int {
+pub(crate) unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, data: *mut i8) -> c_int {
     let request = data.cast::<sys::ifreq>();
     // SAFETY: what each command's argument is was settled with ifconfig: a
     // request of that kind, valid during the call.
@@ -129,7 +130,7 @@ fn set(ifp: *const sys::ifnet, buffer: &sys::ifreq_nv_req) -> Result<()> {
     if buffer.length > sys::IFR_CAP_NV_MAXBUFSIZE {
         return Err(Errno::EINVAL);
     }
-    let mut bytes = Slice::new(buffer.length as usize, Wait::Sleep, |_| Ok(0u8))?;
+    let mut bytes = KSlice::new(buffer.length as usize, Wait::Sleep, |_| Ok(0u8))?;
     user::copy_in(buffer.buffer, &mut bytes)?;
     let list = NvList::unpack(&bytes)?;
     configuration::apply(ifp, &parse_request(list.values())?)

@@ -1,4 +1,5 @@
-//! New states that come from a peer, or from an operator's `pfctl -L`.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Importing states: from a peer, and from an operator's `pfctl -L`.
 
 use crate::driver::kernel::error::Errno;
 use crate::driver::pf::{self, rules::Rules, Found, Origin, Refused};
@@ -6,20 +7,23 @@ use crate::driver::probe;
 use crate::driver::softc::Softc;
 use crate::wire::{State, StateFlags};
 
-/// Puts an operator's state into pf's table.
-pub fn from_operator(state: &State, rules: &Rules) -> Result<(), Errno> {
+/// Inserts an operator's state into pf's table.
+pub(crate) fn from_operator(state: &State, rules: &Rules) -> Result<(), Errno> {
     import(state, Origin::Ioctl, rules).map(drop).map_err(Errno::from)
 }
 
-/// Puts a peer's state into pf's table. Has it acknowledged if the peer waits for
-/// that.
-pub fn from_peer(softc: &Softc, state: &State, origin: Origin, rules: &Rules) -> Result<(), Refused> {
-    let found = import(state, origin, rules)?;
+/// Inserts a peer's state into pf's table, and acknowledges it if the peer waits for that.
+pub(crate) fn from_peer(
+    softc: &Softc,
+    state: &State,
+    same_rules: bool,
+    rules: &Rules,
+) -> Result<(), Refused> {
+    let found = import(state, Origin::Peer { same_rules }, rules)?;
     if state.flags.contains(StateFlags::ACK) {
-        if let Some(bucket) = softc.bucket(&found) {
-            let wake = bucket.queues.lock().acknowledge(&found);
-            softc.wake(bucket, wake);
-        }
+        let bucket = softc.bucket(&found);
+        let wake = bucket.queues.lock().acknowledge(&found);
+        softc.wake(bucket, wake);
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Packets from the peers.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Input: packets from the peers are checked, and their messages carried out.
 
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
@@ -10,64 +11,67 @@ use crate::driver::kernel::ifnet::{Counter, IfnetRef};
 use crate::driver::kernel::mbuf::Packet;
 use crate::driver::kernel::time;
 use crate::driver::pf::table::{self, Row};
-use crate::driver::pf::{self, rules, rules::Rules, status, End, Found, Origin, Refused, NEWEST_FORMAT};
+use crate::driver::pf::{self, rules, rules::Rules, status, Found, Refused, Side, NEWEST_FORMAT};
 use crate::driver::probe::{self, Rejected};
 use crate::driver::softc::Softc;
-use crate::driver::stats::{count, count_limited, Limit, Stat};
-use crate::driver::storage::{self, Settings};
+use crate::driver::stats::{count, count_limited, PeerLimit, Stat};
+use crate::driver::storage::{self, Sysctls};
 use crate::engine::bucket::{Change, Queue};
-use crate::engine::limit;
-use crate::engine::merge::{self, Half};
+use crate::engine::limit::{self, CLEARS as CLEARS_PER_SECOND};
+use crate::engine::merge::{self, Half as EndpointVerdict};
 use crate::wire::{
-    Action, CompressedUpdate, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear,
-    RawCompressedUpdate, RawId, Run, State, StateId, TTL,
+    Action, CompressedUpdate, Frame, FrameError, HeaderError, Invalid, Peer as Endpoint, RawBulkStatus,
+    RawClear, RawCompressedUpdate, Run, State, StateId, TTL,
 };
 use core::cell::Cell;
 use core::ffi::c_int;
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
 
-/// Where the TTL lies in an IPv4 header, and the hop limit in an IPv6 header.
-const TTL4: usize = 8;
-const HOP_LIMIT6: usize = 7;
+/// The offset in bytes of the TTL in an IPv4 header (RFC 791, 3.1).
+const TTL_OFFSET: usize = 8;
+/// The offset in bytes of the hop limit in an IPv6 header (RFC 8200, 3).
+const HOP_LIMIT_OFFSET: usize = 7;
 
-/// `IPPROTO_DONE`: the packet was consumed.
+/// `IPPROTO_DONE`: the handler has consumed the packet.
 const DONE: c_int = sys::IPPROTO_DONE as c_int;
 
-/// The kernel's handler for IPv4.
-pub unsafe extern "C" fn input4(mp: *mut *mut sys::mbuf, offp: *mut c_int, _proto: c_int) -> c_int {
+/// The protocol handler for IPv4.
+pub(crate) unsafe extern "C" fn input4(mp: *mut *mut sys::mbuf, offp: *mut c_int, _proto: c_int) -> c_int {
     count(Stat::InputPackets, 1);
-    // SAFETY: as the kernel calls protocol handlers.
-    unsafe { input(mp, offp, TTL4) }
+    // SAFETY: the kernel calls a protocol handler as `input` demands.
+    unsafe { input(mp, offp, TTL_OFFSET) }
 }
 
-/// The kernel's handler for IPv6.
-pub unsafe extern "C" fn input6(mp: *mut *mut sys::mbuf, offp: *mut c_int, _proto: c_int) -> c_int {
+/// The protocol handler for IPv6.
+pub(crate) unsafe extern "C" fn input6(mp: *mut *mut sys::mbuf, offp: *mut c_int, _proto: c_int) -> c_int {
     count(Stat::InputPackets6, 1);
-    // SAFETY: as the kernel calls protocol handlers.
-    unsafe { input(mp, offp, HOP_LIMIT6) }
+    // SAFETY: the kernel calls a protocol handler as `input` demands.
+    unsafe { input(mp, offp, HOP_LIMIT_OFFSET) }
 }
 
+/// Takes a packet over from the kernel. `ttl_offset` is where the TTL or hop limit lies.
+///
 /// # Safety
 ///
-/// `*mp` is a packet that the caller gives up, `*offp` the length of its IP
-/// header, which lies in one piece, and the network epoch is entered.
-unsafe fn input(mp: *mut *mut sys::mbuf, offp: *mut c_int, ttl: usize) -> c_int {
-    // SAFETY: as the caller promises.
+/// `*mp` is a packet that the caller hands over, `*offp` is the length of its IP header in
+/// bytes, and the thread is in the network epoch.
+unsafe fn input(mp: *mut *mut sys::mbuf, offp: *mut c_int, ttl_offset: usize) -> c_int {
+    // SAFETY: the caller promises the above.
     unsafe {
         let Some(m) = NonNull::new(ptr::replace(mp, ptr::null_mut())) else { return DONE };
         let packet = Packet::from_raw(m);
         let offset = usize::try_from(*offp).unwrap_or(usize::MAX);
         epoch::entered(|epoch| {
             if let Some(softc) = instance::current(epoch) {
-                receive(softc, &packet, offset, ttl, epoch);
+                receive(softc, &packet, offset, ttl_offset, epoch);
             }
         });
     }
     DONE
 }
 
-/// Counts a packet or a message that is refused.
+/// Counts a message that is rejected, or a whole packet if there is no action.
 fn reject(action: Option<Action>, reason: Rejected) {
     let stat = match reason {
         Rejected::Interface => Stat::BadInterface,
@@ -83,40 +87,42 @@ fn reject(action: Option<Action>, reason: Rejected) {
     probe::rejected(action.map(|action| action as u8), reason);
 }
 
-/// Counts a message that a limit keeps from being carried out.
-fn limited(action: Action, limit: Limit) {
+/// Counts a message that a limit rejects.
+fn reject_limited(action: Action, limit: PeerLimit) {
     count_limited(limit);
     reject(Some(action), Rejected::Limit);
 }
 
-/// What holds for all messages of a frame.
+/// What the messages of a frame have in common.
 struct Context<'a> {
     softc: &'a Softc,
-    origin: Origin,
     rules: &'a Rules,
-    settings: Settings,
-    /// States that the peers may add, once it was asked for.
-    share: Cell<Option<u64>>,
+    /// The peer has the same ruleset.
+    same_rules: bool,
+    sysctls: Sysctls,
+    /// How many more states the peers may add, if that was computed already.
+    share_left: Cell<Option<u64>>,
 }
 
 impl Context<'_> {
-    /// Takes room for one more state.
+    /// Whether the peers may add one more state. Counts it.
     fn takes_share(&self) -> bool {
-        let ask = || limit::share_left(status::states(), status::state_limit(), self.settings.peer_share);
-        let left = self.share.get().unwrap_or_else(ask);
-        self.share.set(Some(left.saturating_sub(1)));
+        let compute = || limit::share_left(status::states(), status::state_limit(), self.sysctls.peer_share);
+        let left = self.share_left.get().unwrap_or_else(compute);
+        self.share_left.set(Some(left.saturating_sub(1)));
         left > 0
     }
 }
 
-/// Whether a packet came by an interface. One that ipsec(4) decrypted keeps the
-/// interface that it came by encrypted, but pf sees it on enc(4), and so does
-/// the operator who names that as the sync interface.
+/// Whether a packet came by an interface. A packet that ipsec(4) decrypted still names the
+/// interface that received it encrypted. pf sees it on enc(4), and so does an operator, who
+/// may name enc(4) as the sync interface.
 fn is_received_by(packet: &Packet, ifp: &IfnetRef) -> bool {
     ptr::eq(packet.received_by(), ifp.as_ptr()) || ifp.is_enc() && packet.was_decrypted()
 }
 
-fn receive(softc: &Softc, packet: &Packet, offset: usize, ttl: usize, epoch: &NetEpoch) {
+/// Checks a packet, whose frame begins at `offset`, and handles the frame.
+fn receive(softc: &Softc, packet: &Packet, offset: usize, ttl_offset: usize, epoch: &NetEpoch) {
     let Some(link) = softc.link(epoch) else { return };
     if !status::is_running() || !softc.ifp.is_running() {
         return;
@@ -127,10 +133,11 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, ttl: usize, epoch: &Ne
     softc.ifp.count(Counter::InputPackets, 1);
     softc.ifp.count(Counter::InputBytes, packet.len());
     let Ok(bytes) = packet.contiguous(0) else { return reject(None, Rejected::Header) };
-    if bytes.get(ttl) != Some(&TTL) {
+    if bytes.get(ttl_offset) != Some(&TTL) {
         return reject(None, Rejected::Ttl);
     }
-    match Frame::parse(bytes.get(offset..).unwrap_or(&[])) {
+    // Without a frame, there is no header either.
+    match Frame::parse(bytes.get(offset..).unwrap_or_default()) {
         Ok(frame) => handle_frame(softc, frame.understood_until(NEWEST_FORMAT)),
         Err(HeaderError::Short) => reject(None, Rejected::Header),
         Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
@@ -140,8 +147,13 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, ttl: usize, epoch: &Ne
 
 fn handle_frame(softc: &Softc, frame: Frame) {
     rules::read(|rules| {
-        let origin = Origin::Peer { same_rules: *frame.checksum == status::checksum() };
-        let context = Context { softc, origin, rules, settings: storage::settings(), share: Cell::new(None) };
+        let context = Context {
+            softc,
+            rules,
+            same_rules: *frame.checksum == status::checksum(),
+            sysctls: storage::sysctls(),
+            share_left: Cell::new(None),
+        };
         for run in frame {
             match run {
                 Ok(run) => {
@@ -156,7 +168,7 @@ fn handle_frame(softc: &Softc, frame: Frame) {
 
 fn handle_run(context: &Context, run: Run) {
     if run.action().format().is_some_and(|format| run.action() == format.update()) {
-        bulk_request::states_received(context.softc);
+        bulk_request::updates_received(context.softc);
     }
     match run {
         Run::Clear(messages) => messages.iter().for_each(|raw| handle_clear(context, raw)),
@@ -170,27 +182,31 @@ fn handle_run(context: &Context, run: Run) {
         Run::UpdateRequest(messages) => {
             messages.iter().for_each(|raw| handle_request(context, (*raw).into()))
         }
-        Run::DeleteCompressed(messages) => messages.iter().for_each(handle_delete),
+        Run::DeleteCompressed(messages) => messages.iter().for_each(|raw| handle_delete((*raw).into())),
         Run::InsertAck(messages) => messages.iter().for_each(|raw| handle_ack(context, (*raw).into())),
         Run::BulkStatus(messages) => messages.iter().for_each(|raw| handle_bulk_status(context, raw)),
         Run::Tdb(_) | Run::Eof(_) => {}
     }
 }
 
-/// Forgets the states of a creator, whatever their interface, as the C
-/// module does; but not if it names an interface that is not here.
+/// Unlinks the states of a creator on every interface, as the C module does. Does nothing if
+/// the message names an interface that does not exist here.
 fn handle_clear(context: &Context, raw: &RawClear) {
     let Ok(clear) = raw.check() else { return reject(Some(Action::Clear), Rejected::Value) };
     if clear.ifname.is_some_and(|name| !pf::knows_interface(&name, context.rules)) {
         return;
     }
-    if !context.softc.rates.clears.allows(time::uptime(), limit::CLEARS) {
-        return limited(Action::Clear, Limit::Clears);
+    if !context.softc.rates.clears.allows(time::uptime(), CLEARS_PER_SECOND) {
+        return reject_limited(Action::Clear, PeerLimit::Clears);
     }
     for index in 0..table::rows() {
-        while Row::lock(index)
-            .is_some_and(|row| row.unlink_first(|state| state.id().creator == clear.creator))
-        {}
+        // Unlinking a state unlocks its row.
+        loop {
+            let Some(row) = Row::lock(index) else { break };
+            if !row.unlink_first(|state| state.id().creator == clear.creator) {
+                break;
+            }
+        }
     }
 }
 
@@ -201,16 +217,17 @@ fn handle_insert(context: &Context, state: Result<State, Invalid>) {
     }
 }
 
+/// Imports a state that does not exist here, within the limits.
 fn import_state(context: &Context, state: &State) {
-    if !context.softc.rates.inserts.allows(time::uptime(), context.settings.peer_inserts) {
-        return limited(Action::Insert1400, Limit::Inserts);
+    if !context.softc.rates.inserts.allows(time::uptime(), context.sysctls.peer_inserts) {
+        return reject_limited(Action::Insert1400, PeerLimit::Inserts);
     }
     if !context.takes_share() {
-        return limited(Action::Insert1400, Limit::Share);
+        return reject_limited(Action::Insert1400, PeerLimit::Share);
     }
-    match import::from_peer(context.softc, state, context.origin, context.rules) {
+    match import::from_peer(context.softc, state, context.same_rules, context.rules) {
         Ok(()) => {}
-        Err(Refused::Row) => limited(Action::Insert1400, Limit::Row),
+        Err(Refused::Row) => reject_limited(Action::Insert1400, PeerLimit::Row),
         Err(Refused::RoutingTable) => reject(Some(Action::Insert1400), Rejected::Value),
         Err(_) => reject(Some(Action::Insert1400), Rejected::State),
     }
@@ -221,63 +238,65 @@ fn handle_update(context: &Context, state: Result<State, Invalid>) {
     match table::find(state.id) {
         None => import_state(context, state),
         Some(found) if !found.is_same(state) => reject(Some(Action::Update1400), Rejected::Value),
-        Some(found) => merge(
-            context,
-            &found,
-            &CompressedUpdate { id: state.id, src: state.src, dst: state.dst, timeout: state.timeout },
-        ),
+        Some(found) => {
+            let (id, src, dst, timeout) = (state.id, state.src, state.dst, state.timeout);
+            merge(context, &found, &CompressedUpdate { id, src, dst, timeout });
+        }
     }
 }
 
-/// What the update may say depends on the state's protocol, if the state
-/// is here.
+/// Which values are possible depends on the protocol of the state, if the state exists
+/// here.
 fn handle_compressed(context: &Context, raw: &RawCompressedUpdate) {
     let found = table::find(raw.state_id());
     match (raw.check(found.as_ref().map(|found| found.proto())), found) {
         (Ok(update), Some(found)) => merge(context, &found, &update),
-        (Ok(_), None) => ask_for(context, raw.state_id()),
+        (Ok(_), None) => request_state(context, raw.state_id()),
         (Err(_), _) => reject(Some(Action::UpdateCompressed), Rejected::Value),
     }
 }
 
-/// Takes from an update what is newer than what is known, and has the rest
-/// sent back.
+/// Overwrites the endpoints for which an update is newer than what is known here. If the
+/// update is older for one of them, sends the state back.
 fn merge(context: &Context, found: &Found, update: &CompressedUpdate) {
-    let Some(bucket) = context.softc.bucket(found) else { return };
     if !found.is_alive() {
         return;
     }
     if found.awaits_ack() {
-        deferral::release(context.softc, bucket, found);
+        deferral::release(context.softc, context.softc.bucket(found), found);
     }
-    let update_peers = [&update.src, &update.dst];
-    let verdict = match found.is_tcp() {
-        true => merge::tcp(found.known(), update_peers),
-        false => merge::other(found.known(), update_peers),
+    let updated = [&update.src, &update.dst];
+    let verdict = if found.is_tcp() {
+        merge::tcp(found.known(), updated)
+    } else {
+        merge::other(found.known(), updated)
     };
     probe::merged(update.id, verdict);
+    merge_endpoint(found, Side::Src, &update.src, verdict.src);
+    merge_endpoint(found, Side::Dst, &update.dst, verdict.dst);
     let uptime = time::uptime();
-    for (end, peer, half) in [(End::Src, &update.src, verdict.src), (End::Dst, &update.dst, verdict.dst)] {
-        match half {
-            Half::Newer => found.set_peer(end, peer),
-            Half::StateOnly => found.set_peer_state(end, peer.state),
-            Half::Stale => {}
-        }
-    }
     if verdict.any() {
         found.refresh(update.timeout, uptime);
     }
     found.set_pfsync_time(uptime);
     if verdict.stale() {
         count(Stat::Stale, 1);
-        answer(context, found);
+        send_back(context, found);
     }
 }
 
-/// Asks the peers for a state that they seem to have.
-fn ask_for(context: &Context, state: StateId) {
-    if !context.softc.rates.asks.allows(time::uptime(), context.settings.peer_requests) {
-        return limited(Action::UpdateCompressed, Limit::Requests);
+fn merge_endpoint(found: &Found, side: Side, endpoint: &Endpoint, verdict: EndpointVerdict) {
+    match verdict {
+        EndpointVerdict::Newer => found.set_endpoint(side, endpoint),
+        EndpointVerdict::StateOnly => found.set_endpoint_state(side, endpoint.state),
+        EndpointVerdict::Stale => {}
+    }
+}
+
+/// Requests a state from the peers, one of which has sent a compressed update of it.
+fn request_state(context: &Context, state: StateId) {
+    if !context.softc.rates.asks.allows(time::uptime(), context.sysctls.peer_requests) {
+        return reject_limited(Action::UpdateCompressed, PeerLimit::Requests);
     }
     if context.softc.control.lock().request(state).is_err() {
         count(Stat::NoMemory, 1);
@@ -285,16 +304,16 @@ fn ask_for(context: &Context, state: StateId) {
     storage::schedule_sender();
 }
 
-/// Sends the peer what it does not know.
-fn answer(context: &Context, found: &Found) {
-    let Some(bucket) = context.softc.bucket(found) else { return };
+/// Sends a peer what it does not know of a state.
+fn send_back(context: &Context, found: &Found) {
     if found.is_nosync() {
         return;
     }
-    if !context.softc.rates.answers.allows(time::uptime(), context.settings.peer_requests) {
-        return limited(Action::UpdateCompressed, Limit::Requests);
+    if !context.softc.rates.answers.allows(time::uptime(), context.sysctls.peer_requests) {
+        return reject_limited(Action::UpdateCompressed, PeerLimit::Requests);
     }
     let change = Change { tcp: found.is_tcp(), split: true };
+    let bucket = context.softc.bucket(found);
     let wake = bucket.queues.lock().update(found, change);
     context.softc.wake(bucket, wake);
 }
@@ -306,23 +325,29 @@ fn handle_request(context: &Context, state: StateId) {
     let Some(found) = table::find(state) else {
         return reject(Some(Action::UpdateRequest), Rejected::State);
     };
-    let Some(bucket) = context.softc.bucket(&found) else { return };
     if found.is_nosync() {
         return;
     }
-    if !context.softc.rates.answers.allows(time::uptime(), context.settings.peer_requests) {
-        return limited(Action::UpdateRequest, Limit::Requests);
+    if !context.softc.rates.answers.allows(time::uptime(), context.sysctls.peer_requests) {
+        return reject_limited(Action::UpdateRequest, PeerLimit::Requests);
     }
     probe::queued(state, Queue::Update);
+    let bucket = context.softc.bucket(&found);
     let wake = bucket.queues.lock().request(&found);
     context.softc.wake(bucket, wake);
 }
 
+fn handle_delete(state: StateId) {
+    match table::find(state) {
+        Some(found) => found.unlink(),
+        None => reject(Some(Action::DeleteCompressed), Rejected::State),
+    }
+}
+
 fn handle_ack(context: &Context, state: StateId) {
     let Some(found) = table::find(state) else { return };
-    let Some(bucket) = context.softc.bucket(&found) else { return };
     if found.awaits_ack() {
-        deferral::release(context.softc, bucket, &found);
+        deferral::release(context.softc, context.softc.bucket(&found), &found);
     }
 }
 
@@ -333,19 +358,13 @@ fn handle_bulk_status(context: &Context, raw: &RawBulkStatus) {
     }
 }
 
-fn handle_delete(raw: &RawId) {
-    match table::find((*raw).into()) {
-        Some(found) => found.unlink(),
-        None => reject(Some(Action::DeleteCompressed), Rejected::State),
-    }
-}
-
-/// Counts messages that came, whatever becomes of them.
+/// Counts received messages, whether or not they are carried out.
 fn count_messages(action: u8, messages: usize) {
     count(Stat::InputActions(action), messages);
     probe::received(action, messages);
 }
 
+/// Counts messages that cannot be read.
 fn count_error(error: FrameError) {
     match error {
         FrameError::Action { number, count } => {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Where packets go: the sync interface and the peers behind it.
 
 use crate::driver::kernel::epoch::{self, NetEpoch, Retired};

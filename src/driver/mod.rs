@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The kernel half: it carries data between the kernel, pf, [`crate::wire`] and
 //! [`crate::engine`].
 //!
@@ -18,6 +19,7 @@
 //! The modules import each other without a circle; `tests/modules.rs` holds them
 //! to it.
 
+mod buffer;
 mod bulk_answer;
 mod bulk_request;
 mod configuration;

@@ -1,11 +1,12 @@
-//! Load and unload, in the system and in each network stack; creating and
+// SPDX-License-Identifier: BSD-2-Clause
+//! The entry points from C: load and unload, start and end of a vnet, creating and
 //! destroying the interface.
 
 use crate::driver::configuration;
 use crate::driver::hooks::HOOKS;
 use crate::driver::ifconfig::ioctl;
 use crate::driver::input::{input4, input6};
-use crate::driver::kernel::alloc::{Box, Wait};
+use crate::driver::kernel::alloc::{KBox, Wait};
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::ifnet::{self, CloneFunctions, Cloner, Description, DetachLock, Ifnet};
@@ -23,7 +24,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use sys_bindings as sys;
 
-/// The module is loaded or unloaded.
+/// The kernel loads or unloads the module.
 #[no_mangle]
 extern "C" fn pfs_modevent(_module: sys::module_t, event: c_int, _arg: *mut c_void) -> c_int {
     to_c(match event as sys::modeventtype {
@@ -36,77 +37,78 @@ extern "C" fn pfs_modevent(_module: sys::module_t, event: c_int, _arg: *mut c_vo
     })
 }
 
-/// [`load`] succeeded: another module may have had the protocol first.
+/// Whether [`load`] succeeded. It fails if another module has the protocol already.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
 fn load() -> Result<()> {
     check_kernel()?;
     ip::register(IPPROTO_PFSYNC, input4, input6)?;
     REGISTERED.store(true, Ordering::Release);
-    // SAFETY: pf reads the pointer whenever an interface departs; the function
-    // lives until `unload` takes it back.
+    // SAFETY: pf reads the pointer when an interface departs. The function lives until the
+    // module is unloaded, and `unload` takes the pointer back before.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(Some(interface_departs)) };
     Ok(())
 }
 
-/// Refuses a kernel of another major release, whose structures are not those
-/// that the module was built with; otherwise says what is loaded.
+/// Refuses a kernel of another major release than the module was built for, because its
+/// structures differ (`ENOEXEC`). Otherwise logs the version of the module.
 fn check_kernel() -> Result<()> {
     const MAJOR: c_int = sys::pfs_freebsd;
     // SAFETY: a constant of the kernel.
     let kernel = unsafe { sys::osreldate } / 100_000;
     if kernel != MAJOR {
         let text = c"pfsync: built for FreeBSD %d, and this is FreeBSD %d: not loaded\n";
-        // SAFETY: the text's two numbers.
+        // SAFETY: the arguments are the two numbers of the format.
         unsafe { sys::printf(text.as_ptr(), MAJOR, kernel) };
         return Err(Errno::ENOEXEC);
     }
     let text = c"pfsync: Rust module %s, for FreeBSD %d\n";
-    // SAFETY: the text's string, which is terminated, and its number.
+    // SAFETY: the arguments are the terminated string and the number of the format.
     unsafe { sys::printf(text.as_ptr(), (&raw const sys::pfs_version).cast::<c_char>(), MAJOR) };
     Ok(())
 }
 
 fn unload() {
-    // Before the kernel does so by `pfs_vnet_uninit`, with the list of network
-    // stacks locked, under which an interface cannot be detached.
+    // The kernel would do this by `pfs_vnet_uninit`, but with the list of vnets locked. An
+    // interface cannot be detached then.
     lifecycle::leave_all(stop);
     if !REGISTERED.swap(false, Ordering::AcqRel) {
-        // `load` refused, and the kernel may be of another release.
+        // `load` failed. The kernel may be of another release, and must not be touched.
         return;
     }
     forget_departures();
     ip::unregister(IPPROTO_PFSYNC);
-    // A packet may be under way.
+    // Another thread may be handling a packet.
     epoch::wait();
 }
 
-/// Takes back what [`load`] told pf. Interfaces depart with the lock held:
-/// nobody is in [`interface_departs`] any more when this returns.
+/// Takes back the function that [`load`] gave to pf. The kernel holds the lock while
+/// an interface departs, so no thread is in [`interface_departs`] when this returns.
 fn forget_departures() {
     let _detaching = DetachLock::lock();
     // SAFETY: as in `load`.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(None) };
 }
 
-/// pf tells of an interface that goes away. Called where sleeping is allowed.
+/// pf says that an interface departs. The thread may sleep.
 unsafe extern "C" fn interface_departs(ifp: *mut sys::ifnet) {
     configuration::interface_departs(ifp);
 }
 
-/// A network stack starts, or the module is loaded into one.
+/// A vnet starts, or the module is loaded while the vnet exists.
 #[no_mangle]
 extern "C" fn pfs_vnet_init(_arg: *const c_void) {
     lifecycle::enter(|| {
         let error = to_c(start());
         if error != 0 {
-            let text = c"pfsync: no interface in this network stack: error %d\n";
-            // SAFETY: the text's number.
+            let text = c"pfsync: no interface in this vnet: error %d\n";
+            // SAFETY: the argument is the number of the format.
             unsafe { sys::printf(text.as_ptr(), error) };
         }
     });
 }
 
+/// Sets up the current vnet's part of the module. May sleep.
 fn start() -> Result<()> {
     let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
     storage::keep_sender(SoftInterrupt::new(c"pfsync", vnet, sender::run)?);
@@ -115,24 +117,24 @@ fn start() -> Result<()> {
     ifnet::create(c"pfsync0")
 }
 
-/// A network stack ends.
+/// A vnet ends.
 #[no_mangle]
 extern "C" fn pfs_vnet_uninit(_arg: *const c_void) {
     lifecycle::leave(stop);
 }
 
-/// Takes down what [`start`] set up, as far as it came. May sleep.
+/// Takes down what [`start`] set up before it succeeded or failed. May sleep.
 fn stop() {
     // Destroys the interface.
     let was_started = storage::take_cloner().is_some();
     drop(storage::take_sender());
     if was_started {
-        // pf may be about to call a hook that it read before.
+        // pf may be about to call a hook that it read before the hooks were cleared.
         table::quiesce();
     }
 }
 
-/// `ifconfig pfsync0 create`: there is only unit 0.
+/// `ifconfig pfsync0 create`. There is only unit 0.
 unsafe extern "C" fn clone_create(
     _cloner: *mut sys::if_clone,
     _name: *mut i8,
@@ -140,7 +142,7 @@ unsafe extern "C" fn clone_create(
     data: *mut sys::ifc_data,
     ifpp: *mut *mut sys::ifnet,
 ) -> c_int {
-    // SAFETY: the kernel passes its request and a place for the interface.
+    // SAFETY: the kernel passes a valid request and a place for the result.
     unsafe {
         if (*data).unit != 0 {
             return to_c(Err(Errno::EINVAL));
@@ -149,7 +151,7 @@ unsafe extern "C" fn clone_create(
     }
 }
 
-/// What the timers of an interface call.
+/// The functions of an interface's timers.
 const TIMERS: TimerFunctions = TimerFunctions {
     sender: sender::resume,
     bulk_request: bulk_request::tick,
@@ -168,8 +170,10 @@ fn create() -> Result<*mut sys::ifnet> {
         ioctl,
         output,
     };
-    let softc =
-        Box::new(Softc::new(&TIMERS, storage::bucket_count(), || Ifnet::attach(&description))?, Wait::Sleep)?;
+    let softc = KBox::new(
+        Softc::new(&TIMERS, storage::bucket_count(), || Ifnet::attach(&description))?,
+        Wait::Sleep,
+    )?;
     let ifp = softc.ifp.as_ptr();
     instance::publish(softc);
     rules::set_hooks(&HOOKS);
@@ -199,14 +203,14 @@ fn destroy() {
     }
 }
 
-/// Nothing can be sent by way of the interface.
+/// Drops a packet that the kernel sends through the interface: nothing can be sent there.
 unsafe extern "C" fn output(
     _ifp: *mut sys::ifnet,
     m: *mut sys::mbuf,
     _dst: *const sys::sockaddr,
     _route: *mut sys::route,
 ) -> c_int {
-    // SAFETY: the packet was handed over.
+    // SAFETY: the kernel hands the packet over.
     drop(NonNull::new(m).map(|m| unsafe { Packet::from_raw(m) }));
     0
 }
@@ -220,9 +224,9 @@ unsafe extern "C" fn pfs_sysctl_bulk_request(
     request: *mut sys::sysctl_req,
 ) -> c_int {
     let mut value: c_int = 0;
-    // SAFETY: the kernel's request; the value lives during the call.
+    // SAFETY: the kernel passes a valid request, and the value lives during the call.
     let error = unsafe { sys::sysctl_handle_int(oid, (&raw mut value).cast(), 0, request) };
-    // SAFETY: as above.
+    // SAFETY: the kernel passes a valid request.
     let is_read = unsafe { (*request).newptr.is_null() };
     match (error, is_read, value) {
         (0, false, 0) => 0,

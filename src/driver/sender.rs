@@ -1,5 +1,6 @@
-//! The sender: one thread in each vnet, which decides what goes when. It sends
-//! packets outside every lock.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The sender: one thread in each vnet that sends what is ready, and holds no lock while
+//! it sends.
 
 use crate::driver::bulk_answer;
 use crate::driver::deferral;
@@ -9,7 +10,7 @@ use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::Link;
 use crate::driver::output::{self, Sent};
-use crate::driver::pf::{status, StateRef};
+use crate::driver::pf::status;
 use crate::driver::softc::{Bucket, Softc};
 use crate::driver::storage;
 use crate::engine::bucket::Queue;
@@ -17,26 +18,25 @@ use crate::wire::{Action, Format, FrameWriter, RawClear, RawCompressedUpdate, Ra
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
 
-/// Frames of one bucket that are sent before the other buckets have their turn.
+/// Frames of one bucket that leave before the other buckets have their turn.
 const FRAMES_PER_BUCKET: usize = 64;
 
-/// The software interrupt's function.
-pub extern "C" fn run(arg: *mut c_void) {
-    // SAFETY: the argument is the vnet that the interrupt was registered for,
-    // which takes the interrupt down before it goes.
+/// The function of the software interrupt.
+pub(crate) extern "C" fn run(arg: *mut c_void) {
+    // SAFETY: the argument is the vnet that the interrupt was registered for. The vnet
+    // lives, because the module removes the interrupt before the vnet ends.
     let Some(vnet) = (unsafe { Vnet::from_ptr(arg) }) else { return };
     vnet.with(|| {
         epoch::enter(|epoch| {
             if let Some(softc) = instance::current(epoch) {
-                send_everything(softc, epoch);
+                send_all(softc, epoch);
             }
         });
     });
 }
 
-/// The function of the interface's sender timer: the sender goes on where it
-/// paused.
-pub fn resume(_index: usize) {
+/// The function of the sender timer: lets the sender go on after a pause.
+pub(crate) fn resume(_index: usize) {
     epoch::enter(|epoch| {
         if let Some(softc) = instance::current(epoch) {
             softc.bulk_burst_allowed.store(true, Ordering::Release);
@@ -45,8 +45,8 @@ pub fn resume(_index: usize) {
     });
 }
 
-/// The function of a bucket's timer: its second is over.
-pub fn bucket_timeout(index: usize) {
+/// The function of a bucket's timer: everything in the queues leaves.
+pub(crate) fn bucket_timeout(index: usize) {
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return };
         let Some(bucket) = softc.buckets.get(index) else { return };
@@ -55,11 +55,12 @@ pub fn bucket_timeout(index: usize) {
     });
 }
 
-fn send_everything(softc: &Softc, epoch: &NetEpoch) {
+/// Sends everything that is ready.
+fn send_all(softc: &Softc, epoch: &NetEpoch) {
     let link = softc.link(epoch);
-    output::send_kept(softc, link, epoch);
-    // Before the buckets: a clear ends the states that were there before it, and
-    // not those that were made since.
+    output::send_unsent(softc, link, epoch);
+    // Clears go before the buckets: a clear ends the states that were made before it, and
+    // must not end those that were made since.
     send_control(softc, link, epoch);
     for bucket in softc.buckets.iter() {
         if bucket.send_requested.swap(false, Ordering::AcqRel) {
@@ -91,14 +92,12 @@ fn send_control(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     }
 }
 
+/// Sends what is ready in a bucket, up to [`FRAMES_PER_BUCKET`].
 fn send_bucket(softc: &Softc, bucket: &Bucket, link: Option<&Link>, epoch: &NetEpoch) {
     for _ in 0..FRAMES_PER_BUCKET {
         let frame_size = softc.frame_size(link);
         if !softc.has_audience(link) || !frame_size.allow_messages() {
-            while let Some(state) = pop_any(bucket) {
-                drop(state);
-            }
-            return;
+            return discard(bucket);
         }
         let is_ready = bucket.queues.lock().due(frame_size);
         if !is_ready {
@@ -115,19 +114,21 @@ fn send_bucket(softc: &Softc, bucket: &Bucket, link: Option<&Link>, epoch: &NetE
             return;
         }
     }
-    // The others have their turn before the rest of this one.
+    // The other buckets have their turn before the rest of this one.
     bucket.send_requested.store(true, Ordering::Release);
     storage::schedule_sender();
 }
 
-/// A function of its own, for the lock to be given up before the state is
-/// released.
-fn pop_any(bucket: &Bucket) -> Option<StateRef> {
-    bucket.queues.lock().pop_any()
+/// Empties the queues of a bucket.
+fn discard(bucket: &Bucket) {
+    loop {
+        // The bucket is unlocked again before the reference to the state is dropped.
+        let Some(_state) = bucket.queues.lock().pop_any() else { return };
+    }
 }
 
-/// Writes as many states of a queue as fit. The bucket's lock is held for a few
-/// at a time, and never together with a state's.
+/// Writes as many states of a queue as fit. Takes states out of the queue in batches, so
+/// that the bucket is never locked together with the row of a state.
 fn write_queue(format: Format, bucket: &Bucket, queue: Queue, writer: &mut FrameWriter) {
     const BATCH: usize = 16;
     let (action, size) = message(format, queue);
@@ -143,13 +144,13 @@ fn write_queue(format: Format, bucket: &Bucket, queue: Queue, writer: &mut Frame
             return;
         }
         for state in batch.into_iter().flatten() {
-            // It fits, as was seen above.
+            // It fits: the batch is not larger than the space.
             let _ = output::write_state(action, &state, writer);
         }
     }
 }
 
-/// The message that a queue's states are sent as, and its size in bytes.
+/// The message that carries a state of a queue, and its size in bytes.
 fn message(format: Format, queue: Queue) -> (Action, usize) {
     match queue {
         Queue::Insert => (format.insert(), format.size()),

@@ -1,7 +1,9 @@
-//! The data of `pfsync0` in one vnet. What is done with the data is in the
-//! modules that use it.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The data of `pfsync0` in one vnet. The modules that use the data have the functions
+//! for it.
 
-use crate::driver::kernel::alloc::{Slice, Wait};
+use crate::driver::buffer::{Buffer, PACKET_MAX};
+use crate::driver::kernel::alloc::{KSlice, Wait};
 use crate::driver::kernel::callout::{Callout, Handler};
 use crate::driver::kernel::epoch::{EpochCell, NetEpoch};
 use crate::driver::kernel::error::{Errno, Result};
@@ -11,59 +13,59 @@ use crate::driver::kernel::mutex::Mutex;
 use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::{Link, HEADER_MAX};
-use crate::driver::pf::{State, StateLists, NEWEST_FORMAT};
+use crate::driver::pf::{Kstate, StateLists, NEWEST_FORMAT};
 use crate::driver::storage;
-use crate::engine::bucket::{Limits, Queues, Wake};
-use crate::engine::bulk;
+use crate::engine::bucket::{Limits as FrameSize, Queues, Wake};
+use crate::engine::bulk::{Receiver as Requester, Sender as Responder};
 use crate::engine::config::Config;
-use crate::engine::control::{Control, REQUESTS};
-use crate::engine::defer::{Deferral, Deferrals, CAPACITY};
+use crate::engine::control::{Control, REQUESTS as MAX_QUEUED_REQUESTS};
+use crate::engine::defer::{Deferral, Deferrals, CAPACITY as DEFERRALS_PER_BUCKET};
 use crate::engine::limit::Rates;
 use crate::wire::{Format, Header, StateId, Subheader};
+use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-/// The largest packet in bytes, IP header included: the largest length that an
-/// IPv4 header can state.
-pub const PACKET_MAX: usize = 65535;
-
-/// The smallest MTU that an operator may set, in bytes: a smaller packet could
-/// not carry a state.
-pub const MTU_MIN: usize =
+/// The smallest MTU that an operator may set, in bytes. A smaller packet could not carry
+/// a state.
+pub(crate) const MTU_MIN: usize =
     HEADER_MAX + size_of::<Header>() + 2 * size_of::<Subheader>() + NEWEST_FORMAT.size();
 
 /// The deferred packets of a bucket.
-pub type DeferredPackets = Deferrals<Packet, Slice<Option<Deferral<Packet>>>>;
+pub(crate) type DeferredPackets = Deferrals<Packet, KSlice<Option<Deferral<Packet>>>>;
 
-/// The functions that the interface's timers call, with the index of the bucket
-/// or 0. Each finds the interface by itself.
-pub struct TimerFunctions {
+/// The functions that the interface's timers call. Each gets the index of a bucket, or
+/// 0, and looks the interface up.
+pub(crate) struct TimerFunctions {
     /// The sender may go on after a pause.
-    pub sender: fn(usize),
-    /// A second of waiting for a bulk update is over.
-    pub bulk_request: fn(usize),
+    pub(crate) sender: fn(usize),
+    /// The wait for a bulk update has lasted another second.
+    pub(crate) bulk_request: fn(usize),
     /// The second of a bucket is over.
-    pub bucket: fn(usize),
+    pub(crate) bucket: fn(usize),
     /// The oldest deferred packet of a bucket may have waited long enough.
-    pub deferral: fn(usize),
+    pub(crate) deferral: fn(usize),
 }
 
-/// Queues of states with news for the peers, and deferred packets. States are
-/// spread over buckets by their id.
-pub struct Bucket {
-    pub queues: Mutex<Queues<StateLists>>,
-    pub deferrals: Mutex<DeferredPackets>,
+/// Queues of states with news for the peers, and deferred packets. States are spread
+/// over buckets by their id.
+pub(crate) struct Bucket {
+    /// The queues.
+    pub(crate) queues: Mutex<Queues<StateLists>>,
+    /// The deferred packets.
+    pub(crate) deferrals: Mutex<DeferredPackets>,
     /// Asks the sender to look at the queues.
-    pub send_requested: AtomicBool,
+    pub(crate) send_requested: AtomicBool,
     /// Ends the second that an update may wait.
-    pub timer: Callout,
-    /// Ends the time for which a packet is deferred.
-    pub deferral_timer: Callout,
+    pub(crate) timer: Callout,
+    /// Ends the time for which a packet may be deferred.
+    pub(crate) deferral_timer: Callout,
 }
 
-/// The options that the operator set, as the data path reads them.
-pub struct Options {
-    pub defer: AtomicBool,
-    /// A [`Format`] by its number.
+/// The options that the operator set, as the data path reads them: without a lock.
+pub(crate) struct Options {
+    /// Whether first packets are deferred.
+    pub(crate) defer: AtomicBool,
+    /// The number of a [`Format`].
     format: AtomicU16,
 }
 
@@ -77,61 +79,50 @@ impl Options {
         self.format.store(config.format as u16, Ordering::Relaxed);
     }
 
-    /// The message format of states that are sent.
-    pub fn format(&self) -> Format {
+    /// The message format in which states are sent.
+    pub(crate) fn format(&self) -> Format {
         Format::from_number(self.format.load(Ordering::Relaxed).into()).unwrap_or(NEWEST_FORMAT)
     }
 }
 
-/// The sender's buffer.
-pub struct Buffer {
-    /// [`HEADER_MAX`] bytes for an IP header, then a frame.
-    pub bytes: Slice<u8>,
-    /// Length of a frame in the buffer that the sync interface had no space for.
-    pub unsent: Option<usize>,
-    /// How often in a row the interface had no space.
-    pub refused: u8,
-}
-
-impl Buffer {
-    fn new() -> Result<Buffer> {
-        Ok(Buffer {
-            bytes: Slice::new(HEADER_MAX + PACKET_MAX, Wait::Sleep, |_| Ok(0))?,
-            unsent: None,
-            refused: 0,
-        })
-    }
-}
-
-/// The data of the interface. `instance` says who may use it, docs/design.md has
-/// the order of locks.
-pub struct Softc {
-    /// Drained before any field goes; see [`Softc::stop`].
-    pub sender_timer: Callout,
-    pub bulk_request_timer: Callout,
-    /// Written with `instance::Configuration` locked.
-    pub config: Mutex<Config>,
-    pub link: EpochCell<Link>,
-    pub options: Options,
-    pub buffer: Mutex<Buffer>,
-    pub buckets: Slice<Bucket>,
-    pub control: Mutex<Control<Slice<Option<StateId>>>>,
-    /// The bulk update that this node requested.
-    pub bulk_request: Mutex<bulk::Receiver>,
-    /// The bulk update that a peer requested.
-    pub bulk_answer: Mutex<bulk::Sender>,
+/// The data of the interface. `instance` says which threads may use it, docs/design.md in
+/// which order they lock the mutexes.
+pub(crate) struct Softc {
+    /// Lets the sender run after a pause. [`Softc::stop`] drains the timers before any
+    /// field is dropped.
+    pub(crate) sender_timer: Callout,
+    /// Runs once a second during the wait for a bulk update.
+    pub(crate) bulk_request_timer: Callout,
+    /// The configuration. Written with `instance::Configuration` locked.
+    pub(crate) config: Mutex<Config>,
+    /// Where packets go, if a sync interface is configured.
+    pub(crate) link: EpochCell<Link>,
+    /// What the data path reads of the configuration.
+    pub(crate) options: Options,
+    /// Where the sender builds packets.
+    pub(crate) buffer: Mutex<Buffer>,
+    /// At least one, and as many as `bucket_count`.
+    pub(crate) buckets: KSlice<Bucket>,
+    bucket_count: NonZeroUsize,
+    /// Update requests and clears that wait to be sent.
+    pub(crate) control: Mutex<Control<KSlice<Option<StateId>>>>,
+    /// The bulk update that this node requests.
+    pub(crate) bulk_request: Mutex<Requester>,
+    /// The bulk update that a peer requests.
+    pub(crate) bulk_answer: Mutex<Responder>,
     /// Allows the sender the next packets of a bulk update, once a tick.
-    pub bulk_burst_allowed: AtomicBool,
+    pub(crate) bulk_burst_allowed: AtomicBool,
     /// What the peers caused in this second.
-    pub rates: Rates,
-    /// Packets that were deferred and leave now.
-    pub released: Mutex<PacketQueue>,
-    pub ifp: Ifnet,
+    pub(crate) rates: Rates,
+    /// Packets that were deferred, and that the sender sends on now.
+    pub(crate) released: Mutex<PacketQueue>,
+    /// The interface as the kernel knows it.
+    pub(crate) ifp: Ifnet,
 }
 
 impl Bucket {
     fn new(vnet: Vnet, index: usize, maxupd: u8, timers: &TimerFunctions) -> Result<Bucket> {
-        let slots = Slice::new(CAPACITY, Wait::Sleep, |_| Ok(None))?;
+        let slots = KSlice::new(DEFERRALS_PER_BUCKET, Wait::Sleep, |_| Ok(None))?;
         let callout = |run| Callout::new(Handler { vnet, index, run }, Wait::Sleep);
         Ok(Bucket {
             queues: Mutex::new(c"pfsync bucket", Queues::new(StateLists::new(maxupd)), Wait::Sleep)?,
@@ -144,17 +135,17 @@ impl Bucket {
 }
 
 impl Softc {
-    /// Makes the data of the current vnet's interface, with as many buckets as
-    /// `bucket_count`, and attaches the interface. May sleep.
-    pub fn new(
+    /// Makes the data of an interface for the current vnet, and has `attach` attach the
+    /// interface. May sleep. Fails if there is no memory, or as `attach` does.
+    pub(crate) fn new(
         timers: &TimerFunctions,
-        bucket_count: usize,
+        bucket_count: NonZeroUsize,
         attach: impl FnOnce() -> Result<Ifnet>,
     ) -> Result<Softc> {
         let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
         let callout = |run| Callout::new(Handler { vnet, index: 0, run }, Wait::Sleep);
         let config = Config::new(NEWEST_FORMAT);
-        let requests = Slice::new(REQUESTS, Wait::Sleep, |_| Ok(None))?;
+        let requests = KSlice::new(MAX_QUEUED_REQUESTS, Wait::Sleep, |_| Ok(None))?;
         Ok(Softc {
             sender_timer: callout(timers.sender)?,
             bulk_request_timer: callout(timers.bulk_request)?,
@@ -162,12 +153,13 @@ impl Softc {
             link: EpochCell::new(),
             options: Options::new(&config),
             buffer: Mutex::new(c"pfsync buffer", Buffer::new()?, Wait::Sleep)?,
-            buckets: Slice::new(bucket_count, Wait::Sleep, |index| {
+            buckets: KSlice::new(bucket_count.get(), Wait::Sleep, |index| {
                 Bucket::new(vnet, index, config.maxupd, timers)
             })?,
+            bucket_count,
             control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
-            bulk_request: Mutex::new(c"pfsync bulk receiver", bulk::Receiver::new(), Wait::Sleep)?,
-            bulk_answer: Mutex::new(c"pfsync bulk sender", bulk::Sender::new(), Wait::Sleep)?,
+            bulk_request: Mutex::new(c"pfsync bulk receiver", Requester::new(), Wait::Sleep)?,
+            bulk_answer: Mutex::new(c"pfsync bulk sender", Responder::new(), Wait::Sleep)?,
             bulk_burst_allowed: AtomicBool::new(false),
             rates: Rates::default(),
             released: Mutex::new(c"pfsync released", PacketQueue::new(), Wait::Sleep)?,
@@ -176,7 +168,7 @@ impl Softc {
     }
 
     /// Makes the data path follow a configuration.
-    pub fn apply_options(&self, config: &Config) {
+    pub(crate) fn apply_options(&self, config: &Config) {
         self.options.set(config);
         for bucket in self.buckets.iter() {
             bucket.queues.lock().set_maxupd(config.maxupd);
@@ -184,19 +176,21 @@ impl Softc {
     }
 
     /// The bucket of a state.
-    pub fn bucket(&self, state: &State) -> Option<&Bucket> {
+    pub(crate) fn bucket(&self, state: &Kstate) -> &Bucket {
         let id = u64::from_be_bytes(state.id().id) as usize;
-        self.buckets.get(id.checked_rem(self.buckets.len())?)
+        // SAFETY: `new` made `bucket_count` buckets, and a KSlice never changes its
+        // length. The remainder is less than that.
+        unsafe { self.buckets.get_unchecked(id % self.bucket_count) }
     }
 
-    /// Whether anybody would see a message: a peer behind the link, or a program
-    /// that watches `pfsync0` with bpf(4).
-    pub fn has_audience(&self, link: Option<&Link>) -> bool {
+    /// Whether anything would see a message: a peer behind the link, or a program that
+    /// watches `pfsync0` through bpf(4).
+    pub(crate) fn has_audience(&self, link: Option<&Link>) -> bool {
         link.is_some() || self.ifp.is_watched()
     }
 
-    /// Bytes of the largest frame, without its IP header.
-    pub fn frame_len(&self, link: Option<&Link>) -> usize {
+    /// Bytes of the largest frame, without an IP header.
+    pub(crate) fn frame_len(&self, link: Option<&Link>) -> usize {
         let (mtu, header) = match link {
             Some(link) => (self.ifp.mtu().min(link.interface().mtu()), link.header_len()),
             None => (self.ifp.mtu(), HEADER_MAX),
@@ -204,16 +198,17 @@ impl Softc {
         mtu.min(PACKET_MAX).saturating_sub(header)
     }
 
-    /// What fits into a frame.
-    pub fn frame_size(&self, link: Option<&Link>) -> Limits {
-        Limits {
+    /// The space for messages in a frame, and the size of a state in it.
+    pub(crate) fn frame_size(&self, link: Option<&Link>) -> FrameSize {
+        FrameSize {
             room: self.frame_len(link).saturating_sub(size_of::<Header>() + size_of::<Subheader>()),
             state_len: self.options.format().size(),
         }
     }
 
-    /// Does what a change in a bucket calls for.
-    pub fn wake(&self, bucket: &Bucket, wake: Wake) {
+    /// Starts the bucket's timer and lets the sender run, as far as a change in the
+    /// bucket calls for it.
+    pub(crate) fn wake(&self, bucket: &Bucket, wake: Wake) {
         if wake.timer {
             bucket.timer.arm(time::SECOND);
         }
@@ -224,13 +219,13 @@ impl Softc {
     }
 
     /// The link, for the data path.
-    pub fn link<'e>(&self, epoch: &'e NetEpoch) -> Option<&'e Link> {
+    pub(crate) fn link<'e>(&self, epoch: &'e NetEpoch) -> Option<&'e Link> {
         self.link.get(epoch)
     }
 
-    /// Waits until no timer's function runs. No thread finds the interface any
-    /// more, so that none arms a timer again. May sleep.
-    pub fn stop(&self) {
+    /// Waits until no function of a timer runs. No thread finds the interface any more,
+    /// so that no timer is armed again. May sleep.
+    pub(crate) fn stop(&self) {
         self.sender_timer.drain();
         self.bulk_request_timer.drain();
         for bucket in self.buckets.iter() {

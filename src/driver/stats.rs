@@ -1,85 +1,95 @@
-//! The counters of `net.pfsync.stats`, which `netstat -s -p pfsync` shows:
-//! `struct pfsyncstats` of `net/if_pfsync.h`, and those of `net.pfsync.limited`.
-//! Each network stack has its own.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The counters of the current vnet: `net.pfsync.stats` (`struct pfsyncstats` of
+//! net/if_pfsync.h), which `netstat -s -p pfsync` shows, and `net.pfsync.limited`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use sys_bindings as sys;
 
-/// A counter.
+/// A counter of `net.pfsync.stats`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stat {
+pub(crate) enum Stat {
     /// Packets received over IPv4.
     InputPackets,
     /// Packets received over IPv6.
     InputPackets6,
-    /// Not by the sync interface.
+    /// Packets that did not come by the sync interface.
     BadInterface,
-    /// Not straight from the peer.
+    /// Packets with another TTL or hop limit than 255, which a router forwarded.
     BadTtl,
-    /// Shorter than a header.
+    /// Packets shorter than a header. Also counts fragmented mbuf chains that could not
+    /// be made contiguous for lack of memory.
     HeaderDrops,
+    /// Packets of another protocol version.
     BadVersion,
+    /// Runs of messages that pfsync does not know.
     BadAction,
-    /// Lengths that do not fit.
+    /// Runs and packets with lengths that contradict each other.
     BadLength,
-    /// Updates behind what is known here.
+    /// Updates that are older than what is known here.
     Stale,
-    /// Impossible values.
+    /// Messages with impossible values.
     BadValue,
-    /// States that could not be taken in or found.
+    /// Messages whose state could not be inserted or found, and messages that a limit
+    /// rejects.
     BadState,
     /// Packets sent over IPv4.
     OutputPackets,
     /// Packets sent over IPv6.
     OutputPackets6,
+    /// Packets that had to wait for memory, and requests and clears that were dropped
+    /// because their queue was full.
     NoMemory,
+    /// Packets that could not be sent.
     OutputErrors,
-    /// Messages received, by action.
+    /// Messages received, by action (`PFSYNC_ACT_*`).
     InputActions(u8),
-    /// Messages sent, by action.
+    /// Messages sent, by action (`PFSYNC_ACT_*`).
     OutputActions(u8),
 }
 
-/// A limit of what peers may cause; see [`crate::engine::limit`].
+/// A limit on what the peers may cause, and its counter of `net.pfsync.limited`. The
+/// limits are in [`crate::engine::limit`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Limit {
-    /// `net.pfsync.peer_share`
+pub(crate) enum PeerLimit {
+    /// The share of pf's states that the peers may fill (`net.pfsync.peer_share`).
     Share,
-    /// `net.pfsync.peer_inserts`
+    /// States inserted in a second (`net.pfsync.peer_inserts`).
     Inserts,
-    /// `net.pfsync.peer_requests`
+    /// States requested or sent in a second (`net.pfsync.peer_requests`).
     Requests,
+    /// Clears in a second.
     Clears,
+    /// States in a row of pf's id hash.
     Row,
 }
 
-/// Counts what a limit kept a peer from.
-pub fn count_limited(limit: Limit) {
-    // SAFETY: the structure lives as long as the network stack, and every
-    // writer adds atomically.
+/// Counts a message that a limit rejects.
+pub(crate) fn count_limited(limit: PeerLimit) {
+    // SAFETY: the structure lives as long as the vnet. Every thread adds to it
+    // atomically.
     unsafe {
         let limited = &raw mut (*sys::pfs_vnet()).limited;
         let counter = match limit {
-            Limit::Share => &raw mut (*limited).share,
-            Limit::Inserts => &raw mut (*limited).inserts,
-            Limit::Requests => &raw mut (*limited).requests,
-            Limit::Clears => &raw mut (*limited).clears,
-            Limit::Row => &raw mut (*limited).rows,
+            PeerLimit::Share => &raw mut (*limited).share,
+            PeerLimit::Inserts => &raw mut (*limited).inserts,
+            PeerLimit::Requests => &raw mut (*limited).requests,
+            PeerLimit::Clears => &raw mut (*limited).clears,
+            PeerLimit::Row => &raw mut (*limited).rows,
         };
         AtomicU64::from_ptr(counter).fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// The counter of an action, if there is one. The array stays raw: other
-/// processors add to it meanwhile.
+/// The counter of an action, if there is one. The array stays a raw pointer, because
+/// other threads add to it meanwhile.
 fn of_action<const N: usize>(counters: *mut [u64; N], action: u8) -> Option<*mut u64> {
     (usize::from(action) < N).then(|| counters.cast::<u64>().wrapping_add(action.into()))
 }
 
-/// Adds to a counter of the current network stack.
-pub fn count(stat: Stat, by: usize) {
-    // SAFETY: the structure lives as long as the network stack, and no more
-    // than an address within it is taken here.
+/// Adds to a counter.
+pub(crate) fn count(stat: Stat, by: usize) {
+    // SAFETY: the structure lives as long as the vnet. This only computes the address of
+    // a field.
     let counter = unsafe {
         let stats = sys::pfs_stats();
         match stat {
@@ -108,7 +118,7 @@ pub fn count(stat: Stat, by: usize) {
             },
         }
     };
-    // SAFETY: the counter is a field of the structure, which lives as long as
-    // the network stack, and every writer adds atomically.
+    // SAFETY: the counter is a field of that structure. Every thread adds to it
+    // atomically.
     unsafe { AtomicU64::from_ptr(counter) }.fetch_add(by as u64, Ordering::Relaxed);
 }

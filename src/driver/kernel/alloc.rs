@@ -1,4 +1,5 @@
-//! malloc(9): owned memory whose allocation can fail.
+// SPDX-License-Identifier: BSD-2-Clause
+//! malloc(9): owned memory. An allocation can fail.
 
 use super::error::{Errno, Result};
 use core::ops::{Deref, DerefMut};
@@ -8,96 +9,98 @@ use sys_bindings as sys;
 
 /// Whether an allocation may sleep.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// `M_WAITOK`: only where sleeping is allowed.
+pub(crate) enum Wait {
+    /// `M_WAITOK`: only where the thread may sleep.
     Sleep,
     /// `M_NOWAIT`
     No,
 }
+
+/// The alignment in bytes that malloc(9) guarantees for sizes from 16 bytes up.
+const ALIGNMENT: usize = 16;
 
 fn allocate(bytes: usize, wait: Wait) -> Result<NonNull<u8>> {
     let flags = match wait {
         Wait::Sleep => sys::M_WAITOK,
         Wait::No => sys::M_NOWAIT,
     };
-    // SAFETY: malloc(9) may be called anywhere with M_NOWAIT; callers choose
-    // Wait::Sleep only where they may sleep, which WITNESS checks. The malloc
-    // type is the module's own and outlives it.
+    // SAFETY: malloc(9) may be called anywhere with M_NOWAIT. Callers pass
+    // Wait::Sleep only where they may sleep, which WITNESS checks. The malloc type
+    // is the module's own and outlives the memory.
     let memory = unsafe { sys::malloc(bytes, ptr::addr_of_mut!(sys::pfs_malloc_type).cast(), flags as i32) };
     NonNull::new(memory.cast()).ok_or(Errno::ENOMEM)
 }
 
 /// # Safety
 ///
-/// `memory` came from [`allocate`], is not freed yet and not used again.
+/// `memory` came from [`allocate`], has not been freed, and is not used again.
 unsafe fn release(memory: NonNull<u8>) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises what free(9) asks for.
     unsafe { sys::free(memory.as_ptr().cast(), ptr::addr_of_mut!(sys::pfs_malloc_type).cast()) }
 }
 
-/// One value in memory of its own. malloc(9) aligns to 16 bytes for sizes from
-/// 16 up, which is as much as any kernel structure here asks for.
-pub struct Box<T>(NonNull<T>);
+/// One value in its own memory, as Rust's `Box`.
+pub(crate) struct KBox<T>(NonNull<T>);
 
-// SAFETY: a Box owns its value alone, as a value on the stack would be owned.
-unsafe impl<T: Send> Send for Box<T> {}
-// SAFETY: a shared Box gives out shared references only.
-unsafe impl<T: Sync> Sync for Box<T> {}
+// SAFETY: a KBox is the only owner of its value.
+unsafe impl<T: Send> Send for KBox<T> {}
+// SAFETY: a shared KBox hands out shared references only.
+unsafe impl<T: Sync> Sync for KBox<T> {}
 
-impl<T> Box<T> {
-    const ALIGNED: () = assert!(align_of::<T>() <= 16);
+impl<T> KBox<T> {
+    const ALIGNED: () = assert!(align_of::<T>() <= ALIGNMENT);
 
-    /// Moves a value into fresh memory.
-    pub fn new(value: T, wait: Wait) -> Result<Box<T>> {
+    /// Moves a value into fresh memory. `ENOMEM` if there is none.
+    pub(crate) fn new(value: T, wait: Wait) -> Result<KBox<T>> {
         let () = Self::ALIGNED;
         let memory = allocate(size_of::<T>(), wait)?.cast::<T>();
-        // SAFETY: the memory is fresh, large enough and aligned for a T.
+        // SAFETY: the memory is fresh, large enough, and aligned for a T.
         unsafe { memory.as_ptr().write(value) };
-        Ok(Box(memory))
+        Ok(KBox(memory))
     }
 
-    /// Where the value lies, for the C side. It stays there as long as the
-    /// Box lives.
-    pub fn as_ptr(&self) -> *mut T {
+    /// The address of the value, for C. The value stays there as long as the KBox
+    /// lives.
+    pub(crate) fn as_ptr(&self) -> *mut T {
         self.0.as_ptr()
     }
 
-    /// Gives up ownership; [`Box::from_raw`] takes it back.
-    pub fn into_raw(self) -> *mut T {
+    /// Gives up ownership. [`KBox::from_raw`] takes it back.
+    pub(crate) fn into_raw(self) -> *mut T {
         let memory = self.0.as_ptr();
         core::mem::forget(self);
         memory
     }
 
-    /// Takes back what [`Box::into_raw`] gave up.
+    /// Takes back the ownership that [`KBox::into_raw`] gave up.
     ///
     /// # Safety
     ///
-    /// `raw` came from `into_raw`, and this happens once.
-    pub unsafe fn from_raw(raw: NonNull<T>) -> Box<T> {
-        Box(raw)
+    /// `raw` came from `into_raw`, and is taken back once.
+    pub(crate) unsafe fn from_raw(raw: NonNull<T>) -> KBox<T> {
+        KBox(raw)
     }
 }
 
-impl<T> Deref for Box<T> {
+impl<T> Deref for KBox<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the Box owns an initialised T.
+        // SAFETY: the KBox owns an initialised T.
         unsafe { self.0.as_ref() }
     }
 }
 
-impl<T> DerefMut for Box<T> {
+impl<T> DerefMut for KBox<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the Box owns an initialised T, and is borrowed alone.
+        // SAFETY: the KBox owns an initialised T and is borrowed exclusively.
         unsafe { self.0.as_mut() }
     }
 }
 
-impl<T> Drop for Box<T> {
+impl<T> Drop for KBox<T> {
     fn drop(&mut self) {
-        // SAFETY: the value is dropped once, and its memory freed after.
+        // SAFETY: the value is dropped once, and its memory is freed after that.
         unsafe {
             ptr::drop_in_place(self.0.as_ptr());
             release(self.0.cast());
@@ -105,30 +108,31 @@ impl<T> Drop for Box<T> {
     }
 }
 
-/// A fixed number of values in a row.
-pub struct Slice<T> {
+/// A fixed number of values in their own memory, as Rust's `Box<[T]>`.
+pub(crate) struct KSlice<T> {
     start: NonNull<T>,
     len: usize,
 }
 
-// SAFETY: a Slice owns its values alone, as an array on the stack would.
-unsafe impl<T: Send> Send for Slice<T> {}
-// SAFETY: a shared Slice gives out shared references only.
-unsafe impl<T: Sync> Sync for Slice<T> {}
+// SAFETY: a KSlice is the only owner of its values.
+unsafe impl<T: Send> Send for KSlice<T> {}
+// SAFETY: a shared KSlice hands out shared references only.
+unsafe impl<T: Sync> Sync for KSlice<T> {}
 
-impl<T> Slice<T> {
-    const ALIGNED: () = assert!(align_of::<T>() <= 16);
+impl<T> KSlice<T> {
+    const ALIGNED: () = assert!(align_of::<T>() <= ALIGNMENT);
 
-    /// `len` values, each made by `make` from its index. They are made in
-    /// place: nothing large passes over the stack.
-    pub fn new(len: usize, wait: Wait, mut make: impl FnMut(usize) -> Result<T>) -> Result<Slice<T>> {
+    /// Makes `len` values: `make` gets the index of each. The values are made in
+    /// place, so that no large value passes over the stack. Fails with `ENOMEM`,
+    /// or as `make` does.
+    pub(crate) fn new(len: usize, wait: Wait, mut make: impl FnMut(usize) -> Result<T>) -> Result<KSlice<T>> {
         let () = Self::ALIGNED;
         let bytes = size_of::<T>().checked_mul(len).ok_or(Errno::ENOMEM)?;
         let start = allocate(bytes.max(1), wait)?.cast::<T>();
-        let mut slice = Slice { start, len: 0 };
+        let mut slice = KSlice { start, len: 0 };
         while slice.len < len {
             let value = make(slice.len)?;
-            // SAFETY: slot `len` lies within the allocation, is aligned for a T
+            // SAFETY: slot `len` lies within the allocation, is aligned for a T,
             // and holds nothing.
             unsafe { start.as_ptr().add(slice.len).write(value) };
             slice.len += 1;
@@ -137,7 +141,7 @@ impl<T> Slice<T> {
     }
 }
 
-impl<T> Deref for Slice<T> {
+impl<T> Deref for KSlice<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -146,24 +150,25 @@ impl<T> Deref for Slice<T> {
     }
 }
 
-impl<T> DerefMut for Slice<T> {
+impl<T> DerefMut for KSlice<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: `len` values from `start` on are initialised, and the Slice
-        // is borrowed alone.
+        // SAFETY: `len` values from `start` on are initialised, and the KSlice is
+        // borrowed exclusively.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
-impl<T> AsMut<[T]> for Slice<T> {
+impl<T> AsMut<[T]> for KSlice<T> {
     fn as_mut(&mut self) -> &mut [T] {
         self
     }
 }
 
-impl<T> Drop for Slice<T> {
+impl<T> Drop for KSlice<T> {
     fn drop(&mut self) {
         let values: *mut [T] = &mut **self;
-        // SAFETY: the values are dropped once, and their memory freed after.
+        // SAFETY: the values are dropped once, and their memory is freed after
+        // that.
         unsafe {
             ptr::drop_in_place(values);
             release(self.start.cast());

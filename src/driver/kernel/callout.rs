@@ -1,6 +1,7 @@
-//! callout(9): a function called after a time.
+// SPDX-License-Identifier: BSD-2-Clause
+//! callout(9): a function that is called after a time.
 
-use super::alloc::{Box, Wait};
+use super::alloc::{KBox, Wait};
 use super::error::Result;
 use super::time::Sbt;
 use super::vnet::Vnet;
@@ -8,15 +9,17 @@ use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use sys_bindings as sys;
 
-/// What a callout's function is told: which one it is, in the network stack
-/// that it belongs to. It has nothing that could dangle; what it works on it
-/// looks up.
+/// What a callout calls. The function gets a number and runs in a vnet. It gets no
+/// pointer, which could dangle: the function looks up what it works on.
 #[derive(Clone, Copy)]
-pub struct Handler {
-    pub vnet: Vnet,
-    pub index: usize,
-    /// Called without locks, in the callout's stack. Must not sleep.
-    pub run: fn(usize),
+pub(crate) struct Handler {
+    /// The vnet that the function runs in.
+    pub(crate) vnet: Vnet,
+    /// The function's argument.
+    pub(crate) index: usize,
+    /// The function. It is called without locks in a callout thread and must not
+    /// sleep.
+    pub(crate) run: fn(usize),
 }
 
 struct Inner {
@@ -24,41 +27,42 @@ struct Inner {
     handler: Handler,
 }
 
-/// A callout. Dropping it waits for its function to return, and so may sleep;
-/// it must not happen in the function, or with a lock held that it takes.
-pub struct Callout {
-    inner: Box<Inner>,
+/// A callout. Dropping it waits until its function has returned, and so may sleep.
+/// It must not be dropped in its function, nor with a lock held that the function
+/// takes.
+pub(crate) struct Callout {
+    inner: KBox<Inner>,
 }
 
-// SAFETY: the kernel serialises operations on a callout by its own lock.
+// SAFETY: the kernel serialises operations on a callout by the callout's own lock.
 unsafe impl Send for Callout {}
-// SAFETY: the same lock serialises threads that share it.
+// SAFETY: the same lock serialises threads that share the callout.
 unsafe impl Sync for Callout {}
 
 extern "C" fn trampoline(inner: *mut c_void) {
-    // SAFETY: `inner` is the Inner that armed the callout; it lives until the
-    // callout is drained.
+    // SAFETY: `inner` is the Inner of the callout that was armed. It lives until
+    // the callout is drained.
     let handler = unsafe { (*inner.cast::<Inner>()).handler };
     handler.vnet.with(|| (handler.run)(handler.index));
 }
 
 impl Callout {
-    /// A callout that is not armed.
-    pub fn new(handler: Handler, wait: Wait) -> Result<Callout> {
-        // SAFETY: all zeroes is what callout_init starts from.
+    /// A callout that is not armed. `ENOMEM` if there is no memory.
+    pub(crate) fn new(handler: Handler, wait: Wait) -> Result<Callout> {
+        // SAFETY: callout_init starts from all zeroes.
         let callout = unsafe { core::mem::zeroed::<sys::callout>() };
-        let inner = Box::new(Inner { callout: UnsafeCell::new(callout), handler }, wait)?;
-        // SAFETY: the callout lies where it will stay. 1: no Giant.
+        let inner = KBox::new(Inner { callout: UnsafeCell::new(callout), handler }, wait)?;
+        // SAFETY: the callout lies where it will stay. 1 means without Giant.
         unsafe { sys::callout_init(inner.callout.get(), 1) };
         Ok(Callout { inner })
     }
 
-    /// Has the function called once after `delay`, and not at the time that
-    /// was set before.
-    pub fn arm(&self, delay: Sbt) {
+    /// Has the function called once after `delay`. A time that was set before is
+    /// forgotten.
+    pub(crate) fn arm(&self, delay: Sbt) {
         let arg = self.inner.as_ptr().cast();
-        // SAFETY: the callout is initialised, and `arg` lives until it is
-        // drained in `drop`.
+        // SAFETY: the callout is initialised. `arg` lives until `drop` drains the
+        // callout.
         unsafe {
             sys::callout_reset_sbt_on(
                 self.inner.callout.get(),
@@ -72,9 +76,9 @@ impl Callout {
         }
     }
 
-    /// Disarms and waits until the function does not run.
-    pub fn drain(&self) {
-        // SAFETY: the callout is initialised; the caller may sleep.
+    /// Disarms the callout and waits until its function does not run. May sleep.
+    pub(crate) fn drain(&self) {
+        // SAFETY: the callout is initialised. The caller may sleep, as said above.
         unsafe { sys::pfs_callout_drain(self.inner.callout.get()) };
     }
 }

@@ -1,6 +1,7 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! IPv4 and IPv6: sending, multicast groups, protocol handlers.
 
-use super::alloc::{Box, Wait};
+use super::alloc::{KBox, Wait};
 use super::epoch::NetEpoch;
 use super::error::{Errno, Result};
 use super::ifnet::{DetachLock, IfnetRef};
@@ -25,7 +26,7 @@ fn octets6(addr: &sys::in6_addr) -> [u8; 16] {
 /// interface has departed; dropped without either, it would stay until the
 /// interface departs.
 pub struct Group4 {
-    options: Box<sys::ip_moptions>,
+    options: KBox<sys::ip_moptions>,
     filter: NonNull<sys::in_mfilter>,
 }
 
@@ -39,7 +40,7 @@ impl Group4 {
     /// heard by their sender. May sleep.
     pub fn join(ifp: &IfnetRef, group: [u8; 4], ttl: u8) -> Result<Group4> {
         // SAFETY: all zeroes is an option set without membership.
-        let mut options = Box::new(unsafe { core::mem::zeroed::<sys::ip_moptions>() }, Wait::Sleep)?;
+        let mut options = KBox::new(unsafe { core::mem::zeroed::<sys::ip_moptions>() }, Wait::Sleep)?;
         // SAFETY: allocates; the thread may sleep.
         let filter = NonNull::new(unsafe { sys::ip_mfilter_alloc(sys::M_WAITOK as i32, 0, 0) })
             .ok_or(Errno::ENOMEM)?;
@@ -92,7 +93,7 @@ impl Drop for Group4 {
 
 /// Membership of an IPv6 group; see [`Group4`].
 pub struct Group6 {
-    options: Box<sys::ip6_moptions>,
+    options: KBox<sys::ip6_moptions>,
     filter: NonNull<sys::in6_mfilter>,
 }
 
@@ -106,7 +107,7 @@ impl Group6 {
     /// sleep.
     pub fn join(ifp: &IfnetRef, group: &[u8; 16], hop_limit: u8) -> Result<Group6> {
         // SAFETY: all zeroes is an option set without membership.
-        let mut options = Box::new(unsafe { core::mem::zeroed::<sys::ip6_moptions>() }, Wait::Sleep)?;
+        let mut options = KBox::new(unsafe { core::mem::zeroed::<sys::ip6_moptions>() }, Wait::Sleep)?;
         // SAFETY: allocates; the thread may sleep.
         let filter = NonNull::new(unsafe { sys::ip6_mfilter_alloc(sys::M_WAITOK as i32, 0, 0) })
             .ok_or(Errno::ENOMEM)?;

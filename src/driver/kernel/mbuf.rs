@@ -1,31 +1,31 @@
-//! mbuf(9): packets, owned.
+// SPDX-License-Identifier: BSD-2-Clause
+//! mbuf(9): owned packets.
 
-use super::alloc::{Slice, Wait};
+use super::alloc::{KSlice, Wait};
 use super::error::{Errno, Result};
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::slice;
 use sys_bindings as sys;
 
-/// A packet: a chain of mbufs with a packet header, owned. Dropping it frees
-/// it.
-pub struct Packet(NonNull<sys::mbuf>);
+/// An owned packet: a chain of mbufs with a packet header. Dropping it frees it.
+pub(crate) struct Packet(NonNull<sys::mbuf>);
 
-// SAFETY: a packet belongs to whoever holds it.
+// SAFETY: the Packet is the only owner of its mbufs.
 unsafe impl Send for Packet {}
 
 impl Packet {
-    /// Takes over a packet from the kernel.
+    /// Takes a packet over from the kernel.
     ///
     /// # Safety
     ///
-    /// `m` starts a chain with a packet header that nobody else uses or frees.
-    pub unsafe fn from_raw(m: NonNull<sys::mbuf>) -> Packet {
+    /// `m` starts a chain with a packet header that no other code uses or frees.
+    pub(crate) unsafe fn from_raw(m: NonNull<sys::mbuf>) -> Packet {
         Packet(m)
     }
 
-    /// Hands the packet to the kernel.
-    pub fn into_raw(self) -> *mut sys::mbuf {
+    /// Hands the packet over to the kernel.
+    pub(crate) fn into_raw(self) -> *mut sys::mbuf {
         let m = self.0.as_ptr();
         core::mem::forget(self);
         m
@@ -36,21 +36,21 @@ impl Packet {
         unsafe { &(*self.0.as_ptr()).__bindgen_anon_3.__bindgen_anon_1.as_ref().__bindgen_anon_1.m_pkthdr }
     }
 
-    /// Bytes in the packet.
-    pub fn len(&self) -> usize {
+    /// Number of bytes in the packet.
+    pub(crate) fn len(&self) -> usize {
         self.header().len.try_into().unwrap_or(0)
     }
 
-    /// The interface that received it, only to be compared.
-    pub fn received_by(&self) -> *const sys::ifnet {
+    /// The interface that received the packet, only for comparing.
+    pub(crate) fn received_by(&self) -> *const sys::ifnet {
         // SAFETY: a received packet carries its interface here.
         unsafe { self.header().__bindgen_anon_1.rcvif }
     }
 
-    /// Whether ipsec(4) authenticated or decrypted it
+    /// Whether ipsec(4) authenticated or decrypted the packet
     /// (`PACKET_TAG_IPSEC_IN_DONE`).
-    pub fn was_decrypted(&self) -> bool {
-        // SAFETY: the first mbuf of a packet has its tags.
+    pub(crate) fn was_decrypted(&self) -> bool {
+        // SAFETY: the first mbuf of a packet has the packet's tags.
         let tag = unsafe {
             sys::m_tag_locate(
                 self.0.as_ptr(),
@@ -62,8 +62,8 @@ impl Packet {
         !tag.is_null()
     }
 
-    /// Whether it passes the packet filter unseen (`M_SKIP_FIREWALL`).
-    pub fn set_skip_firewall(&mut self, on: bool) {
+    /// Has the packet pass the packet filter unseen, or not (`M_SKIP_FIREWALL`).
+    pub(crate) fn set_skip_firewall(&mut self, on: bool) {
         // SAFETY: the packet is owned.
         unsafe {
             let m = self.0.as_ptr();
@@ -73,7 +73,7 @@ impl Packet {
     }
 
     fn first_mbuf(&self) -> &[u8] {
-        // SAFETY: an mbuf's data is `m_len` bytes from `m_data` on.
+        // SAFETY: the data of an mbuf are `m_len` bytes from `m_data` on.
         unsafe {
             let m = self.0.as_ptr();
             slice::from_raw_parts((*m).m_data.cast::<u8>(), (*m).m_len.try_into().unwrap_or(0))
@@ -81,13 +81,14 @@ impl Packet {
     }
 
     /// The first byte, if the first mbuf has any.
-    pub fn first_byte(&self) -> Option<u8> {
+    pub(crate) fn first_byte(&self) -> Option<u8> {
         self.first_mbuf().first().copied()
     }
 
-    /// The bytes from `offset` on, in one piece: borrowed where they lie so,
-    /// else copied.
-    pub fn contiguous(&self, offset: usize) -> Result<Bytes<'_>> {
+    /// The bytes from `offset` on in one piece: borrowed if they lie in the first
+    /// mbuf, else copied. `EINVAL` if the packet is shorter than `offset`, `ENOMEM` if
+    /// there is no memory for a copy.
+    pub(crate) fn contiguous(&self, offset: usize) -> Result<Bytes<'_>> {
         let len = self.len().checked_sub(offset).ok_or(Errno::EINVAL)?;
         match self.first_mbuf().get(offset..).and_then(|bytes| bytes.get(..len)) {
             Some(bytes) => Ok(Bytes::Borrowed(bytes)),
@@ -96,9 +97,9 @@ impl Packet {
     }
 
     fn copy(&self, offset: usize, len: usize) -> Result<Bytes<'_>> {
-        let mut bytes = Slice::new(len, Wait::No, |_| Ok(0u8))?;
-        // SAFETY: `offset + len` is the packet's length, and `bytes` has room
-        // for `len`.
+        let mut bytes = KSlice::new(len, Wait::No, |_| Ok(0u8))?;
+        // SAFETY: `offset + len` is the packet's length, and `bytes` takes `len`
+        // bytes.
         unsafe { sys::m_copydata(self.0.as_ptr(), offset as i32, len as i32, bytes.as_mut_ptr().cast()) };
         Ok(Bytes::Owned(bytes))
     }
@@ -111,21 +112,22 @@ impl Drop for Packet {
     }
 }
 
-/// Whether a packet that is not ours goes to many receivers (`M_BCAST`,
-/// `M_MCAST`).
+/// Whether a packet of the kernel goes to many receivers (`M_BCAST`, `M_MCAST`).
 ///
 /// # Safety
 ///
 /// `m` is a valid mbuf.
-pub unsafe fn is_multicast(m: *const sys::mbuf) -> bool {
-    // SAFETY: as the caller promises.
+pub(crate) unsafe fn is_multicast(m: *const sys::mbuf) -> bool {
+    // SAFETY: the caller promises that the mbuf is valid.
     unsafe { (*m).m_flags() & (sys::M_BCAST | sys::M_MCAST) != 0 }
 }
 
-/// A packet's bytes in one piece.
-pub enum Bytes<'a> {
+/// The bytes of a packet in one piece.
+pub(crate) enum Bytes<'a> {
+    /// They lie in the first mbuf.
     Borrowed(&'a [u8]),
-    Owned(Slice<u8>),
+    /// They were copied from several mbufs.
+    Owned(KSlice<u8>),
 }
 
 impl Deref for Bytes<'_> {
@@ -139,25 +141,25 @@ impl Deref for Bytes<'_> {
     }
 }
 
-/// Memory for a packet that is not written yet: with it in hand, making the
+/// Memory for a packet that is not written yet. Once it is allocated, making the
 /// packet cannot fail.
-pub struct Room {
+pub(crate) struct EmptyPacket {
     packet: Packet,
     len: usize,
 }
 
-impl Room {
-    /// Room for `len` bytes behind space for a link header, in clusters as
-    /// large as a page. Does not sleep.
-    pub fn new(len: usize) -> Result<Room> {
-        // SAFETY: the kernel sets this at boot, before modules run.
+impl EmptyPacket {
+    /// Memory for `len` bytes behind a link header, in clusters of at most a page.
+    /// Does not sleep. `ENOBUFS` if there is no memory.
+    pub(crate) fn new(len: usize) -> Result<EmptyPacket> {
+        // SAFETY: the kernel sets this word at boot, before modules run.
         let link = unsafe { ptr::addr_of!(sys::max_linkhdr).read() };
         let total = u32::try_from(len)
             .ok()
             .and_then(|len| len.checked_add(link))
             .and_then(|sum| i32::try_from(sum).ok());
         let total = total.ok_or(Errno::ENOBUFS)?;
-        // SAFETY: asks for a fresh chain with a packet header.
+        // SAFETY: without a chain to extend, the kernel returns a fresh one.
         let m = unsafe {
             sys::m_getm2(
                 ptr::null_mut(),
@@ -168,22 +170,22 @@ impl Room {
             )
         };
         let m = NonNull::new(m).ok_or(Errno::ENOBUFS)?;
-        // SAFETY: the first mbuf has at least MHLEN bytes, more than any link
-        // header.
+        // SAFETY: the first mbuf has at least MHLEN bytes, which is more than any
+        // link header.
         unsafe { (*m.as_ptr()).m_data = (*m.as_ptr()).m_data.add(link as usize) };
-        Ok(Room { packet: Packet(m), len })
+        Ok(EmptyPacket { packet: Packet(m), len })
     }
 
-    /// Makes the packet of at most as many bytes as there is room for. What is
-    /// not needed is freed.
-    pub fn fill(self, bytes: &[u8]) -> Packet {
-        let Room { packet, len } = self;
+    /// Makes the packet. Bytes beyond the length that was allocated are cut off, and
+    /// mbufs that are not needed are freed.
+    pub(crate) fn fill(self, bytes: &[u8]) -> Packet {
+        let EmptyPacket { packet, len } = self;
         let bytes = bytes.get(..len).unwrap_or(bytes);
         let mut rest = bytes;
         let mut m = packet.0.as_ptr();
         loop {
-            // SAFETY: the chain is owned; an mbuf's free space lies behind
-            // its data and is as large as M_TRAILINGSPACE says.
+            // SAFETY: the chain is owned. M_TRAILINGSPACE says how many bytes are free
+            // behind an mbuf's data.
             unsafe {
                 let space: usize = sys::pfs_m_trailingspace(m).try_into().unwrap_or(0);
                 let (now, later) = rest.split_at_checked(space).unwrap_or((rest, &[]));
@@ -209,8 +211,8 @@ impl Room {
     }
 }
 
-/// Packets in a row, linked by themselves.
-pub struct PacketQueue {
+/// A queue of packets, linked through the packets themselves.
+pub(crate) struct PacketQueue {
     first: *mut sys::mbuf,
     last: *mut sys::mbuf,
 }
@@ -219,11 +221,13 @@ pub struct PacketQueue {
 unsafe impl Send for PacketQueue {}
 
 impl PacketQueue {
-    pub const fn new() -> PacketQueue {
+    /// An empty queue.
+    pub(crate) const fn new() -> PacketQueue {
         PacketQueue { first: ptr::null_mut(), last: ptr::null_mut() }
     }
 
-    pub fn push(&mut self, packet: Packet) {
+    /// Appends a packet.
+    pub(crate) fn append(&mut self, packet: Packet) {
         let m = packet.into_raw();
         // SAFETY: the queue owns `m` and what it links.
         unsafe {
@@ -236,7 +240,8 @@ impl PacketQueue {
         self.last = m;
     }
 
-    pub fn pop(&mut self) -> Option<Packet> {
+    /// Takes out the first packet.
+    pub(crate) fn pop(&mut self) -> Option<Packet> {
         let m = NonNull::new(self.first)?;
         // SAFETY: the queue owns `m`.
         unsafe {

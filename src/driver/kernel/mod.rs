@@ -1,25 +1,25 @@
-//! FreeBSD's kernel interfaces as safe types. Nothing here knows what pfsync
-//! does: another network module could use this directory, with a malloc type
-//! of its own.
+// SPDX-License-Identifier: BSD-2-Clause
+//! FreeBSD's kernel interfaces as safe types. Nothing here knows pfsync: another
+//! network module could use this directory, with a malloc type of its own.
 //!
-//! A type stands for each rule: a mutex owns what it protects, a guard shows
-//! that a lock is held, [`epoch::NetEpoch`] that the network epoch is entered,
-//! and what a callout or an interrupt handler uses is looked up under the
-//! epoch instead of being pointed to. Where the kernel's rule cannot be put
-//! into a type, the `unsafe` block says who keeps it.
+//! Where a type can keep a rule of the kernel, it does: a mutex owns what it
+//! protects, a guard proves that a lock is held, and [`epoch::NetEpoch`] proves
+//! that the thread is in the network epoch. A callout or an interrupt handler gets
+//! no pointer: it looks up what it works on under the epoch. Where no type can keep
+//! a rule, the comment at the `unsafe` block says who keeps it.
 
-pub mod alloc;
-pub mod callout;
-pub mod carp;
-pub mod epoch;
-pub mod error;
-pub mod ifnet;
-pub mod ip;
-pub mod mbuf;
-pub mod mutex;
-pub mod nvlist;
-pub mod softint;
-pub mod sx;
-pub mod time;
-pub mod user;
-pub mod vnet;
+pub(crate) mod alloc;
+pub(crate) mod callout;
+pub(crate) mod carp;
+pub(crate) mod epoch;
+pub(crate) mod error;
+pub(crate) mod ifnet;
+pub(crate) mod ip;
+pub(crate) mod mbuf;
+pub(crate) mod mutex;
+pub(crate) mod nvlist;
+pub(crate) mod softint;
+pub(crate) mod sx;
+pub(crate) mod time;
+pub(crate) mod user;
+pub(crate) mod vnet;

@@ -1,4 +1,5 @@
-//! Software interrupts: a thread that runs when it is asked to.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Software interrupts (swi(9)): a thread that runs a handler on request.
 
 use super::error::{Errno, Result};
 use super::vnet::Vnet;
@@ -6,25 +7,30 @@ use core::ffi::{c_void, CStr};
 use core::ptr;
 use sys_bindings as sys;
 
-/// A handler in the network software interrupt's priority, with a thread of
-/// its own. Dropping it waits for it to return, and so may sleep.
-pub struct SoftInterrupt {
+/// A handler that runs in its own thread, with the priority of the network software
+/// interrupt. Dropping it waits until the handler has returned, and so may sleep.
+pub(crate) struct SoftInterrupt {
     cookie: *mut c_void,
     event: *mut sys::intr_event,
 }
 
 // SAFETY: the kernel serialises operations on an interrupt event.
 unsafe impl Send for SoftInterrupt {}
-// SAFETY: a shared SoftInterrupt can do nothing.
+// SAFETY: nothing can be done with a shared SoftInterrupt.
 unsafe impl Sync for SoftInterrupt {}
 
 impl SoftInterrupt {
-    /// Registers `run`, to be called with `vnet` as its argument's stack.
-    pub fn new(name: &'static CStr, vnet: Vnet, run: extern "C" fn(*mut c_void)) -> Result<SoftInterrupt> {
+    /// Registers `run`. It gets `vnet` as its argument, for [`Vnet::from_ptr`]. Fails
+    /// if there is no memory or no thread.
+    pub(crate) fn new(
+        name: &'static CStr,
+        vnet: Vnet,
+        run: extern "C" fn(*mut c_void),
+    ) -> Result<SoftInterrupt> {
         let mut interrupt = SoftInterrupt { cookie: ptr::null_mut(), event: ptr::null_mut() };
         let flags = sys::INTR_MPSAFE;
-        // SAFETY: the name lives for ever, the argument is handed back as it
-        // is, and both out pointers are valid.
+        // SAFETY: the name is static, the kernel only hands the argument back, and
+        // both results have a place.
         let error = unsafe {
             sys::swi_add(
                 &mut interrupt.event,
@@ -45,38 +51,37 @@ impl SoftInterrupt {
         }
     }
 
-    /// The registration as pointers for C to keep, which
-    /// [`SoftInterrupt::from_raw`] takes back.
-    pub fn into_raw(self) -> (*mut c_void, *mut sys::intr_event) {
+    /// Gives up ownership. [`SoftInterrupt::from_raw`] takes it back.
+    pub(crate) fn into_raw(self) -> (*mut c_void, *mut sys::intr_event) {
         let raw = (self.cookie, self.event);
         core::mem::forget(self);
         raw
     }
 
-    /// Takes back what [`SoftInterrupt::into_raw`] gave up.
+    /// Takes back the ownership that [`SoftInterrupt::into_raw`] gave up.
     ///
     /// # Safety
     ///
-    /// Both came from one `into_raw`, and this happens once.
-    pub unsafe fn from_raw(cookie: *mut c_void, event: *mut sys::intr_event) -> SoftInterrupt {
+    /// Both came from one `into_raw`, and are taken back once.
+    pub(crate) unsafe fn from_raw(cookie: *mut c_void, event: *mut sys::intr_event) -> SoftInterrupt {
         SoftInterrupt { cookie, event }
     }
 
-    /// Lets a handler run, once for any number of calls before it does.
+    /// Requests a run of the handler. Requests that come before the run are one.
     ///
     /// # Safety
     ///
-    /// The cookie came from `into_raw`, and was not taken back.
-    pub unsafe fn schedule_raw(cookie: *mut c_void) {
-        // SAFETY: the handler is registered.
+    /// `cookie` came from `into_raw`, and has not been taken back.
+    pub(crate) unsafe fn schedule_raw(cookie: *mut c_void) {
+        // SAFETY: the caller promises that the handler is registered.
         unsafe { sys::swi_sched(cookie, 0) };
     }
 }
 
 impl Drop for SoftInterrupt {
     fn drop(&mut self) {
-        // SAFETY: registered in `new`, removed once; the event has no other
-        // handler.
+        // SAFETY: `new` registered the handler, which is removed once. Its event has
+        // no other handler.
         unsafe {
             sys::swi_remove(self.cookie);
             sys::intr_event_destroy(self.event);

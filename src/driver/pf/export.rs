@@ -1,28 +1,30 @@
-//! States as they go over the wire.
+// SPDX-License-Identifier: BSD-2-Clause
+//! States as messages carry them.
 
-use super::state::{End, Locked};
+use super::state::{Locked, Side};
 use crate::driver::kernel::time;
-use crate::wire::State;
-use crate::wire::{CompressedUpdate, Direction, Extra, Family, IfName, Key, RouteTo, StateFlags, TagName};
+use crate::wire::{
+    CompressedUpdate, Direction, Extra, Family, IfName, Key, RouteTo, State, StateFlags, TagName,
+};
 use sys_bindings as sys;
 
 /// The bytes of an address.
 ///
 /// # Safety
 ///
-/// `addr` points to an address that nobody writes.
+/// `addr` points to an address that no thread writes.
 unsafe fn octets(addr: *const sys::pf_addr) -> [u8; 16] {
     // SAFETY: a pf_addr is 16 bytes of any value.
     unsafe { (*addr).__bindgen_anon_1.addr8 }
 }
 
-/// The name of an interface as pf knows it.
+/// The name of a kif, an interface as pf knows it.
 ///
 /// # Safety
 ///
 /// `kif` is valid.
 unsafe fn name(kif: *const sys::pfi_kkif) -> Option<IfName> {
-    // SAFETY: the name does not change as long as the kif is referenced.
+    // SAFETY: the caller promises that the kif is valid. Its name does not change.
     let name = unsafe { (&raw const (*kif).pfik_name).cast::<[u8; 16]>().read() };
     IfName::new(&name).ok()
 }
@@ -33,11 +35,12 @@ unsafe fn name(kif: *const sys::pfi_kkif) -> Option<IfName> {
 ///
 /// `rule` is null or valid.
 unsafe fn number(rule: *const sys::pf_krule) -> Option<u32> {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises that the rule is null or valid.
     unsafe { rule.as_ref() }.map(|rule| rule.nr).filter(|number| *number != u32::MAX)
 }
 
-/// The family of that number (`AF_*`), if pfsync knows it.
+/// The address family with that number (`AF_*`). `None` for a family that pfsync does
+/// not know.
 fn family(af: u8) -> Option<Family> {
     match u32::from(af) {
         sys::AF_INET => Some(Family::Inet),
@@ -47,9 +50,8 @@ fn family(af: u8) -> Option<Family> {
 }
 
 impl Locked<'_> {
-    /// One of the state's keys (`PF_SK_*`) as it goes over the wire, with its
-    /// address family and protocol. `None` for a family that pfsync does not
-    /// know.
+    /// One of the state's keys (`PF_SK_*`) as a message carries it, with its address
+    /// family and protocol. `None` for a family that pfsync does not know.
     pub(super) fn wire_key(&self, index: u32) -> Option<(Key, Family, u8)> {
         // SAFETY: a linked state has its keys.
         unsafe {
@@ -62,9 +64,10 @@ impl Locked<'_> {
         }
     }
 
-    /// `None` for one that pfsync does not know.
+    /// The direction of the packet that created the state. `None` for one that pfsync
+    /// does not know.
     pub(super) fn direction(&self) -> Option<Direction> {
-        // SAFETY: set before the state can be found.
+        // SAFETY: pf sets the direction before other threads can find the state.
         match u32::from(unsafe { (*self.raw()).direction }) {
             sys::PF_IN => Some(Direction::In),
             sys::PF_OUT => Some(Direction::Out),
@@ -72,31 +75,30 @@ impl Locked<'_> {
         }
     }
 
-    /// The interface that made the state.
-    pub fn original_interface(&self) -> Option<IfName> {
-        // SAFETY: referenced by a linked state.
+    /// The interface that the state was created on.
+    pub(crate) fn original_interface(&self) -> Option<IfName> {
+        // SAFETY: a linked state references its kif.
         unsafe { name((*self.raw()).orig_kif) }
     }
 
-    /// The tag of the state's packets. Costs more than all the rest.
-    pub fn tag(&self) -> Option<TagName> {
+    /// The tag of the state's packets. This costs more than exporting all the rest.
+    pub(crate) fn tag(&self) -> Option<TagName> {
         // SAFETY: the row is locked.
         unsafe { sys::pfs_tag(self.raw()) }.and_then(|name| TagName::new(&name).ok().flatten())
     }
 
-    /// The whole state but for its tag and the interface that made it. `None` when
-    /// it is about to go, or is not one that pfsync can describe. Inlined, for a
-    /// state to go into its message without being in memory between.
+    /// The state without its tag and without the interface that it was created on.
+    /// `None` if pf is about to remove the state, or if pfsync cannot describe it.
+    /// Inlined, so that a state goes straight into its message.
     #[inline(always)]
-    pub fn export(&self) -> Option<State> {
+    pub(crate) fn export(&self) -> Option<State> {
         if !self.is_alive() {
             return None;
         }
         let uptime = time::uptime();
         let (wire, family, proto) = self.wire_key(sys::PF_SK_WIRE)?;
         let (stack, stack_family, stack_proto) = self.wire_key(sys::PF_SK_STACK)?;
-        // SAFETY: the row is locked; rules and interfaces are referenced by a
-        // linked state.
+        // SAFETY: the row is locked. A linked state references its rules and kifs.
         unsafe {
             let st = self.raw();
             let [rule, anchor, nat_rule] = sys::pfs_rules(st);
@@ -113,8 +115,8 @@ impl Locked<'_> {
                 stack_family,
                 stack_proto,
                 direction: self.direction()?,
-                src: self.peer(End::Src),
-                dst: self.peer(End::Dst),
+                src: self.endpoint(Side::Src),
+                dst: self.endpoint(Side::Dst),
                 rt_addr: octets(sys::pfs_route(st).addr),
                 rule: number(*rule),
                 anchor: number(*anchor),
@@ -129,15 +131,15 @@ impl Locked<'_> {
                 sync_flags: flag(limit_node, sys::PFSYNC_FLAG_SRCNODE)
                     | flag(nat_node, sys::PFSYNC_FLAG_NATSRCNODE),
                 updates: 0,
-                extra: Some(self.export_extra()),
+                extra: Some(self.export_actions()),
                 tag: None,
             })
         }
     }
 
-    fn export_extra(&self) -> Extra {
-        // SAFETY: the row is locked; the route's interface is null or
-        // referenced.
+    /// The actions that a rule gave to the state.
+    fn export_actions(&self) -> Extra {
+        // SAFETY: the row is locked.
         unsafe {
             let st = self.raw();
             let act = &raw const (*st).act;
@@ -156,10 +158,9 @@ impl Locked<'_> {
         }
     }
 
-    /// `None` without an interface to route to.
+    /// How pf routes the state's packets. `None` without an interface to route to.
     fn export_route(&self) -> Option<RouteTo> {
-        // SAFETY: the row is locked; the route's interface is null or
-        // referenced.
+        // SAFETY: the row is locked. The route's kif is null or referenced.
         unsafe {
             let route = sys::pfs_route(self.raw());
             let (kind, kif) = (*route.kind, *route.kif);
@@ -174,12 +175,12 @@ impl Locked<'_> {
         }
     }
 
-    /// What changes in the life of the state. `None` when it is about to go.
-    pub fn export_compressed(&self) -> Option<CompressedUpdate> {
+    /// What changes in the life of the state. `None` if pf is about to remove it.
+    pub(crate) fn export_compressed(&self) -> Option<CompressedUpdate> {
         self.is_alive().then(|| CompressedUpdate {
             id: self.id(),
-            src: self.peer(End::Src),
-            dst: self.peer(End::Dst),
+            src: self.endpoint(Side::Src),
+            dst: self.endpoint(Side::Dst),
             timeout: self.timeout(),
         })
     }

@@ -1,45 +1,50 @@
-//! States from elsewhere: from a peer, or from an operator's `pfctl -L`.
+// SPDX-License-Identifier: BSD-2-Clause
+//! New states for pf's table: from a peer, or from an operator's `pfctl -L`.
 
 use super::rules::Rules;
-use super::state::{allocate_scrub, write_peer, Found};
+use super::state::{allocate_scrub, write_endpoint, Found};
 use super::status;
 use super::table::Row;
 use crate::driver::kernel::time;
-use crate::engine::limit;
-use crate::wire::{Extra, Family, IfName, Key, Peer, RouteTo, State, StateFlags, IPPROTO_SCTP};
+use crate::engine::limit::ROW as STATES_PER_ROW;
+use crate::wire::{Extra, Family, IfName, Key, Peer as Endpoint, RouteTo, State, StateFlags, IPPROTO_SCTP};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
 
-/// The interface that a floating state is bound to.
+/// The kif that a floating state is bound to.
 const FLOATING: &str = "all";
 
-/// Where a state comes from, which decides what may be believed of it.
+/// Where a state comes from. This decides what is believed of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// A program with the privilege to configure pf. Rule numbers are ours.
+pub(crate) enum Origin {
+    /// A program with the privilege to configure pf. It means the rule numbers of this
+    /// firewall.
     Ioctl,
-    /// A peer. Rule numbers are ours only if its ruleset is the same.
-    Peer { same_rules: bool },
+    /// A peer.
+    Peer {
+        /// The peer has the same ruleset, and so the same rule numbers.
+        same_rules: bool,
+    },
 }
 
-/// Why a state was not taken in.
+/// Why a state was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refused {
-    /// There is no such interface here.
+pub(crate) enum Refused {
+    /// Its interface does not exist here.
     Interface,
-    /// There is no such interface to route to here, or it leads back.
+    /// The interface that it routes to does not exist here, or leads back here.
     RouteInterface,
-    /// There is no such routing table here.
+    /// Its routing table does not exist here.
     RoutingTable,
-    /// No memory, or the rule has as many states as it may.
+    /// There is no memory, or its rule has as many states as it allows.
     NoMemory,
-    /// A state of that identity, or between the same ends, is here already.
+    /// A state with the same id, or with the same addresses and ports, exists already.
     Exists,
-    /// The row of pf's hash that the state's id falls into is full.
+    /// The row of pf's id hash that it belongs to is full.
     Row,
 }
 
-/// A state under construction, with its keys. Dropping it frees all of it.
+/// A state under construction, with its keys. Dropping it frees both.
 struct Draft {
     st: NonNull<sys::pf_kstate>,
     wire: *mut sys::pf_state_key,
@@ -49,43 +54,45 @@ struct Draft {
 
 impl Draft {
     fn new(state: &State) -> Option<Draft> {
-        // SAFETY: allocates a zeroed state, or none.
+        // SAFETY: only allocates. The state is zeroed.
         let st = NonNull::new(unsafe { sys::pf_alloc_state(sys::M_NOWAIT as i32) })?;
         let mut draft = Draft { st, wire: ptr::null_mut(), stack: ptr::null_mut() };
         draft.wire = new_key(&state.wire, state.family, state.proto)?;
-        draft.stack = match state.wire == state.stack && state.family == state.stack_family {
-            true => draft.wire,
-            false => new_key(&state.stack, state.stack_family, state.stack_proto)?,
+        let is_translated = state.wire != state.stack || state.family != state.stack_family;
+        draft.stack = if is_translated {
+            new_key(&state.stack, state.stack_family, state.stack_proto)?
+        } else {
+            draft.wire
         };
         Some(draft)
     }
 
-    /// Whether the row that the state belongs to holds as many as it may.
+    /// Whether the row that the state belongs to holds as many states as it may.
     fn row_is_full(&self) -> bool {
-        // SAFETY: only reads the id of a state that is ours.
+        // SAFETY: only reads the id of the draft's state.
         let index = unsafe { sys::pfs_pf_state_row(self.st.as_ptr()) };
-        Row::lock(index as usize).is_some_and(|row| row.states().nth(limit::ROW.saturating_sub(1)).is_some())
+        Row::lock(index as usize)
+            .is_some_and(|row| row.states().nth(STATES_PER_ROW.saturating_sub(1)).is_some())
     }
 
-    /// Makes the draft a state of pf's table, bound to an interface and made by
-    /// another. Its row is locked then.
+    /// Inserts the state into pf's table, bound to one kif and created on another. Its
+    /// row is locked then.
     fn insert(self, bound: Kif, original: Kif) -> Result<Found<'static>, Refused> {
         let Draft { st, wire, stack } = self;
         core::mem::forget(self);
-        // SAFETY: state and keys are complete and ours; pf takes the keys over
-        // whatever comes of it.
+        // SAFETY: state and keys are complete, and no other thread has them. pf takes
+        // the keys over even if it fails.
         let error =
             unsafe { sys::pf_state_insert(bound.as_ptr(), original.as_ptr(), wire, stack, st.as_ptr()) };
         if error == 0 {
-            // SAFETY: on success the state's row is locked for the caller.
+            // SAFETY: on success pf returns with the state's row locked.
             return Ok(unsafe { Found::assume(st) });
         }
-        // SAFETY: on failure the state is not in the table and ours to free.
+        // SAFETY: on failure pf leaves the state to the caller, and does not have it in
+        // the table.
         unsafe {
-            let stack = match stack == wire {
-                true => ptr::null_mut(),
-                false => sys::pfs_stack_key_left(st.as_ptr(), stack),
-            };
+            let stack =
+                if stack == wire { ptr::null_mut() } else { sys::pfs_stack_key_left(st.as_ptr(), stack) };
             drop(Draft { st, wire: ptr::null_mut(), stack });
         }
         Err(Refused::Exists)
@@ -94,8 +101,8 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // SAFETY: nothing of the draft is in pf's table. pf_free_state wants
-        // the timeout of a state that was unlinked; it frees scrub data too.
+        // SAFETY: pf's table has nothing of the draft. pf_free_state demands the timeout
+        // of a state that was unlinked. It frees scrub data too.
         unsafe {
             let zone = sys::pfs_pf_state_key_z();
             if !self.stack.is_null() && self.stack != self.wire {
@@ -111,8 +118,8 @@ impl Drop for Draft {
 }
 
 fn new_key(key: &Key, family: Family, proto: u8) -> Option<*mut sys::pf_state_key> {
-    // SAFETY: the zone's constructor clears the key's compared part and makes
-    // its lists empty; then the key is ours to fill.
+    // SAFETY: the zone's constructor clears the part of the key that pf compares, and
+    // empties its lists. No other thread has the key.
     unsafe {
         let zone = sys::pfs_pf_state_key_z();
         let new: *mut sys::pf_state_key =
@@ -128,22 +135,21 @@ fn new_key(key: &Key, family: Family, proto: u8) -> Option<*mut sys::pf_state_ke
     }
 }
 
-/// An interface as pf knows it.
+/// A kif: an interface as pf knows it.
 type Kif = NonNull<sys::pfi_kkif>;
 
-/// The interface of that name.
+/// The kif with that name.
 fn find_kif(name: &IfName, _rules: &Rules) -> Option<Kif> {
-    // SAFETY: the name is terminated, as IfName guarantees; the interfaces are
-    // locked with the rules.
+    // SAFETY: an IfName is terminated. The lock of the rules protects the kifs.
     NonNull::new(unsafe { sys::pfi_kkif_find(name.bytes().as_ptr().cast()) })
 }
 
-/// The interface that a state has its packets sent by. Not the loopback, unless
-/// pf passes that over: packets that were sent by it come in again, meet the
-/// state again, and never end.
+/// The kif that a state routes its packets to. `None` for a loopback interface that pf
+/// filters: a packet sent there comes in again, matches the state again, and so circles
+/// for ever.
 fn find_route(name: &IfName, rules: &Rules) -> Option<Kif> {
     let kif = find_kif(name, rules)?;
-    // SAFETY: the interfaces are locked with the rules.
+    // SAFETY: the lock of the rules protects the kifs and their interfaces.
     let loops = unsafe {
         let flags = (*kif.as_ptr()).pfik_ifp.as_ref().map_or(0, |ifp| ifp.if_flags as u32);
         flags & sys::IFF_LOOPBACK != 0 && (*kif.as_ptr()).pfik_flags & sys::PFI_IFLAG_SKIP == 0
@@ -151,13 +157,13 @@ fn find_route(name: &IfName, rules: &Rules) -> Option<Kif> {
     (!loops).then_some(kif)
 }
 
-/// Whether pf knows an interface.
-pub fn knows_interface(name: &IfName, rules: &Rules) -> bool {
+/// Whether pf knows an interface with that name.
+pub(crate) fn knows_interface(name: &IfName, rules: &Rules) -> bool {
     find_kif(name, rules).is_some()
 }
 
-/// The interface that a state is bound to, and the one that made it. One that
-/// floats may have been made by an interface that is not here.
+/// The kif that a state is bound to, and the one that it was created on. A floating
+/// state may have been created on an interface that does not exist here.
 fn find_kifs(state: &State, rules: &Rules) -> Result<(Kif, Kif), Refused> {
     let bound = find_kif(&state.ifname, rules).ok_or(Refused::Interface)?;
     let original = match state.orig_ifname {
@@ -171,8 +177,8 @@ fn find_kifs(state: &State, rules: &Rules) -> Result<(Kif, Kif), Refused> {
     }
 }
 
-/// The rule that a state belongs to here, and whether it is the very rule that
-/// made it.
+/// The rule that a state belongs to here, and whether it is the rule that created the
+/// state.
 fn bind_rule(state: &State, origin: Origin, _rules: &Rules) -> (*mut sys::pf_krule, bool) {
     let trusted = matches!(origin, Origin::Ioctl | Origin::Peer { same_rules: true });
     let number = state.rule.filter(|_| trusted && state.anchor.is_none());
@@ -185,20 +191,21 @@ fn bind_rule(state: &State, origin: Origin, _rules: &Rules) -> (*mut sys::pf_kru
     }
 }
 
-/// Whether the rule has as many states as it may (`max`).
+/// Whether a rule has as many states as it allows (`max` in pf.conf(5)).
 ///
 /// # Safety
 ///
 /// `rule` is valid and stays so.
 unsafe fn is_exhausted(rule: *const sys::pf_krule) -> bool {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises that the rule is valid.
     unsafe {
         let max = (*rule).max_states;
         max != 0 && sys::pfs_counter_u64_fetch((*rule).states_cur) >= u64::from(max)
     }
 }
 
-/// When a state counts as last used, for it to expire as the sender said.
+/// The second of uptime in which a state counts as last used, so that it expires when
+/// the sender said.
 ///
 /// # Safety
 ///
@@ -208,30 +215,30 @@ unsafe fn last_used(state: &State, rule: *const sys::pf_krule, uptime: u32) -> u
         return uptime;
     }
     let index = usize::from(state.timeout);
-    // SAFETY: as the caller promises; the index was checked when the state
-    // was read.
+    // SAFETY: the caller promises that the rule is valid.
     let timeout = unsafe {
         match (*rule).timeout.get(index).copied() {
             Some(seconds) if seconds != 0 => seconds,
             _ => (*sys::pfs_pf_default_rule()).timeout.get(index).copied().unwrap_or(0),
         }
     };
-    // A state that was last used before this system was up counts as used when
-    // that began. A time before would wrap, and pf, which shortens timeouts when
-    // its table is full, would then not find such a state's end until the table
-    // is less full, which it may never be.
+    // If the state was last used before this system started, it counts as used at the
+    // start. An earlier time would wrap around. pf, which shortens timeouts when its
+    // table is full, would then not see the state expire until the table is less full,
+    // which may never happen.
     uptime.saturating_sub(timeout.saturating_sub(state.expires_in))
 }
 
-/// What a state gets from its rule when the message format lacks it. Of a rule
-/// that is not the one that made it nothing is taken, and what the flags ask
-/// for but cannot be had is taken back.
+/// Copies actions from a state's rule, for a message format that does not carry them. If
+/// the rule did not create this state, copies nothing from it and clears flags whose
+/// parameters are unavailable.
 ///
 /// # Safety
 ///
-/// `st` is a draft's state and `rule` valid.
+/// `st` is the state of a draft, and `rule` is valid.
 unsafe fn actions_from_rule(st: *mut sys::pf_kstate, rule: *const sys::pf_krule, is_own: bool) {
-    // SAFETY: as the caller promises.
+    // SAFETY: no other thread has the state of a draft, and the caller promises that the rule
+    // is valid.
     unsafe {
         (*st).act.rtableid = -1;
         if !is_own {
@@ -264,16 +271,16 @@ unsafe fn actions_from_rule(st: *mut sys::pf_kstate, rule: *const sys::pf_krule,
     }
 }
 
-/// What a state brings along in message formats 1400 and 1500.
+/// Copies actions from a message, in formats 1400 and 1500.
 ///
 /// # Safety
 ///
-/// `st` is a draft's state.
+/// `st` is the state of a draft.
 unsafe fn actions_from_message(st: *mut sys::pf_kstate, extra: &Extra, rules: &Rules) -> Result<(), Refused> {
     if u32::try_from(extra.rtableid).is_ok_and(|table| table >= status::routing_tables()) {
         return Err(Refused::RoutingTable);
     }
-    // SAFETY: as the caller promises.
+    // SAFETY: no other thread has the state of a draft.
     unsafe {
         (*st).act.qid = extra.qid;
         (*st).act.pqid = extra.pqid;
@@ -294,15 +301,15 @@ unsafe fn actions_from_message(st: *mut sys::pf_kstate, extra: &Extra, rules: &R
     Ok(())
 }
 
-/// Has pf treat packets of a state as its flags say: it looks at the actions.
+/// Copies flags of a state to its actions, where pf looks for them.
 ///
 /// # Safety
 ///
-/// `st` is a draft's state.
+/// `st` is the state of a draft.
 unsafe fn actions_from_flags(st: *mut sys::pf_kstate) {
     const ACTIONS: u32 =
         sys::PFSTATE_SCRUBMASK | sys::PFSTATE_SETMASK | sys::PFSTATE_DN_IS_PIPE | sys::PFSTATE_DN_IS_QUEUE;
-    // SAFETY: as the caller promises.
+    // SAFETY: no other thread has the state of a draft.
     unsafe {
         let flags = u32::from((*st).state_flags);
         (*st).act.flags = flags & ACTIONS;
@@ -310,27 +317,26 @@ unsafe fn actions_from_flags(st: *mut sys::pf_kstate) {
     }
 }
 
-/// Takes a state into pf's table. It comes back with its row locked, known to
-/// no queue. A peer's state is not sent to the peers again.
+/// Inserts a state into pf's table, and counts it for its rule. Returns it with its row
+/// locked and in no queue. A peer's state is not sent to the peers again. Does not sleep.
 ///
-/// Counts it for its rule. Does not sleep. Whoever calls this is answerable
-/// for that pf's insert hook may run in it.
-pub fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
+/// The caller must ensure that pf's insert hook may run here.
+pub(crate) fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
     let (bound, original) = find_kifs(state, rules)?;
     let (rule, is_own) = bind_rule(state, origin, rules);
-    // SAFETY: the rules are locked, so that the rule stays.
+    // SAFETY: the rules are locked, so that the rule stays valid.
     if unsafe { is_exhausted(rule) } {
         return Err(Refused::NoMemory);
     }
     let draft = Draft::new(state).ok_or(Refused::NoMemory)?;
-    // SAFETY: the draft is ours alone, the rule stays.
+    // SAFETY: the rules are locked, so that the rule stays valid.
     unsafe { fill(&draft, state, origin, rule, is_own, rules)? };
     if origin != Origin::Ioctl && draft.row_is_full() {
         return Err(Refused::Row);
     }
     let found = draft.insert(bound, original)?;
-    // SAFETY: the state references the rule now, and its counters live as long
-    // as it does. The row is locked.
+    // SAFETY: the state, whose row is locked, references the rule now. The counters live
+    // as long as the rule.
     unsafe {
         sys::pfs_counter_u64_add((*rule).states_cur, 1);
         sys::pfs_counter_u64_add((*rule).states_tot, 1);
@@ -338,12 +344,12 @@ pub fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'sta
     if origin != Origin::Ioctl {
         found.set_nosync(false);
     }
-    // One of our own that a peer gives back after a restart.
+    // After a restart, a peer may give back a state that this firewall made.
     status::count_half_open(false, found.is_half_open());
     Ok(found)
 }
 
-/// Fills in a draft.
+/// Fills in the state of a draft.
 ///
 /// # Safety
 ///
@@ -360,11 +366,12 @@ unsafe fn fill(
     let st = draft.st.as_ptr();
     let mut flags = (state.flags & flags_of_pf()) - StateFlags::ACK;
     if origin != Origin::Ioctl {
-        // A peer does not decide what is synchronised here; and until it is
-        // in, the insert hook is to pass the state over.
+        // A peer does not decide what is synchronised here. The flag also keeps the
+        // insert hook from announcing the state, and is cleared after the insert.
         flags |= StateFlags::NOSYNC;
     }
-    // SAFETY: the draft's state is ours alone; the rule is as promised.
+    // SAFETY: no other thread has the draft's state, and the caller promises that the
+    // rule is valid.
     unsafe {
         (*st).id = u64::from_ne_bytes(state.id.id);
         (*st).creatorid = u32::from_ne_bytes(state.id.creator);
@@ -378,10 +385,10 @@ unsafe fn fill(
         *sys::pfs_rules(st)[0] = rule;
         (*st).act.log = state.log & sys::PF_LOG_ALL as u8;
         (*st).state_flags = flags.bits();
-        write_peer(&raw mut (*st).src, &state.src);
-        write_peer(&raw mut (*st).dst, &state.dst);
+        write_endpoint(&raw mut (*st).src, &state.src);
+        write_endpoint(&raw mut (*st).dst, &state.dst);
         if state.proto == IPPROTO_SCTP {
-            // pf takes for granted that both ends of such a state have it.
+            // pf assumes that both endpoints of an SCTP state have scrub data.
             allocate_scrub(&raw mut (*st).src);
             allocate_scrub(&raw mut (*st).dst);
         }
@@ -402,7 +409,7 @@ unsafe fn fill(
     }
 }
 
-/// Flags of states that pf has in this FreeBSD.
+/// The flags of states that pf has in this release of FreeBSD.
 fn flags_of_pf() -> StateFlags {
     match sys::PFSTATE_PFLOW {
         0 => StateFlags::all() - StateFlags::PFLOW,
@@ -410,7 +417,7 @@ fn flags_of_pf() -> StateFlags {
     }
 }
 
-/// Whether there was no memory for scrub data.
-fn scrub_is_missing(peer: &sys::pf_state_peer, proto: u8, from: &Peer) -> bool {
-    peer.scrub.is_null() && (proto == IPPROTO_SCTP || from.scrub.is_some())
+/// Whether an endpoint lacks scrub data that it needs, because there was no memory.
+fn scrub_is_missing(endpoint: &sys::pf_state_peer, proto: u8, from: &Endpoint) -> bool {
+    endpoint.scrub.is_null() && (proto == IPPROTO_SCTP || from.scrub.is_some())
 }

@@ -1,132 +1,127 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The queues of a bucket, linked through the states themselves.
 
-use super::state::{Locked, State, StateRef};
+use super::state::{Kstate, Locked, StateRef};
 use crate::engine::bucket::{self, Change, Lists, Queue, QUEUES};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU8, Ordering};
 use sys_bindings as sys;
 
-/// One queue. `tqe_prev` of a state points at the link that points at it, or
-/// is null for the first: so the head may move.
-#[derive(Clone, Copy)]
-struct Head {
-    first: *mut sys::pf_kstate,
-    /// The last state's link, null when there is none.
-    last: *mut *mut sys::pf_kstate,
-    len: usize,
+// The values of `pf_kstate.sync_state` (`PFSYNC_S_*` in net/if_pfsync.h). The C module
+// has no queue of compressed updates that leave with the next frame: that one gets a
+// value that C does not use.
+const S_INSERT: u8 = sys::PFSYNC_S_INS as u8;
+const S_ACK: u8 = sys::PFSYNC_S_IACK as u8;
+const S_UPDATE: u8 = sys::PFSYNC_S_UPD as u8;
+const S_COMPRESSED: u8 = 0x05;
+const S_WAITING: u8 = sys::PFSYNC_S_UPD_C as u8;
+const S_DELETE: u8 = sys::PFSYNC_S_DEL_C as u8;
+const S_NONE: u8 = sys::PFSYNC_S_NONE as u8;
+
+/// The value of `pf_kstate.sync_state` for a queue.
+fn number(queue: Queue) -> u8 {
+    match queue {
+        Queue::Insert => S_INSERT,
+        Queue::Ack => S_ACK,
+        Queue::Update => S_UPDATE,
+        Queue::Due => S_COMPRESSED,
+        Queue::Waiting => S_WAITING,
+        Queue::Delete => S_DELETE,
+    }
 }
 
-/// `pf_kstate.sync_state` of a state that stands in no queue.
-const NOWHERE: u8 = sys::PFSYNC_S_NONE as u8;
-
-/// What `pf_kstate.sync_state` is in each queue, by the queue's number.
-/// [`Queue::Due`] has no name in C.
-const SYNC_STATE: [(Queue, u8); QUEUES] = [
-    (Queue::Insert, sys::PFSYNC_S_INS as u8),
-    (Queue::Ack, sys::PFSYNC_S_IACK as u8),
-    (Queue::Update, sys::PFSYNC_S_UPD as u8),
-    (Queue::Due, 0x05),
-    (Queue::Waiting, sys::PFSYNC_S_UPD_C as u8),
-    (Queue::Delete, sys::PFSYNC_S_DEL_C as u8),
-];
-
-/// The queue that each value of `pf_kstate.sync_state` means: those in
-/// `SYNC_STATE` are the first numbers, without a gap.
-const PLACES: [Option<Queue>; QUEUES] = {
-    let mut places = [None; QUEUES];
-    let mut index = 0;
-    while index < QUEUES {
-        let (queue, number) = SYNC_STATE[index];
-        places[number as usize] = Some(queue);
-        index += 1;
+/// The queue that a state stands in.
+fn place(state: &Kstate) -> Option<Queue> {
+    match sync_state(state).load(Ordering::Relaxed) {
+        S_INSERT => Some(Queue::Insert),
+        S_ACK => Some(Queue::Ack),
+        S_UPDATE => Some(Queue::Update),
+        S_COMPRESSED => Some(Queue::Due),
+        S_WAITING => Some(Queue::Waiting),
+        S_DELETE => Some(Queue::Delete),
+        _ => None,
     }
-    places
-};
+}
 
-/// `pf_kstate.sync_state`: written with the bucket's lock.
-fn sync_state(state: &State) -> &AtomicU8 {
-    // SAFETY: the field lives as long as the state, and is used in no other
-    // way while the state can be found.
+/// `pf_kstate.sync_state`, which is written with the bucket locked.
+fn sync_state(state: &Kstate) -> &AtomicU8 {
+    // SAFETY: the field lives as long as the state. While other threads can find the
+    // state, the field is only used atomically.
     unsafe { AtomicU8::from_ptr(&raw mut (*state.as_ptr()).sync_state) }
 }
 
-/// `pf_kstate.sync_updates`: how many more updates may be collapsed into the
-/// queued message.
-fn sync_updates(state: &State) -> &AtomicU8 {
-    // SAFETY: as for `sync_state`.
+/// `pf_kstate.sync_updates`: how many more updates may collapse into the queued
+/// message.
+fn sync_updates(state: &Kstate) -> &AtomicU8 {
+    // SAFETY: as in `sync_state`.
     unsafe { AtomicU8::from_ptr(&raw mut (*state.as_ptr()).sync_updates) }
 }
 
-fn place(state: &State) -> Option<Queue> {
-    let number = sync_state(state).load(Ordering::Relaxed);
-    PLACES.get(usize::from(number)).copied().flatten()
-}
-
-/// Collapses an update into the message that is queued for a state, without
-/// the bucket's lock. Returns false if that takes a change in the bucket.
+/// Collapses an update into the message that is queued for a state, without locking
+/// the bucket. Returns false if the update needs a change in the bucket.
 ///
-/// The sender takes a state out of its queue first, and then locks its row to
-/// read it. Here the row is locked: a state that still stands in a queue will
-/// be read after this.
-pub fn collapse(state: &Locked, change: Change) -> bool {
+/// No update is lost, because the sender takes a state out of its queue before it locks
+/// the state's row to read it. The row is locked here: if the state still stands in a
+/// queue, the sender will read it later.
+pub(crate) fn collapse(state: &Locked, change: Change) -> bool {
     let left = sync_updates(state).load(Ordering::Relaxed);
     if !bucket::collapses(place(state), change, left) {
         return false;
     }
     if change.tcp {
-        // The timer may begin a new count meanwhile, which is then lost: the
-        // next message leaves some updates early.
+        // If the bucket's timer starts a new count at this moment, this overwrites it:
+        // the next message then leaves some updates early.
         sync_updates(state).store(left.saturating_sub(1), Ordering::Relaxed);
     }
     true
 }
 
-/// All queues of a bucket. Its links and the `sync_list` of every state that
-/// hashes to the bucket belong to it, so that having it exclusively, by the
-/// bucket's lock, is having those.
-pub struct StateLists {
+/// One queue. `tqe_prev` of a state points at the link that points at the state, and is
+/// null for the first state, so that the head may move.
+#[derive(Clone, Copy)]
+struct Head {
+    first: *mut sys::pf_kstate,
+    /// The link of the last state, null if the queue is empty.
+    last: *mut *mut sys::pf_kstate,
+    len: usize,
+}
+
+/// All queues of a bucket. They own their links and the `sync_list` of every state
+/// that belongs to the bucket, so that a thread that has the queues exclusively, by the
+/// bucket's lock, has the links too.
+pub(crate) struct StateLists {
     heads: [Head; QUEUES],
     maxupd: u8,
 }
 
-// SAFETY: the lists own a reference to each state in them, and states may be
-// referenced from any thread.
+// SAFETY: the queues own a reference to each state in them, and any thread may
+// reference a state of pf.
 unsafe impl Send for StateLists {}
 
 impl StateLists {
-    /// Empty lists, for states of which `maxupd` updates may be collapsed.
-    pub const fn new(maxupd: u8) -> StateLists {
+    /// Empty queues, for states of which `maxupd` updates may collapse into a message.
+    pub(crate) const fn new(maxupd: u8) -> StateLists {
         let heads = [Head { first: ptr::null_mut(), last: ptr::null_mut(), len: 0 }; QUEUES];
         StateLists { heads, maxupd }
     }
 
     fn head(&mut self, queue: Queue) -> &mut Head {
-        let [insert, ack, update, due, waiting, delete] = &mut self.heads;
-        match queue {
-            Queue::Insert => insert,
-            Queue::Ack => ack,
-            Queue::Update => update,
-            Queue::Due => due,
-            Queue::Waiting => waiting,
-            Queue::Delete => delete,
-        }
+        &mut self.heads[queue as usize]
     }
 
     /// Links a state at the end of a queue.
     ///
     /// # Safety
     ///
-    /// `st` stands in no queue, and the caller hands over a reference.
+    /// `st` stands in no queue, and the caller hands over a reference to it.
     unsafe fn link(&mut self, queue: Queue, st: *mut sys::pf_kstate) {
-        let number =
-            SYNC_STATE.iter().find(|(other, _)| *other == queue).map_or(NOWHERE, |(_, number)| *number);
         let maxupd = self.maxupd;
         let head = self.head(queue);
-        // SAFETY: the state lives, by the caller's reference; its links belong
-        // to the lists.
+        // SAFETY: the caller's reference keeps the state, and the links belong to the
+        // queues.
         unsafe {
-            let state = &*st.cast::<State>();
-            sync_state(state).store(number, Ordering::Relaxed);
+            let state = &*st.cast::<Kstate>();
+            sync_state(state).store(number(queue), Ordering::Relaxed);
             sync_updates(state).store(maxupd, Ordering::Relaxed);
             (*st).sync_list.tqe_next = ptr::null_mut();
             (*st).sync_list.tqe_prev = head.last;
@@ -139,17 +134,17 @@ impl StateLists {
         head.len += 1;
     }
 
-    /// Unlinks a state, whose reference passes to the caller.
+    /// Unlinks a state, and hands its reference over to the caller.
     ///
     /// # Safety
     ///
     /// `st` stands in `queue`.
     unsafe fn unlink(&mut self, queue: Queue, st: *mut sys::pf_kstate) -> Option<StateRef> {
         let head = self.head(queue);
-        // SAFETY: the links belong to the lists, which have a reference to the
-        // state, and the state's neighbours are in the same queue.
+        // SAFETY: the links belong to the queues, which own a reference to the state
+        // and to its neighbours in the queue.
         unsafe {
-            sync_state(&*st.cast::<State>()).store(NOWHERE, Ordering::Relaxed);
+            sync_state(&*st.cast::<Kstate>()).store(S_NONE, Ordering::Relaxed);
             let next = (*st).sync_list.tqe_next;
             let prev = (*st).sync_list.tqe_prev;
             match prev.as_mut() {
@@ -167,29 +162,29 @@ impl StateLists {
 }
 
 impl Lists for StateLists {
-    type State = State;
+    type State = Kstate;
     type Ref = StateRef;
 
-    fn place(&self, state: &State) -> Option<Queue> {
+    fn place(&self, state: &Kstate) -> Option<Queue> {
         place(state)
     }
 
-    fn push(&mut self, queue: Queue, state: &State) {
-        // SAFETY: `place` is None, as the trait demands; the queue gets a
+    fn push(&mut self, queue: Queue, state: &Kstate) {
+        // SAFETY: the trait demands that the state stands in no queue. The queue gets a
         // reference of its own.
         unsafe { self.link(queue, state.reference().into_raw()) };
     }
 
-    fn remove(&mut self, state: &State) {
+    fn remove(&mut self, state: &Kstate) {
         if let Some(queue) = self.place(state) {
-            // SAFETY: the state stands there.
+            // SAFETY: the state stands in that queue.
             drop(unsafe { self.unlink(queue, state.as_ptr()) });
         }
     }
 
-    fn transfer(&mut self, state: &State, to: Queue) {
+    fn transfer(&mut self, state: &Kstate, to: Queue) {
         let Some(from) = self.place(state) else { return };
-        // SAFETY: the state stands there, and its reference goes along.
+        // SAFETY: the state stands in `from`. Its reference goes along.
         unsafe {
             if let Some(reference) = self.unlink(from, state.as_ptr()) {
                 self.link(to, reference.into_raw());
@@ -199,7 +194,7 @@ impl Lists for StateLists {
 
     fn append(&mut self, from: Queue, to: Queue) {
         while let Some(state) = self.pop(from) {
-            // SAFETY: the state was popped, and its reference goes along.
+            // SAFETY: the state was taken out of its queue. Its reference goes along.
             unsafe { self.link(to, state.into_raw()) };
         }
     }
@@ -209,27 +204,19 @@ impl Lists for StateLists {
         if first.is_null() {
             return None;
         }
-        // SAFETY: the first of the queue stands in it.
+        // SAFETY: the first state of a queue stands in it.
         unsafe { self.unlink(queue, first) }
     }
 
     fn len(&self, queue: Queue) -> usize {
-        let [insert, ack, update, due, waiting, delete] = &self.heads;
-        match queue {
-            Queue::Insert => insert.len,
-            Queue::Ack => ack.len,
-            Queue::Update => update.len,
-            Queue::Due => due.len,
-            Queue::Waiting => waiting.len,
-            Queue::Delete => delete.len,
-        }
+        self.heads[queue as usize].len
     }
 
     fn set_maxupd(&mut self, maxupd: u8) {
         self.maxupd = maxupd;
     }
 
-    fn count_update(&mut self, state: &State) -> u8 {
+    fn count_update(&mut self, state: &Kstate) -> u8 {
         let left = sync_updates(state).load(Ordering::Relaxed).saturating_sub(1);
         sync_updates(state).store(left, Ordering::Relaxed);
         left
@@ -238,7 +225,7 @@ impl Lists for StateLists {
 
 impl Drop for StateLists {
     fn drop(&mut self) {
-        for (queue, _) in SYNC_STATE {
+        for queue in Queue::PROMPT.into_iter().chain([Queue::Waiting]) {
             while self.pop(queue).is_some() {}
         }
     }

@@ -1,8 +1,9 @@
-//! States: referenced, locked, and what may be read and written when.
+// SPDX-License-Identifier: BSD-2-Clause
+//! States of pf: referenced, locked, and what may be read and written when.
 
 use super::status;
 use crate::engine::merge::Known;
-use crate::wire::{Family, Key, Peer, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
+use crate::wire::{Family, Key, Peer as Endpoint, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -12,39 +13,40 @@ use sys_bindings as sys;
 const TCPS_CLOSED: u8 = sys::TCPS_CLOSED as u8;
 const TCPS_ESTABLISHED: u8 = sys::TCPS_ESTABLISHED as u8;
 
-/// A state of pf's, of which only what never changes can be read without its
-/// lock: its identity.
+/// A state in pf's table (`struct pf_kstate`). Without the lock of its row, only its
+/// identity can be read, which never changes.
 #[repr(transparent)]
-pub struct State(UnsafeCell<sys::pf_kstate>);
+pub(crate) struct Kstate(UnsafeCell<sys::pf_kstate>);
 
-impl State {
-    /// For the C side. What it points to is shared with other threads.
+impl Kstate {
+    /// The state's address, for C. Other threads share what it points to.
     pub(super) fn as_ptr(&self) -> *mut sys::pf_kstate {
         self.0.get()
     }
 
-    pub fn id(&self) -> StateId {
-        // SAFETY: id and creator are set before the state can be found and
-        // never change.
+    /// The state's identity.
+    pub(crate) fn id(&self) -> StateId {
+        // SAFETY: pf sets id and creator before other threads can find the state, and
+        // never changes them.
         unsafe {
             let st = self.as_ptr();
             StateId { id: (*st).id.to_ne_bytes(), creator: (*st).creatorid.to_ne_bytes() }
         }
     }
 
-    /// A counted reference.
+    /// A counted reference to the state.
     pub(super) fn reference(&self) -> StateRef {
-        // SAFETY: the state lives, by whatever lent `self`.
+        // SAFETY: the state lives as long as `self` is borrowed.
         unsafe { sys::pfs_pf_state_ref(self.as_ptr()) };
-        // SAFETY: a reference points to something.
+        // SAFETY: the address comes from a Rust reference, which is not null.
         StateRef(unsafe { NonNull::new_unchecked(self.as_ptr()) })
     }
 }
 
-/// A counted reference to a state, which may have been unlinked meanwhile.
-pub struct StateRef(NonNull<sys::pf_kstate>);
+/// A counted reference to a state. pf may have unlinked the state meanwhile.
+pub(crate) struct StateRef(NonNull<sys::pf_kstate>);
 
-// SAFETY: pf's states may be referenced from any thread.
+// SAFETY: any thread may reference a state of pf.
 unsafe impl Send for StateRef {}
 
 impl StateRef {
@@ -52,77 +54,80 @@ impl StateRef {
     ///
     /// # Safety
     ///
-    /// The caller owns one count of the state's references.
+    /// The caller owns one reference to the state, and hands it over.
     pub(super) unsafe fn from_raw(st: NonNull<sys::pf_kstate>) -> StateRef {
         StateRef(st)
     }
 
-    /// Gives up ownership of the count.
+    /// Hands the reference over to the caller.
     pub(super) fn into_raw(self) -> *mut sys::pf_kstate {
         let st = self.0.as_ptr();
         core::mem::forget(self);
         st
     }
 
-    /// Locks the state's row. `None` when pf has unlinked the state: it has no
+    /// Locks the state's row. `None` if pf has unlinked the state, which then has no
     /// keys any more.
-    pub fn lock(&self) -> Option<Found<'_>> {
-        // SAFETY: the state lives; its lock is that of its row, which lives
-        // as long as pf's table.
+    pub(crate) fn lock(&self) -> Option<Found<'_>> {
+        // SAFETY: the reference keeps the state. Its lock is the lock of its row,
+        // which lives as long as pf's table.
         unsafe { sys::pfs_pf_state_lock(self.0.as_ptr()) };
-        // SAFETY: the row is locked now. Whether the state is linked is asked
-        // before anything but its timeout is read.
+        // SAFETY: the row was just locked. Only the timeout is read before it is
+        // known that the state is linked.
         let found = unsafe { Found::assume(self.0) };
         (found.timeout() != sys::PFTM_UNLINKED as u8).then_some(found)
     }
 }
 
 impl Deref for StateRef {
-    type Target = State;
+    type Target = Kstate;
 
-    fn deref(&self) -> &State {
-        // SAFETY: the reference keeps the state; State is transparent.
-        unsafe { self.0.cast::<State>().as_ref() }
+    fn deref(&self) -> &Kstate {
+        // SAFETY: the reference keeps the state. Kstate has the layout of pf_kstate.
+        unsafe { self.0.cast::<Kstate>().as_ref() }
     }
 }
 
 impl Drop for StateRef {
     fn drop(&mut self) {
-        // SAFETY: gives back one reference.
+        // SAFETY: releases the reference that this value owns.
         unsafe { sys::pfs_pf_state_release(self.0.as_ptr()) };
     }
 }
 
-/// A state whose row is locked by this thread, and that is linked.
-pub struct Locked<'row> {
+/// A linked state whose row this thread holds locked.
+pub(crate) struct Locked<'row> {
     st: NonNull<sys::pf_kstate>,
     row: PhantomData<(&'row (), *const ())>,
 }
 
-/// Which end of a connection.
+/// The source or the destination of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum Side {
+    /// The source: the endpoint that opened the connection.
     Src,
+    /// The destination.
     Dst,
 }
 
 impl Locked<'_> {
-    /// Takes the caller's word that the row is locked. A module built with
-    /// INVARIANTS checks it.
+    /// A state whose row the caller has locked. A module built with INVARIANTS checks
+    /// that.
     ///
     /// # Safety
     ///
-    /// `st` is a linked state, its row is locked by this thread, and stays so
-    /// as long as the result is used.
-    pub unsafe fn assume(st: NonNull<sys::pf_kstate>) -> Self {
+    /// `st` is a linked state. This thread holds its row locked as long as the result
+    /// is used.
+    pub(crate) unsafe fn assume(st: NonNull<sys::pf_kstate>) -> Self {
         if sys::pfs_invariants != 0 {
-            // SAFETY: as the caller promises.
+            // SAFETY: the caller promises that the state is linked.
             unsafe { sys::pfs_pf_state_assert_locked(st.as_ptr()) };
         }
         Locked { st, row: PhantomData }
     }
 
-    /// The state without the check, for rows that are locked a line above.
+    /// As [`Locked::assume`], but without the check, where the row was locked just
+    /// before.
     ///
     /// # Safety
     ///
@@ -133,24 +138,25 @@ impl Locked<'_> {
 
     /// A copy of one field.
     fn read<T: Copy>(&self, field: impl FnOnce(*mut sys::pf_kstate) -> *const T) -> T {
-        // SAFETY: the row is locked, so that nobody writes the field; `field`
-        // only projects to it.
+        // SAFETY: the row is locked, so that no thread writes the field. `field` only
+        // computes its address.
         unsafe { field(self.st.as_ptr()).read() }
     }
 
     fn key(&self) -> &sys::pf_state_key {
-        // SAFETY: a linked state has its keys, which change no more.
+        // SAFETY: a linked state has its keys, which do not change any more.
         unsafe { &*(*self.st.as_ptr()).key[sys::PF_SK_WIRE as usize] }
     }
 
-    /// IP protocol of the connection.
-    pub fn proto(&self) -> u8 {
+    /// The IP protocol of the connection.
+    pub(crate) fn proto(&self) -> u8 {
         self.key().proto
     }
 
-    /// Whether a peer's state of the same id is this one, or another that only
-    /// took its id: ends, protocol and direction of a state never change.
-    pub fn is_same(&self, other: &crate::wire::State) -> bool {
+    /// Whether a peer's state with the same id is this connection, and not another
+    /// one whose id happens to be the same: addresses, ports, protocol and direction
+    /// of a state never change.
+    pub(crate) fn is_same(&self, other: &crate::wire::State) -> bool {
         let same = |index, theirs: &Key, of: (Family, u8)| {
             let ours = self.wire_key(index);
             ours.is_some_and(|(key, family, proto)| (family, proto) == of && key.joins_same(theirs, family))
@@ -160,23 +166,24 @@ impl Locked<'_> {
             && same(sys::PF_SK_STACK, &other.stack, (other.stack_family, other.stack_proto))
     }
 
-    pub fn is_tcp(&self) -> bool {
+    /// Whether the connection is TCP.
+    pub(crate) fn is_tcp(&self) -> bool {
         self.proto() == IPPROTO_TCP
     }
 
-    /// `PFTM_*`
-    pub fn timeout(&self) -> u8 {
-        // SAFETY: only projects.
+    /// The timeout that the state expires by (`PFTM_*`).
+    pub(crate) fn timeout(&self) -> u8 {
+        // SAFETY: only computes an address.
         self.read(|st| unsafe { &raw const (*st).timeout })
     }
 
-    /// Whether the state is neither about to be purged nor being unlinked.
-    pub fn is_alive(&self) -> bool {
+    /// Whether pf is neither unlinking the state nor about to purge it.
+    pub(crate) fn is_alive(&self) -> bool {
         u32::from(self.timeout()) < sys::PFTM_MAX
     }
 
     fn flags(&self) -> u16 {
-        // SAFETY: only projects.
+        // SAFETY: only computes an address.
         self.read(|st| unsafe { &raw const (*st).state_flags })
     }
 
@@ -187,83 +194,86 @@ impl Locked<'_> {
         unsafe { (*self.st.as_ptr()).state_flags = flags };
     }
 
-    /// Whether the state is not to be synchronised: it says so itself
-    /// (`PFSTATE_NOSYNC`), the rule that made it does, or it is pfsync's own.
-    /// The flag alone is not enough: a state that was made while pfsync0 was
-    /// down lacks it.
-    pub fn is_nosync(&self) -> bool {
+    /// Whether the peers must not know the state, for one of three reasons: its own
+    /// flag says so (`PFSTATE_NOSYNC`), the rule that made it does, or it is a state
+    /// of pfsync's own packets. The flag alone does not suffice: a state that pf made
+    /// while `pfsync0` was down lacks it.
+    pub(crate) fn is_nosync(&self) -> bool {
         u32::from(self.flags()) & sys::PFSTATE_NOSYNC != 0
             || self.rule_is_nosync()
             || self.proto() == IPPROTO_PFSYNC
     }
 
-    pub fn set_nosync(&self, on: bool) {
+    /// Sets or clears `PFSTATE_NOSYNC`.
+    pub(crate) fn set_nosync(&self, on: bool) {
         self.set_flag(sys::PFSTATE_NOSYNC, on);
     }
 
-    /// Whether a packet may be held back until the peer acknowledges the
-    /// state (`PFSTATE_ACK`). The bucket's list of such packets has the last
-    /// word: a packet whose time is over leaves without this lock.
-    pub fn awaits_ack(&self) -> bool {
+    /// Whether a packet may be waiting for a peer to acknowledge the state
+    /// (`PFSTATE_ACK`). The bucket's list of deferred packets decides: when a deferral
+    /// times out, the flag stays, because the row is not locked then.
+    pub(crate) fn awaits_ack(&self) -> bool {
         u32::from(self.flags()) & sys::PFSTATE_ACK != 0
     }
 
-    pub fn set_awaits_ack(&self, on: bool) {
+    /// Sets or clears `PFSTATE_ACK`.
+    pub(crate) fn set_awaits_ack(&self, on: bool) {
         self.set_flag(sys::PFSTATE_ACK, on);
     }
 
     /// Whether the rule that made the state says `no-sync`.
     fn rule_is_nosync(&self) -> bool {
-        // SAFETY: only projects; a linked state keeps its rule.
+        // SAFETY: only computes an address.
         let rule = self.read(|st| unsafe { sys::pfs_rules(st) }[0]);
-        // SAFETY: as above; the flags do not change.
+        // SAFETY: a linked state references its rule, whose flags do not change.
         unsafe { (*rule).rule_flag & sys::PFRULE_NOSYNC != 0 }
     }
 
-    /// When a peer's message about the state came last, in seconds of uptime.
-    pub fn pfsync_time(&self) -> u32 {
-        // SAFETY: only projects.
+    /// When a peer last sent a message about the state, in seconds of uptime.
+    pub(crate) fn pfsync_time(&self) -> u32 {
+        // SAFETY: only computes an address.
         self.read(|st| unsafe { &raw const (*st).pfsync_time })
     }
 
-    pub fn set_pfsync_time(&self, uptime: u32) {
+    /// Sets when a peer last sent a message about the state, in seconds of uptime.
+    pub(crate) fn set_pfsync_time(&self, uptime: u32) {
         // SAFETY: the row is locked.
         unsafe { (*self.st.as_ptr()).pfsync_time = uptime };
     }
 
-    /// What is known of both ends, to judge a peer's update.
-    pub fn known(&self) -> [Known; 2] {
-        [End::Src, End::Dst].map(|end| {
-            let peer = self.peer_ptr(end);
+    /// What is known of source and destination, for judging a peer's update.
+    pub(crate) fn known(&self) -> [Known; 2] {
+        [Side::Src, Side::Dst].map(|side| {
+            let endpoint = self.endpoint_ptr(side);
             // SAFETY: the row is locked.
-            unsafe { Known { state: (*peer).state, seqlo: (*peer).seqlo } }
+            unsafe { Known { state: (*endpoint).state, seqlo: (*endpoint).seqlo } }
         })
     }
 
-    fn peer_ptr(&self, end: End) -> *mut sys::pf_state_peer {
-        // SAFETY: only projects.
+    fn endpoint_ptr(&self, side: Side) -> *mut sys::pf_state_peer {
+        // SAFETY: only computes an address.
         unsafe {
-            match end {
-                End::Src => &raw mut (*self.st.as_ptr()).src,
-                End::Dst => &raw mut (*self.st.as_ptr()).dst,
+            match side {
+                Side::Src => &raw mut (*self.st.as_ptr()).src,
+                Side::Dst => &raw mut (*self.st.as_ptr()).dst,
             }
         }
     }
 
-    /// One end of the connection as it goes over the wire.
-    pub fn peer(&self, end: End) -> Peer {
-        let peer = self.peer_ptr(end);
-        // SAFETY: the row is locked; scrub data live as long as the state.
+    /// An endpoint of the connection as a message carries it.
+    pub(crate) fn endpoint(&self, side: Side) -> Endpoint {
+        let endpoint = self.endpoint_ptr(side);
+        // SAFETY: the row is locked. Scrub data live as long as the state.
         unsafe {
-            Peer {
-                seqlo: (*peer).seqlo,
-                seqhi: (*peer).seqhi,
-                seqdiff: (*peer).seqdiff,
-                max_win: (*peer).max_win,
-                mss: (*peer).mss,
-                state: (*peer).state,
-                wscale: (*peer).wscale,
-                scrub: (*peer).scrub.as_ref().map(|scrub| Scrub {
+            Endpoint {
+                seqlo: (*endpoint).seqlo,
+                seqhi: (*endpoint).seqhi,
+                seqdiff: (*endpoint).seqdiff,
+                max_win: (*endpoint).max_win,
+                mss: (*endpoint).mss,
+                state: (*endpoint).state,
+                wscale: (*endpoint).wscale,
+                scrub: (*endpoint).scrub.as_ref().map(|scrub| Scrub {
                     timestamp: u32::from(scrub.pfss_flags) & sys::PFSS_TIMESTAMP != 0,
                     ttl: scrub.pfss_ttl,
                     ts_mod: scrub.__bindgen_anon_1.pfss_ts_mod,
@@ -272,29 +282,29 @@ impl Locked<'_> {
         }
     }
 
-    /// Overwrites one end with what a peer knows of it.
-    pub fn set_peer(&self, end: End, peer: &Peer) {
+    /// Overwrites an endpoint.
+    pub(crate) fn set_endpoint(&self, side: Side, endpoint: &Endpoint) {
         // SAFETY: the row is locked.
-        self.change(end, |to| unsafe { write_peer(to, peer) });
+        self.change(side, |to| unsafe { write_endpoint(to, endpoint) });
     }
 
-    /// Overwrites the connection state of one end.
-    pub fn set_peer_state(&self, end: End, state: u8) {
+    /// Overwrites the connection state of an endpoint, and nothing else of it.
+    pub(crate) fn set_endpoint_state(&self, side: Side, state: u8) {
         // SAFETY: the row is locked.
-        self.change(end, |to| unsafe { (*to).state = state });
+        self.change(side, |to| unsafe { (*to).state = state });
     }
 
-    /// Has `write` change one end, and pf's count of half-open connections
-    /// follow. Only the first end matters to that.
-    fn change(&self, end: End, write: impl FnOnce(*mut sys::pf_state_peer)) {
-        let before = end == End::Src && self.is_half_open();
-        write(self.peer_ptr(end));
-        let now = end == End::Src && self.is_half_open();
+    /// Changes an endpoint by `write`, and keeps pf's count of half-open connections,
+    /// which depends on the source alone.
+    fn change(&self, side: Side, write: impl FnOnce(*mut sys::pf_state_peer)) {
+        let before = side == Side::Src && self.is_half_open();
+        write(self.endpoint_ptr(side));
+        let now = side == Side::Src && self.is_half_open();
         status::count_half_open(before, now);
     }
 
-    /// Whether pf counts the state as a half-open connection: one of TCP that
-    /// this firewall made, and whose first end is not through the handshake.
+    /// Whether pf counts the state as a half-open connection: a TCP connection that
+    /// this firewall made, and whose source has not completed the handshake.
     pub(super) fn is_half_open(&self) -> bool {
         let [source, _] = self.known();
         (TCPS_CLOSED + 1..TCPS_ESTABLISHED).contains(&source.state)
@@ -302,8 +312,8 @@ impl Locked<'_> {
             && self.id().creator == status::host_id()
     }
 
-    /// The state lives `timeout` from now on.
-    pub fn refresh(&self, timeout: u8, uptime: u32) {
+    /// Starts the state's timeout (`PFTM_*`) anew, at a second of uptime.
+    pub(crate) fn refresh(&self, timeout: u8, uptime: u32) {
         // SAFETY: the row is locked.
         unsafe {
             (*self.st.as_ptr()).expire = sys::pfs_time_of(uptime);
@@ -320,23 +330,23 @@ impl Locked<'_> {
     }
 }
 
-/// Writes a peer into a state. Scrub data are kept if there is memory for
-/// them, as in the C module.
+/// Overwrites an endpoint of a state. Its scrub data are lost if there is no memory
+/// for them, as in the C module.
 ///
 /// # Safety
 ///
-/// `to` is one end of a state that is locked or not linked yet.
-pub(super) unsafe fn write_peer(to: *mut sys::pf_state_peer, peer: &Peer) {
-    // SAFETY: as the caller promises.
+/// `to` is an endpoint of a state whose row is locked, or that is not linked yet.
+pub(super) unsafe fn write_endpoint(to: *mut sys::pf_state_peer, endpoint: &Endpoint) {
+    // SAFETY: the caller promises that no other thread uses the endpoint.
     unsafe {
-        (*to).seqlo = peer.seqlo;
-        (*to).seqhi = peer.seqhi;
-        (*to).seqdiff = peer.seqdiff;
-        (*to).max_win = peer.max_win;
-        (*to).mss = peer.mss;
-        (*to).state = peer.state;
-        (*to).wscale = peer.wscale;
-        let Some(scrub) = peer.scrub else { return };
+        (*to).seqlo = endpoint.seqlo;
+        (*to).seqhi = endpoint.seqhi;
+        (*to).seqdiff = endpoint.seqdiff;
+        (*to).max_win = endpoint.max_win;
+        (*to).mss = endpoint.mss;
+        (*to).state = endpoint.state;
+        (*to).wscale = endpoint.wscale;
+        let Some(scrub) = endpoint.scrub else { return };
         allocate_scrub(to);
         if let Some(to) = (*to).scrub.as_mut() {
             to.pfss_flags = if scrub.timestamp { sys::PFSS_TIMESTAMP as u16 } else { 0 };
@@ -346,51 +356,52 @@ pub(super) unsafe fn write_peer(to: *mut sys::pf_state_peer, peer: &Peer) {
     }
 }
 
-/// Gives a peer scrub data, if it has none and there is memory.
+/// Gives an endpoint scrub data, if it has none and there is memory.
 ///
 /// # Safety
 ///
-/// As for [`write_peer`].
-pub(super) unsafe fn allocate_scrub(peer: *mut sys::pf_state_peer) {
-    // SAFETY: as the caller promises; pf frees the data with the state.
+/// As for [`write_endpoint`].
+pub(super) unsafe fn allocate_scrub(endpoint: *mut sys::pf_state_peer) {
+    // SAFETY: the caller promises that no other thread uses the endpoint. pf frees
+    // the data with the state.
     unsafe {
-        if (*peer).scrub.is_null() {
+        if (*endpoint).scrub.is_null() {
             let flags = sys::M_NOWAIT | sys::M_ZERO;
-            (*peer).scrub =
+            (*endpoint).scrub =
                 sys::uma_zalloc_arg(sys::pfs_pf_state_scrub_z(), ptr::null_mut(), flags as i32).cast();
         }
     }
 }
 
 impl Deref for Locked<'_> {
-    type Target = State;
+    type Target = Kstate;
 
-    fn deref(&self) -> &State {
-        // SAFETY: a linked state whose row is locked lives.
-        unsafe { self.st.cast::<State>().as_ref() }
+    fn deref(&self) -> &Kstate {
+        // SAFETY: a linked state lives as long as its row is locked.
+        unsafe { self.st.cast::<Kstate>().as_ref() }
     }
 }
 
-/// A state whose row this value holds locked.
-pub struct Found<'a>(Locked<'a>);
+/// A state whose row this value holds locked. Dropping it unlocks the row.
+#[must_use = "dropping it unlocks the row"]
+pub(crate) struct Found<'a>(Locked<'a>);
 
 impl<'a> Found<'a> {
     /// # Safety
     ///
-    /// The row of `st` was just locked by this thread, for this value to
-    /// unlock.
+    /// This thread just locked the row of `st`, and hands it over to be unlocked.
     pub(super) unsafe fn assume(st: NonNull<sys::pf_kstate>) -> Found<'a> {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises that the row is locked.
         Found(unsafe { Locked::of_locked_row(st) })
     }
 
-    /// Unlinks the state. Peers are not told.
-    pub fn unlink(self) {
+    /// Unlinks the state. The peers are not told.
+    pub(crate) fn unlink(self) {
         self.set_nosync(true);
         let st = self.raw();
         core::mem::forget(self);
-        // SAFETY: the row is locked; pf_unlink_state unlocks it, which is why
-        // this value is forgotten.
+        // SAFETY: the row is locked. pf_unlink_state unlocks it, which is why this
+        // value was forgotten.
         unsafe { sys::pf_unlink_state(st) };
     }
 }
@@ -405,7 +416,7 @@ impl<'a> Deref for Found<'a> {
 
 impl Drop for Found<'_> {
     fn drop(&mut self) {
-        // SAFETY: the row is held by this value.
+        // SAFETY: this value holds the row locked.
         unsafe { sys::pfs_pf_state_unlock(self.raw()) };
     }
 }
