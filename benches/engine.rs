@@ -5,7 +5,7 @@ use criterion::{criterion_group, criterion_main, Criterion};
 use pfsync::engine::bucket::{Change, Limits, Lists, Queue, Queues, QUEUES};
 use pfsync::engine::bulk::{Position, Sender};
 use pfsync::engine::merge::{self, Known};
-use pfsync::wire::{Peer, StateId};
+use pfsync::wire::{Endpoint, StateId};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::Duration;
@@ -119,8 +119,16 @@ fn queueing(criterion: &mut Criterion) {
 
 fn merging(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("merge verdict");
-    let end =
-        |seqlo| Peer { state: 4, seqlo, seqhi: 0, seqdiff: 0, max_win: 0, mss: 0, wscale: 0, scrub: None };
+    let end = |seqlo| Endpoint {
+        state: 4,
+        seqlo,
+        seqhi: 0,
+        seqdiff: 0,
+        max_win: 0,
+        mss: 0,
+        wscale: 0,
+        scrub: None,
+    };
     let known = [Known { state: 4, seqlo: 1000 }, Known { state: 4, seqlo: 2000 }];
     let (newer, stale) = ([end(1500), end(2500)], [end(500), end(2500)]);
     for (name, [src, dst]) in [("newer", &newer), ("one end stale", &stale)] {

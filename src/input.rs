@@ -126,7 +126,7 @@ impl Softc {
             return reject(None, Rejected::Ttl);
         }
         match Frame::parse(bytes.get(offset..).unwrap_or(&[])) {
-            Ok(frame) => self.handle_frame(frame.understood_until(NEWEST_FORMAT)),
+            Ok(frame) => self.handle_frame(frame.with_newest_format(NEWEST_FORMAT)),
             Err(HeaderError::Short) => reject(None, Rejected::Header),
             Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
             Err(HeaderError::Length) => reject(None, Rejected::Length),
@@ -150,28 +150,15 @@ impl Softc {
     }
 
     fn handle_run(&self, run: Run, context: &Context) {
-        if run.action().format().is_some_and(|format| run.action() == format.update()) {
-            self.bulk_receiver.lock().progress(time::uptime());
-        }
+        let action = run.action();
         match run {
             Run::Clear(messages) => messages.iter().for_each(|raw| self.handle_clear(raw, context)),
-            Run::Insert1301(messages) => {
-                messages.iter().for_each(|raw| self.handle_insert(raw.check(), context))
+            Run::Insert(states) => {
+                states.check_each(|state| self.handle_insert(state, action, context));
             }
-            Run::Insert1400(messages) => {
-                messages.iter().for_each(|raw| self.handle_insert(raw.check(), context))
-            }
-            Run::Insert1500(messages) => {
-                messages.iter().for_each(|raw| self.handle_insert(raw.check(), context))
-            }
-            Run::Update1301(messages) => {
-                messages.iter().for_each(|raw| self.handle_update(raw.check(), context))
-            }
-            Run::Update1400(messages) => {
-                messages.iter().for_each(|raw| self.handle_update(raw.check(), context))
-            }
-            Run::Update1500(messages) => {
-                messages.iter().for_each(|raw| self.handle_update(raw.check(), context))
+            Run::Update(states) => {
+                self.bulk_receiver.lock().progress(time::uptime());
+                states.check_each(|state| self.handle_update(state, action, context));
             }
             Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| self.handle_compressed(raw)),
             Run::UpdateRequest(messages) => {
@@ -202,33 +189,33 @@ impl Softc {
         }
     }
 
-    fn handle_insert(&self, state: Result<State, Invalid>, context: &Context) {
-        match &state {
-            Ok(state) => self.import(state, context),
-            Err(_) => reject(Some(Action::Insert1400), Rejected::Value),
+    fn handle_insert(&self, state: &Result<State, Invalid>, action: Action, context: &Context) {
+        match state {
+            Ok(state) => self.import(state, action, context),
+            Err(_) => reject(Some(action), Rejected::Value),
         }
     }
 
-    fn import(&self, state: &State, context: &Context) {
+    fn import(&self, state: &State, action: Action, context: &Context) {
         if !self.rates.inserts.allows(time::uptime(), vnet::peer_inserts()) {
-            return hold_back(Action::Insert1400, Limit::Inserts);
+            return hold_back(action, Limit::Inserts);
         }
         if !context.takes_share() {
-            return hold_back(Action::Insert1400, Limit::Share);
+            return hold_back(action, Limit::Share);
         }
         match take_in(self, state, context.origin, context.rules) {
             Ok(()) => {}
-            Err(Refused::Row) => hold_back(Action::Insert1400, Limit::Row),
-            Err(Refused::RoutingTable) => reject(Some(Action::Insert1400), Rejected::Value),
-            Err(_) => reject(Some(Action::Insert1400), Rejected::State),
+            Err(Refused::Row) => hold_back(action, Limit::Row),
+            Err(Refused::RoutingTable) => reject(Some(action), Rejected::Value),
+            Err(_) => reject(Some(action), Rejected::State),
         }
     }
 
-    fn handle_update(&self, state: Result<State, Invalid>, context: &Context) {
-        let Ok(state) = &state else { return reject(Some(Action::Update1400), Rejected::Value) };
+    fn handle_update(&self, state: &Result<State, Invalid>, action: Action, context: &Context) {
+        let Ok(state) = state else { return reject(Some(action), Rejected::Value) };
         match table::find(state.id) {
-            None => self.import(state, context),
-            Some(found) if !found.is_same(state) => reject(Some(Action::Update1400), Rejected::Value),
+            None => self.import(state, action, context),
+            Some(found) if !found.is_same(state) => reject(Some(action), Rejected::Value),
             Some(found) => self.merge(
                 &found,
                 &CompressedUpdate { id: state.id, src: state.src, dst: state.dst, timeout: state.timeout },

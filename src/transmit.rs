@@ -244,11 +244,11 @@ impl Softc {
             let sent = self.send_frame(link, epoch, |writer| {
                 while writer.fits(Action::UpdateRequest, size_of::<RawId>()) > 0 {
                     let Some(state) = self.control.lock().next_request() else { break };
-                    let _ = writer.push(Action::UpdateRequest, &RawId::from(state));
+                    let _ = writer.append(Action::UpdateRequest, &RawId::from(state));
                 }
                 while writer.fits(Action::Clear, size_of::<RawClear>()) > 0 {
                     let Some(clear) = self.control.lock().next_clear(status::host_id()) else { break };
-                    let _ = writer.push(Action::Clear, &RawClear::from(&clear));
+                    let _ = writer.append(Action::Clear, &RawClear::from(&clear));
                 }
             });
             match sent {
@@ -311,7 +311,7 @@ impl Softc {
     /// `None` when this was the last.
     fn write_bulk(&self, pass: &Pass, writer: &mut FrameWriter) -> Option<Position> {
         if !pass.started {
-            let _ = writer.push(Action::BulkStatus, &bulk_mark(BulkMark::Start, pass));
+            let _ = writer.append(Action::BulkStatus, &bulk_mark(BulkMark::Start, pass));
             // The C module looks at the first mark of a run only.
             writer.end_run();
         }
@@ -324,7 +324,7 @@ impl Softc {
             }
             position = Position { row: position.row.saturating_add(1), after: None };
         }
-        match writer.push(Action::BulkStatus, &bulk_mark(BulkMark::End, pass)) {
+        match writer.append(Action::BulkStatus, &bulk_mark(BulkMark::End, pass)) {
             Ok(()) => None,
             Err(Full) => Some(position),
         }
@@ -364,9 +364,9 @@ impl Softc {
 /// Writes what an action says of a state, if that is still there.
 fn write_state(action: Action, state: &StateRef, writer: &mut FrameWriter) -> Result<(), Full> {
     match action {
-        Action::InsertAck | Action::DeleteCompressed => writer.push(action, &RawId::from(state.id())),
+        Action::InsertAck | Action::DeleteCompressed => writer.append(action, &RawId::from(state.id())),
         Action::UpdateCompressed => match state.lock().and_then(|state| state.export_compressed()) {
-            Some(update) => writer.push(action, &RawCompressedUpdate::from(&update)),
+            Some(update) => writer.append(action, &RawCompressedUpdate::from(&update)),
             None => Ok(()),
         },
         _ => state.lock().map_or(Ok(()), |state| write_whole(action, &state, writer)),
@@ -390,7 +390,9 @@ fn write_as<T>(action: Action, format: Format, locked: &Locked, writer: &mut Fra
 where
     T: for<'a> From<&'a State> + IntoBytes + Immutable,
 {
-    let Some(mut state) = locked.export().filter(|state| state.fits(format)) else { return Ok(()) };
+    let Some(mut state) = locked.export().filter(|state| state.is_expressible_in(format)) else {
+        return Ok(());
+    };
     if format >= Format::V1500 {
         state.orig_ifname = locked.original_interface();
         state.tag = locked.tag();
@@ -399,7 +401,7 @@ where
         // A packet may wait for the acknowledgement of an insert, not of this.
         state.flags -= StateFlags::ACK;
     }
-    writer.push(action, &T::from(&state))
+    writer.append(action, &T::from(&state))
 }
 
 fn bulk_mark(mark: BulkMark, pass: &Pass) -> RawBulkStatus {

@@ -3,13 +3,13 @@
 //! Each end of the connection is judged alone: a half that is behind what is
 //! known here is never copied, and tells that the peer needs an update back.
 
-use crate::wire::Peer;
+use crate::wire::Endpoint;
 use core::cmp::Ordering;
 
 /// What is known of one end, for judging an update.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// Connection state, as in [`Peer::state`].
+    /// Connection state, as in [`Endpoint::state`].
     pub state: u8,
     /// Highest sequence number sent.
     pub seqlo: u32,
@@ -57,14 +57,14 @@ const SYN_SENT: u8 = 2;
 ///
 /// A connection state never goes back, except out of syn-proxy, and neither
 /// does the sequence window.
-pub fn tcp(known: [Known; 2], update: [&Peer; 2]) -> Verdict {
+pub fn tcp(known: [Known; 2], update: [&Endpoint; 2]) -> Verdict {
     let [src, dst] = known;
     let [new_src, new_dst] = update;
     let leaves_proxy = src.state >= PROXY_SRC && new_src.state < PROXY_SRC;
     Verdict { src: if leaves_proxy { Half::Newer } else { end(src, new_src) }, dst: end(dst, new_dst) }
 }
 
-fn end(known: Known, new: &Peer) -> Half {
+fn end(known: Known, new: &Endpoint) -> Half {
     let window_is_behind = known.state >= SYN_SENT && behind(new.seqlo, known.seqlo);
     match new.state.cmp(&known.state) {
         Ordering::Less => Half::Stale,
@@ -75,10 +75,10 @@ fn end(known: Known, new: &Peer) -> Half {
 }
 
 /// Judges an update of a state that is not TCP: its ends only go forward.
-pub fn other(known: [Known; 2], update: [&Peer; 2]) -> Verdict {
+pub fn other(known: [Known; 2], update: [&Endpoint; 2]) -> Verdict {
     let [src, dst] = known;
     let [new_src, new_dst] = update;
-    let end = |known: Known, new: &Peer| if known.state > new.state { Half::Stale } else { Half::Newer };
+    let end = |known: Known, new: &Endpoint| if known.state > new.state { Half::Stale } else { Half::Newer };
     Verdict { src: end(src, new_src), dst: end(dst, new_dst) }
 }
 
@@ -93,8 +93,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn peer(state: u8, seqlo: u32) -> Peer {
-        Peer { state, seqlo, seqhi: 0, seqdiff: 0, max_win: 0, mss: 0, wscale: 0, scrub: None }
+    fn peer(state: u8, seqlo: u32) -> Endpoint {
+        Endpoint { state, seqlo, seqhi: 0, seqdiff: 0, max_win: 0, mss: 0, wscale: 0, scrub: None }
     }
 
     fn judge(known: [(u8, u32); 2], update: [(u8, u32); 2]) -> (Half, Half) {

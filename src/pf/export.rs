@@ -3,7 +3,9 @@
 use super::state::{End, Locked};
 use crate::kernel::time;
 use crate::wire::State;
-use crate::wire::{CompressedUpdate, Direction, Extra, Family, IfName, Key, RouteTo, StateFlags, TagName};
+use crate::wire::{
+    CompressedUpdate, Direction, Family, IfName, Key, RouteTo, RuleActions, StateFlags, TagName,
+};
 use sys_bindings as sys;
 
 /// The bytes of an address.
@@ -129,19 +131,19 @@ impl Locked<'_> {
                 sync_flags: flag(limit_node, sys::PFSYNC_FLAG_SRCNODE)
                     | flag(nat_node, sys::PFSYNC_FLAG_NATSRCNODE),
                 updates: 0,
-                extra: Some(self.export_extra()),
+                rule_actions: Some(self.export_rule_actions()),
                 tag: None,
             })
         }
     }
 
-    fn export_extra(&self) -> Extra {
+    fn export_rule_actions(&self) -> RuleActions {
         // SAFETY: the row is locked; the route's interface is null or
         // referenced.
         unsafe {
             let st = self.raw();
             let act = &raw const (*st).act;
-            Extra {
+            RuleActions {
                 qid: (*act).qid,
                 pqid: (*act).pqid,
                 dnpipe: (*act).dnpipe,
@@ -166,7 +168,7 @@ impl Locked<'_> {
             if kind == 0 || kif.is_null() {
                 return None;
             }
-            Some(RouteTo::Fast {
+            Some(RouteTo::Via {
                 kind,
                 ifname: name(kif)?,
                 family: family(sys::pfs_route_family(self.raw()))?,

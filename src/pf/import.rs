@@ -6,7 +6,7 @@ use super::status;
 use super::table::Row;
 use crate::engine::limit;
 use crate::kernel::time;
-use crate::wire::{Extra, Family, IfName, Key, Peer, RouteTo, State, StateFlags, IPPROTO_SCTP};
+use crate::wire::{Endpoint, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, IPPROTO_SCTP};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
 
@@ -269,7 +269,11 @@ unsafe fn actions_from_rule(st: *mut sys::pf_kstate, rule: *const sys::pf_krule,
 /// # Safety
 ///
 /// `st` is a draft's state.
-unsafe fn actions_from_message(st: *mut sys::pf_kstate, extra: &Extra, rules: &Rules) -> Result<(), Refused> {
+unsafe fn actions_from_message(
+    st: *mut sys::pf_kstate,
+    extra: &RuleActions,
+    rules: &Rules,
+) -> Result<(), Refused> {
     if u32::try_from(extra.rtableid).is_ok_and(|table| table >= status::routing_tables()) {
         return Err(Refused::RoutingTable);
     }
@@ -284,7 +288,7 @@ unsafe fn actions_from_message(st: *mut sys::pf_kstate, extra: &Extra, rules: &R
         (*st).act.set_tos = extra.set_tos;
         (*st).act.max_mss = extra.max_mss;
         (*st).act.set_prio = extra.set_prio;
-        if let RouteTo::Fast { kind, ifname, family } = extra.route {
+        if let RouteTo::Via { kind, ifname, family } = extra.route {
             let route = sys::pfs_route(st);
             *route.kind = kind;
             *route.kif = find_route(&ifname, rules).ok_or(Refused::RouteInterface)?.as_ptr();
@@ -390,7 +394,7 @@ unsafe fn fill(
         {
             return Err(Refused::NoMemory);
         }
-        match &state.extra {
+        match &state.rule_actions {
             Some(extra) => actions_from_message(st, extra, rules)?,
             None => actions_from_rule(st, rule, is_own),
         }
@@ -411,6 +415,6 @@ fn flags_of_pf() -> StateFlags {
 }
 
 /// Whether there was no memory for scrub data.
-fn scrub_is_missing(peer: &sys::pf_state_peer, proto: u8, from: &Peer) -> bool {
+fn scrub_is_missing(peer: &sys::pf_state_peer, proto: u8, from: &Endpoint) -> bool {
     peer.scrub.is_null() && (proto == IPPROTO_SCTP || from.scrub.is_some())
 }

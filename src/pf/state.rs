@@ -2,7 +2,7 @@
 
 use super::status;
 use crate::engine::merge::Known;
-use crate::wire::{Family, Key, Peer, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
+use crate::wire::{Endpoint, Family, Key, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -153,7 +153,7 @@ impl Locked<'_> {
     pub fn is_same(&self, other: &crate::wire::State) -> bool {
         let same = |index, theirs: &Key, of: (Family, u8)| {
             let ours = self.wire_key(index);
-            ours.is_some_and(|(key, family, proto)| (family, proto) == of && key.joins_same(theirs, family))
+            ours.is_some_and(|(key, family, proto)| (family, proto) == of && key.is_same(theirs, family))
         };
         self.direction() == Some(other.direction)
             && same(sys::PF_SK_WIRE, &other.wire, (other.family, other.proto))
@@ -251,11 +251,11 @@ impl Locked<'_> {
     }
 
     /// One end of the connection as it goes over the wire.
-    pub fn peer(&self, end: End) -> Peer {
+    pub fn peer(&self, end: End) -> Endpoint {
         let peer = self.peer_ptr(end);
         // SAFETY: the row is locked; scrub data live as long as the state.
         unsafe {
-            Peer {
+            Endpoint {
                 seqlo: (*peer).seqlo,
                 seqhi: (*peer).seqhi,
                 seqdiff: (*peer).seqdiff,
@@ -273,7 +273,7 @@ impl Locked<'_> {
     }
 
     /// Overwrites one end with what a peer knows of it.
-    pub fn set_peer(&self, end: End, peer: &Peer) {
+    pub fn set_peer(&self, end: End, peer: &Endpoint) {
         // SAFETY: the row is locked.
         self.change(end, |to| unsafe { write_peer(to, peer) });
     }
@@ -326,7 +326,7 @@ impl Locked<'_> {
 /// # Safety
 ///
 /// `to` is one end of a state that is locked or not linked yet.
-pub(super) unsafe fn write_peer(to: *mut sys::pf_state_peer, peer: &Peer) {
+pub(super) unsafe fn write_peer(to: *mut sys::pf_state_peer, peer: &Endpoint) {
     // SAFETY: as the caller promises.
     unsafe {
         (*to).seqlo = peer.seqlo;
