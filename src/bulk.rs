@@ -13,7 +13,7 @@ impl Softc {
     pub fn request_bulk(&self) {
         // What could not be added must not be taken off later.
         let demotion = if carp::is_loaded() { vnet::carp_demotion() } else { 0 };
-        let added = self.bulk_receiver.lock().ask(time::uptime(), demotion);
+        let added = self.bulk_receiver.lock().request(time::uptime(), demotion);
         carp::demote(added, c"pfsync bulk start");
         self.send_bulk_request();
     }
@@ -36,7 +36,7 @@ impl Softc {
 
     /// A peer begins a full update, or has ended it.
     pub fn bulk_mark(&self, status: &BulkStatus) {
-        let taken = self.bulk_receiver.lock().mark(status, time::uptime());
+        let taken = self.bulk_receiver.lock().receive_mark(status, time::uptime());
         if let Some(taken) = taken {
             probe::bulk_awaited(Awaited::Done);
             carp::demote(taken.saturating_neg(), c"pfsync bulk done");
@@ -52,7 +52,7 @@ pub fn tick(_index: usize) {
         match tick {
             Tick::Idle => {}
             Tick::Wait => softc.receiver_timer.arm(time::SECOND),
-            Tick::Ask => softc.send_bulk_request(),
+            Tick::Request => softc.send_bulk_request(),
             Tick::GiveUp { demotion } => {
                 probe::bulk_awaited(Awaited::GivenUp);
                 carp::demote(demotion.saturating_neg(), c"pfsync bulk fail");

@@ -166,7 +166,7 @@ impl Softc {
         let Some(bucket) = self.bucket(state) else { return };
         if self.has_audience(link) {
             probe::queued(state.id(), Queue::Insert);
-            let wake = bucket.queues.lock().insert(state, self.limits(link));
+            let wake = bucket.queues.lock().insert(state, self.frame_size(link));
             self.wake(bucket, wake);
         }
     }
@@ -196,7 +196,7 @@ impl Softc {
             return;
         }
         probe::queued(state.id(), Queue::Delete);
-        let wake = bucket.queues.lock().delete(state, self.limits(link));
+        let wake = bucket.queues.lock().delete(state, self.frame_size(link));
         self.wake(bucket, wake);
     }
 
@@ -229,7 +229,7 @@ impl Softc {
         if first {
             bucket.defer_timer.arm(delay);
         }
-        let wake = bucket.queues.lock().push();
+        let wake = bucket.queues.lock().flush();
         self.wake(bucket, wake);
         Ok(())
     }
@@ -256,7 +256,7 @@ pub fn second_over(index: usize) {
     epoch::enter(|epoch| {
         let Some(softc) = vnet::softc(epoch) else { return };
         let Some(bucket) = softc.buckets.get(index) else { return };
-        let wake = bucket.queues.lock().timeout();
+        let wake = bucket.queues.lock().timer_expired();
         softc.wake(bucket, wake);
     });
 }
@@ -268,7 +268,7 @@ pub fn deferral_over(index: usize) {
         let Some(bucket) = softc.buckets.get(index) else { return };
         let now = time::now();
         loop {
-            let expired = bucket.deferrals.lock().expired(now);
+            let expired = bucket.deferrals.lock().pop_expired(now);
             let Some(deferral) = expired else { break };
             // pf holds the state's row for as long as it is at work on the
             // packet, which it is a moment longer than the hook.

@@ -2,7 +2,7 @@
 
 use crate::engine::bucket::{Change, Queue};
 use crate::engine::limit;
-use crate::engine::merge::{self, Half};
+use crate::engine::merge::{self, EndpointVerdict};
 use crate::kernel::epoch::{self, NetEpoch};
 use crate::kernel::error::Errno;
 use crate::kernel::ifnet::{Counter, IfnetRef};
@@ -178,7 +178,7 @@ impl Softc {
         if clear.ifname.is_some_and(|name| !pf::knows_interface(&name, context.rules)) {
             return;
         }
-        if !self.rates.clears.allows(time::uptime(), limit::CLEARS) {
+        if !self.rates.clears.allows(time::uptime(), limit::CLEARS_PER_SECOND) {
             return hold_back(Action::Clear, Limit::Clears);
         }
         for index in 0..table::rows() {
@@ -254,16 +254,16 @@ impl Softc {
         for (end, peer, half) in [(End::Src, &update.src, verdict.src), (End::Dst, &update.dst, verdict.dst)]
         {
             match half {
-                Half::Newer => found.set_peer(end, peer),
-                Half::StateOnly => found.set_peer_state(end, peer.state),
-                Half::Stale => {}
+                EndpointVerdict::Newer => found.set_peer(end, peer),
+                EndpointVerdict::StateOnly => found.set_peer_state(end, peer.state),
+                EndpointVerdict::Stale => {}
             }
         }
-        if verdict.any() {
+        if verdict.applies_any() {
             found.refresh(update.timeout, uptime);
         }
         found.set_pfsync_time(uptime);
-        if verdict.stale() {
+        if verdict.peer_is_behind() {
             count(Stat::Stale, 1);
             self.answer(found);
         }
@@ -271,7 +271,7 @@ impl Softc {
 
     /// Asks the peers for a state that they seem to have.
     fn ask_for(&self, state: StateId) {
-        if !self.rates.asks.allows(time::uptime(), vnet::peer_requests()) {
+        if !self.rates.requests.allows(time::uptime(), vnet::peer_requests()) {
             return hold_back(Action::UpdateCompressed, Limit::Requests);
         }
         if self.control.lock().request(state).is_err() {

@@ -1,6 +1,6 @@
 //! ifconfig(8)'s side: flags, MTU and configuration.
 
-use crate::engine::config::{Config, Request, SyncPeer};
+use crate::engine::config::{Config, Settings, SyncPeer};
 use crate::hooks::HOOKS;
 use crate::kernel::alloc::{Box, Slice, Wait};
 use crate::kernel::error::{to_c, Errno, Result};
@@ -117,7 +117,7 @@ impl Softc {
     }
 
     fn flags(&self) -> u64 {
-        let ok = if self.bulk_receiver.lock().ok() { FLAG_OK } else { 0 };
+        let ok = if self.bulk_receiver.lock().is_idle() { FLAG_OK } else { 0 };
         let defer =
             if self.options.defer.load(core::sync::atomic::Ordering::Relaxed) { FLAG_DEFER } else { 0 };
         ok | defer
@@ -127,7 +127,7 @@ impl Softc {
         let config = *self.config.lock();
         let reply = OldRequest {
             syncdev: self.syncdev_name(),
-            syncpeer: match config.peer {
+            syncpeer: match config.syncpeer {
                 Some(SyncPeer::Inet(addr)) => addr,
                 _ => [0; 4],
             },
@@ -140,9 +140,9 @@ impl Softc {
     fn set_old(&self, from: *const c_void) -> Result<()> {
         user::may_configure_pf()?;
         let old: OldRequest = user::copy_in_value(from)?;
-        self.configure(&Request {
+        self.configure(&Settings {
             syncdev: parse_name(&old.syncdev)?,
-            peer: (old.syncpeer != [0; 4]).then_some(SyncPeer::Inet(old.syncpeer)),
+            syncpeer: (old.syncpeer != [0; 4]).then_some(SyncPeer::Inet(old.syncpeer)),
             maxupd: old.maxupdates.into(),
             version: 0,
             defer: old.flags as u64 & FLAG_DEFER != 0,
@@ -165,7 +165,7 @@ impl Softc {
         list.add_number(c"maxupdates", config.maxupd.into());
         list.add_number(c"flags", self.flags());
         list.add_number(c"version", config.format as u64);
-        if let Some(peer) = config.peer {
+        if let Some(peer) = config.syncpeer {
             list.add_list(c"syncpeer", peer_to_list(peer)?);
         }
         let packed = list.pack()?;
@@ -189,7 +189,7 @@ impl Softc {
     }
 
     /// Applies a configuration. On an error nothing is changed. May sleep.
-    fn configure(&self, request: &Request) -> Result<()> {
+    fn configure(&self, request: &Settings) -> Result<()> {
         let mut old = *self.config.lock();
         // The interface may have another name by now, and another its name.
         old.syncdev = IfName::new(&self.syncdev_name()).ok();
@@ -204,7 +204,7 @@ impl Softc {
 
     /// Replaces the link by the one that a configuration names.
     fn relink(&self, new: &Config) -> Result<()> {
-        let link = match (new.syncdev, new.peer) {
+        let link = match (new.syncdev, new.syncpeer) {
             (Some(name), Some(peer)) => {
                 let ifp = IfnetRef::by_name(name.bytes()).ok_or(Errno::EINVAL)?;
                 Some(Box::new(Link::open(ifp, peer)?, Wait::Sleep)?)
@@ -260,16 +260,16 @@ fn parse_name(name: &[u8; 16]) -> Result<Option<IfName>> {
     }
 }
 
-fn parse_request(values: Values) -> Result<Request> {
+fn parse_request(values: Values) -> Result<Settings> {
     let number = |name| values.number(name).map(|value| i64::try_from(value).unwrap_or(i64::MAX));
     let version = match number(c"version") {
         Some(version) => version,
         None if values.has(c"version") => return Err(Errno::EINVAL),
         None => 0,
     };
-    Ok(Request {
+    Ok(Settings {
         syncdev: parse_syncdev(values)?,
-        peer: parse_peer(values)?,
+        syncpeer: parse_peer(values)?,
         maxupd: number(c"maxupdates").ok_or(Errno::EINVAL)?,
         version,
         defer: values.number(c"flags").ok_or(Errno::EINVAL)? & FLAG_DEFER != 0,

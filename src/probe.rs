@@ -5,7 +5,7 @@
 //! them. `pfctl -vvss` shows the bytes of the id in reverse.
 
 use crate::engine::bucket::Queue;
-use crate::engine::merge::{Half, Verdict};
+use crate::engine::merge::{EndpointVerdict, Verdict};
 use crate::pf::Refused;
 use crate::wire::StateId;
 use sys_bindings as sys;
@@ -57,7 +57,8 @@ pub fn imported(state: StateId, result: Result<(), Refused>) {
 pub fn merged(state: StateId, verdict: Verdict) {
     if enabled() {
         let (id, creator) = name(state);
-        let taken = i32::from(verdict.src == Half::Newer) | i32::from(verdict.dst == Half::Newer) << 1;
+        let taken = i32::from(verdict.src == EndpointVerdict::Newer)
+            | i32::from(verdict.dst == EndpointVerdict::Newer) << 1;
         // SAFETY: takes values only.
         unsafe { sys::pfs_probe_state_merged(id, creator, taken) };
     }

@@ -1,10 +1,10 @@
 //! The interface: everything that `pfsync0` of one network stack has.
 
-use crate::engine::bucket::{Limits, Queues, Wake};
+use crate::engine::bucket::{FrameSize, Queues, Wake};
 use crate::engine::bulk;
 use crate::engine::config::Config;
-use crate::engine::control::{Control, REQUESTS};
-use crate::engine::defer::{Deferral, Deferrals, CAPACITY};
+use crate::engine::control::{Control, MAX_QUEUED_REQUESTS};
+use crate::engine::defer::{Deferral, Deferrals, DEFERRALS_PER_BUCKET};
 use crate::engine::limit::Rates;
 use crate::kernel::alloc::{Slice, Wait};
 use crate::kernel::callout::{Callout, Handler};
@@ -97,10 +97,10 @@ pub struct Softc {
     pub buffer: Mutex<Buffer>,
     pub buckets: Slice<Bucket>,
     pub control: Mutex<Control<Slice<Option<StateId>>>>,
-    pub bulk_sender: Mutex<bulk::Sender>,
+    pub bulk_sender: Mutex<bulk::Responder>,
     /// Allows the sender a burst of the full update under way, once a tick.
     pub bulk_due: AtomicBool,
-    pub bulk_receiver: Mutex<bulk::Receiver>,
+    pub bulk_receiver: Mutex<bulk::Requester>,
     /// What the peers caused in this second.
     pub rates: Rates,
     /// Packets that were held back and leave now.
@@ -110,7 +110,7 @@ pub struct Softc {
 
 impl Bucket {
     fn new(vnet: Vnet, index: usize, maxupd: u8) -> Result<Bucket> {
-        let slots = Slice::new(CAPACITY, Wait::Sleep, |_| Ok(None))?;
+        let slots = Slice::new(DEFERRALS_PER_BUCKET, Wait::Sleep, |_| Ok(None))?;
         let callout = |run| Callout::new(Handler { vnet, index, run }, Wait::Sleep);
         Ok(Bucket {
             queues: Mutex::new(c"pfsync bucket", Queues::new(StateLists::new(maxupd)), Wait::Sleep)?,
@@ -129,7 +129,7 @@ impl Softc {
         let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
         let callout = |run| Callout::new(Handler { vnet, index: 0, run }, Wait::Sleep);
         let config = Config::new(NEWEST_FORMAT);
-        let requests = Slice::new(REQUESTS, Wait::Sleep, |_| Ok(None))?;
+        let requests = Slice::new(MAX_QUEUED_REQUESTS, Wait::Sleep, |_| Ok(None))?;
         let softc = Softc {
             sender_timer: callout(transmit::resume)?,
             receiver_timer: callout(crate::bulk::tick)?,
@@ -144,9 +144,9 @@ impl Softc {
                 Bucket::new(vnet, index, config.maxupd)
             })?,
             control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
-            bulk_sender: Mutex::new(c"pfsync bulk sender", bulk::Sender::new(), Wait::Sleep)?,
+            bulk_sender: Mutex::new(c"pfsync bulk sender", bulk::Responder::new(), Wait::Sleep)?,
             bulk_due: AtomicBool::new(false),
-            bulk_receiver: Mutex::new(c"pfsync bulk receiver", bulk::Receiver::new(), Wait::Sleep)?,
+            bulk_receiver: Mutex::new(c"pfsync bulk receiver", bulk::Requester::new(), Wait::Sleep)?,
             rates: Rates::default(),
             released: Mutex::new(c"pfsync released", PacketQueue::new(), Wait::Sleep)?,
             ifp: attach()?,
@@ -182,9 +182,9 @@ impl Softc {
         mtu.min(PACKET_MAX).saturating_sub(header)
     }
 
-    pub fn limits(&self, link: Option<&Link>) -> Limits {
-        Limits {
-            room: self.frame_len(link).saturating_sub(size_of::<Header>() + size_of::<Subheader>()),
+    pub fn frame_size(&self, link: Option<&Link>) -> FrameSize {
+        FrameSize {
+            payload_len: self.frame_len(link).saturating_sub(size_of::<Header>() + size_of::<Subheader>()),
             state_len: self.options.format().size(),
         }
     }

@@ -2,7 +2,7 @@
 //! packets and sends them outside every lock.
 
 use crate::engine::bucket::Queue;
-use crate::engine::bulk::{Pass, Position};
+use crate::engine::bulk::{Position, Walk};
 use crate::kernel::epoch::{self, NetEpoch};
 use crate::kernel::error::Errno;
 use crate::kernel::ifnet::Counter;
@@ -93,14 +93,14 @@ impl Softc {
 
     fn send_bucket(&self, bucket: &Bucket, link: Option<&Link>, epoch: &NetEpoch) {
         for _ in 0..FRAMES_A_BUCKET {
-            let limits = self.limits(link);
-            if !self.has_audience(link) || !limits.allow_messages() {
+            let frame_size = self.frame_size(link);
+            if !self.has_audience(link) || !frame_size.fits_a_state() {
                 while let Some(state) = self.pop_any(bucket) {
                     drop(state);
                 }
                 return;
             }
-            let is_due = bucket.queues.lock().due(limits);
+            let is_due = bucket.queues.lock().is_ready(frame_size);
             if !is_due {
                 return;
             }
@@ -153,7 +153,9 @@ impl Softc {
         match queue {
             Queue::Insert => (format.insert(), format.size()),
             Queue::Update => (format.update(), format.size()),
-            Queue::Due | Queue::Waiting => (Action::UpdateCompressed, size_of::<RawCompressedUpdate>()),
+            Queue::Compressed | Queue::Waiting => {
+                (Action::UpdateCompressed, size_of::<RawCompressedUpdate>())
+            }
             Queue::Ack => (Action::InsertAck, size_of::<RawId>()),
             Queue::Delete => (Action::DeleteCompressed, size_of::<RawId>()),
         }
@@ -272,7 +274,7 @@ impl Softc {
 
     /// A peer asks for the whole table.
     pub fn bulk_requested(&self) {
-        self.bulk_sender.lock().request(time::now());
+        self.bulk_sender.lock().receive_request(time::now());
         self.sender_timer.arm(time::tick());
     }
 
@@ -284,9 +286,9 @@ impl Softc {
         }
         let burst = (BULK_BURST * time::tick() / time::milliseconds(10)).max(1);
         for _ in 0..burst {
-            let pass = self.bulk_sender.lock().pass(time::now());
+            let pass = self.bulk_sender.lock().walk(time::now());
             let Some(pass) = pass else { break };
-            if link.is_none() || !self.limits(link).allow_messages() {
+            if link.is_none() || !self.frame_size(link).fits_a_state() {
                 self.bulk_sender.lock().cancel();
                 return;
             }
@@ -309,7 +311,7 @@ impl Softc {
 
     /// Fills a packet of a full update. Returns where the next one begins,
     /// `None` when this was the last.
-    fn write_bulk(&self, pass: &Pass, writer: &mut FrameWriter) -> Option<Position> {
+    fn write_bulk(&self, pass: &Walk, writer: &mut FrameWriter) -> Option<Position> {
         if !pass.started {
             let _ = writer.append(Action::BulkStatus, &bulk_mark(BulkMark::Start, pass));
             // The C module looks at the first mark of a run only.
@@ -335,7 +337,7 @@ impl Softc {
     fn write_row(
         &self,
         row: &Row,
-        pass: &Pass,
+        pass: &Walk,
         position: &mut Position,
         writer: &mut FrameWriter,
     ) -> Result<(), Full> {
@@ -353,10 +355,10 @@ impl Softc {
     /// Whether a full update has to tell of a state: not of one that the peers
     /// must not know, that came from a peer since the request, or that is
     /// about to be told anyway.
-    fn belongs_in(&self, state: &Locked, pass: &Pass) -> bool {
+    fn belongs_in(&self, state: &Locked, pass: &Walk) -> bool {
         state.is_alive()
             && !state.is_nosync()
-            && !pass.is_older_than(state.pfsync_time())
+            && !pass.was_requested_before(state.pfsync_time())
             && self.bucket(state).is_some_and(|bucket| !bucket.queues.lock().announces(state))
     }
 }
@@ -404,7 +406,7 @@ where
     writer.append(action, &T::from(&state))
 }
 
-fn bulk_mark(mark: BulkMark, pass: &Pass) -> RawBulkStatus {
+fn bulk_mark(mark: BulkMark, pass: &Walk) -> RawBulkStatus {
     // The clock is good to a tick, and the age must not be too high.
     let age = pass.age(time::now().saturating_sub(time::tick()));
     RawBulkStatus::from(&BulkStatus { creator: status::host_id(), age, mark })

@@ -64,7 +64,8 @@ impl Draft {
     fn row_is_full(&self) -> bool {
         // SAFETY: only reads the id of a state that is ours.
         let index = unsafe { sys::pfs_pf_state_row(self.st.as_ptr()) };
-        Row::lock(index as usize).is_some_and(|row| row.states().nth(limit::ROW.saturating_sub(1)).is_some())
+        Row::lock(index as usize)
+            .is_some_and(|row| row.states().nth(limit::STATES_PER_ROW.saturating_sub(1)).is_some())
     }
 
     /// Makes the draft a state of pf's table, bound to an interface and made by

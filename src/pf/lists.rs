@@ -20,12 +20,12 @@ struct Head {
 const NOWHERE: u8 = sys::PFSYNC_S_NONE as u8;
 
 /// What `pf_kstate.sync_state` is in each queue, by the queue's number.
-/// [`Queue::Due`] has no name in C.
+/// [`Queue::Compressed`] has no name in C.
 const SYNC_STATE: [(Queue, u8); QUEUES] = [
     (Queue::Insert, sys::PFSYNC_S_INS as u8),
     (Queue::Ack, sys::PFSYNC_S_IACK as u8),
     (Queue::Update, sys::PFSYNC_S_UPD as u8),
-    (Queue::Due, 0x05),
+    (Queue::Compressed, 0x05),
     (Queue::Waiting, sys::PFSYNC_S_UPD_C as u8),
     (Queue::Delete, sys::PFSYNC_S_DEL_C as u8),
 ];
@@ -101,12 +101,12 @@ impl StateLists {
     }
 
     fn head(&mut self, queue: Queue) -> &mut Head {
-        let [insert, ack, update, due, waiting, delete] = &mut self.heads;
+        let [insert, ack, update, compressed, waiting, delete] = &mut self.heads;
         match queue {
             Queue::Insert => insert,
             Queue::Ack => ack,
             Queue::Update => update,
-            Queue::Due => due,
+            Queue::Compressed => compressed,
             Queue::Waiting => waiting,
             Queue::Delete => delete,
         }
@@ -174,7 +174,7 @@ impl Lists for StateLists {
         place(state)
     }
 
-    fn push(&mut self, queue: Queue, state: &State) {
+    fn append(&mut self, queue: Queue, state: &State) {
         // SAFETY: `place` is None, as the trait demands; the queue gets a
         // reference of its own.
         unsafe { self.link(queue, state.reference().into_raw()) };
@@ -197,7 +197,7 @@ impl Lists for StateLists {
         }
     }
 
-    fn append(&mut self, from: Queue, to: Queue) {
+    fn append_all(&mut self, from: Queue, to: Queue) {
         while let Some(state) = self.pop(from) {
             // SAFETY: the state was popped, and its reference goes along.
             unsafe { self.link(to, state.into_raw()) };
@@ -214,12 +214,12 @@ impl Lists for StateLists {
     }
 
     fn len(&self, queue: Queue) -> usize {
-        let [insert, ack, update, due, waiting, delete] = &self.heads;
+        let [insert, ack, update, compressed, waiting, delete] = &self.heads;
         match queue {
             Queue::Insert => insert.len,
             Queue::Ack => ack.len,
             Queue::Update => update.len,
-            Queue::Due => due.len,
+            Queue::Compressed => compressed.len,
             Queue::Waiting => waiting.len,
             Queue::Delete => delete.len,
         }

@@ -1,7 +1,7 @@
 //! States: referenced, locked, and what may be read and written when.
 
 use super::status;
-use crate::engine::merge::Known;
+use crate::engine::merge::LocalEndpoint;
 use crate::wire::{Endpoint, Family, Key, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -232,11 +232,11 @@ impl Locked<'_> {
     }
 
     /// What is known of both ends, to judge a peer's update.
-    pub fn known(&self) -> [Known; 2] {
+    pub fn known(&self) -> [LocalEndpoint; 2] {
         [End::Src, End::Dst].map(|end| {
             let peer = self.peer_ptr(end);
             // SAFETY: the row is locked.
-            unsafe { Known { state: (*peer).state, seqlo: (*peer).seqlo } }
+            unsafe { LocalEndpoint { state: (*peer).state, seqlo: (*peer).seqlo } }
         })
     }
 
