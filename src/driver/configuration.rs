@@ -12,13 +12,13 @@ use crate::driver::kernel::ifnet::{DetachLock, IfnetRef};
 use crate::driver::link::Link;
 use crate::driver::pf::rules;
 use crate::driver::softc::{Softc, MTU_MIN};
-use crate::engine::config::{Config, Request};
+use crate::engine::config::{Config, Settings};
 use crate::wire::IfName;
 use core::ffi::c_int;
 use sys_bindings as sys;
 
 /// What ifconfig(8) shows.
-pub(crate) struct Settings {
+pub(crate) struct Shown {
     pub(crate) config: Config,
     /// The sync interface's name as it is now; zeroes for none.
     pub(crate) syncdev: [u8; 16],
@@ -37,10 +37,10 @@ fn with_softc<R>(ifp: *const sys::ifnet, inside: impl FnOnce(&Softc) -> Result<R
 }
 
 /// The settings of the interface `ifp`.
-pub(crate) fn read(ifp: *const sys::ifnet) -> Result<Settings> {
+pub(crate) fn read(ifp: *const sys::ifnet) -> Result<Shown> {
     with_softc(ifp, |softc| {
         let config = *softc.config.lock();
-        Ok(Settings { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().ok() })
+        Ok(Shown { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().is_idle() })
     })
 }
 
@@ -80,14 +80,14 @@ pub(crate) fn set_mtu(ifp: *const sys::ifnet, mtu: c_int) -> Result<()> {
 
 /// Applies what an operator asks for to the interface `ifp`. On an error
 /// nothing is changed. May sleep.
-pub(crate) fn apply(ifp: *const sys::ifnet, request: &Request) -> Result<()> {
+pub(crate) fn apply(ifp: *const sys::ifnet, settings: &Settings) -> Result<()> {
     // Before the configuration: a departing interface comes with it held.
     let detaching = DetachLock::lock();
     with_softc(ifp, |softc| {
         let mut old = *softc.config.lock();
         // The interface may have another name by now, and another its name.
         old.syncdev = IfName::new(&syncdev_name(softc)).ok();
-        let new = old.with(request).map_err(|_| Errno::EINVAL)?;
+        let new = old.with(settings).map_err(|_| Errno::EINVAL)?;
         if !old.same_link(&new) {
             relink(softc, &new, &detaching)?;
         }
@@ -99,7 +99,7 @@ pub(crate) fn apply(ifp: *const sys::ifnet, request: &Request) -> Result<()> {
 
 /// Replaces the link by the one that a configuration names.
 fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
-    let link = match (new.syncdev, new.peer) {
+    let link = match (new.syncdev, new.syncpeer) {
         (Some(name), Some(peer)) => {
             let ifp = IfnetRef::by_name(name.bytes()).ok_or(Errno::EINVAL)?;
             Some(KBox::new(Link::open(ifp, peer)?, Wait::Sleep)?)

@@ -5,12 +5,12 @@
 //! User memory is read before the configuration is locked and written after,
 //! since either may wait for a file system for as long as that likes.
 
-use crate::driver::configuration::{self, Settings};
+use crate::driver::configuration::{self, Shown};
 use crate::driver::kernel::alloc::{KSlice, Wait};
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::nvlist::{NvList, Values};
 use crate::driver::kernel::user;
-use crate::engine::config::{Request, SyncPeer};
+use crate::engine::config::{Settings, SyncPeer};
 use crate::wire::IfName;
 use core::ffi::{c_int, c_ulong, c_void, CStr};
 use sys_bindings as sys;
@@ -77,23 +77,23 @@ const _: () = assert!(size_of::<SockaddrIn6>() == size_of::<sys::sockaddr_in6>()
 const FLAG_OK: u64 = sys::PFSYNCF_OK as u64;
 const FLAG_DEFER: u64 = sys::PFSYNCF_DEFER as u64;
 
-fn flags(settings: &Settings) -> u64 {
-    let ok = if settings.ok { FLAG_OK } else { 0 };
-    let defer = if settings.config.defer { FLAG_DEFER } else { 0 };
+fn flags(shown: &Shown) -> u64 {
+    let ok = if shown.ok { FLAG_OK } else { 0 };
+    let defer = if shown.config.defer { FLAG_DEFER } else { 0 };
     ok | defer
 }
 
 /// `SIOCGETPFSYNC`
 fn get_old(ifp: *const sys::ifnet, to: *mut c_void) -> Result<()> {
-    let settings = configuration::read(ifp)?;
+    let shown = configuration::read(ifp)?;
     let reply = OldRequest {
-        syncdev: settings.syncdev,
-        syncpeer: match settings.config.peer {
+        syncdev: shown.syncdev,
+        syncpeer: match shown.config.syncpeer {
             Some(SyncPeer::Inet(addr)) => addr,
             _ => [0; 4],
         },
-        maxupdates: settings.config.maxupd.into(),
-        flags: flags(&settings) as i32,
+        maxupdates: shown.config.maxupd.into(),
+        flags: flags(&shown) as i32,
     };
     user::copy_out_value(&reply, to)
 }
@@ -102,20 +102,20 @@ fn get_old(ifp: *const sys::ifnet, to: *mut c_void) -> Result<()> {
 fn set_old(ifp: *const sys::ifnet, from: *const c_void) -> Result<()> {
     user::may_configure_pf()?;
     let old: OldRequest = user::copy_in_value(from)?;
-    let request = Request {
+    let settings = Settings {
         syncdev: parse_name(&old.syncdev)?,
-        peer: (old.syncpeer != [0; 4]).then_some(SyncPeer::Inet(old.syncpeer)),
+        syncpeer: (old.syncpeer != [0; 4]).then_some(SyncPeer::Inet(old.syncpeer)),
         maxupd: old.maxupdates.into(),
         version: 0,
         defer: old.flags as u64 & FLAG_DEFER != 0,
     };
-    configuration::apply(ifp, &request)
+    configuration::apply(ifp, &settings)
 }
 
 /// `SIOCGETPFSYNCNV`
 fn get(ifp: *const sys::ifnet, buffer: &mut sys::ifreq_nv_req) -> Result<()> {
-    let settings = configuration::read(ifp)?;
-    let packed = to_list(&settings)?.pack()?;
+    let shown = configuration::read(ifp)?;
+    let packed = to_list(&shown)?.pack()?;
     buffer.length = packed.len() as u32;
     if packed.len() > buffer.buf_length as usize {
         buffer.buffer = core::ptr::null_mut();
@@ -136,17 +136,17 @@ fn set(ifp: *const sys::ifnet, buffer: &sys::ifreq_nv_req) -> Result<()> {
     configuration::apply(ifp, &parse_request(list.values())?)
 }
 
-fn to_list(settings: &Settings) -> Result<NvList> {
+fn to_list(shown: &Shown) -> Result<NvList> {
     let mut list = NvList::new()?;
-    if let Ok(name) = CStr::from_bytes_until_nul(&settings.syncdev) {
+    if let Ok(name) = CStr::from_bytes_until_nul(&shown.syncdev) {
         if !name.is_empty() {
             list.add_string(c"syncdev", name);
         }
     }
-    list.add_number(c"maxupdates", settings.config.maxupd.into());
-    list.add_number(c"flags", flags(settings));
-    list.add_number(c"version", settings.config.format as u64);
-    if let Some(peer) = settings.config.peer {
+    list.add_number(c"maxupdates", shown.config.maxupd.into());
+    list.add_number(c"flags", flags(shown));
+    list.add_number(c"version", shown.config.format as u64);
+    if let Some(peer) = shown.config.syncpeer {
         list.add_list(c"syncpeer", peer_to_list(peer)?);
     }
     Ok(list)
@@ -160,16 +160,16 @@ fn parse_name(name: &[u8; 16]) -> Result<Option<IfName>> {
     }
 }
 
-fn parse_request(values: Values) -> Result<Request> {
+fn parse_request(values: Values) -> Result<Settings> {
     let number = |name| values.number(name).map(|value| i64::try_from(value).unwrap_or(i64::MAX));
     let version = match number(c"version") {
         Some(version) => version,
         None if values.has(c"version") => return Err(Errno::EINVAL),
         None => 0,
     };
-    Ok(Request {
+    Ok(Settings {
         syncdev: parse_syncdev(values)?,
-        peer: parse_peer(values)?,
+        syncpeer: parse_peer(values)?,
         maxupd: number(c"maxupdates").ok_or(Errno::EINVAL)?,
         version,
         defer: values.number(c"flags").ok_or(Errno::EINVAL)? & FLAG_DEFER != 0,

@@ -7,7 +7,7 @@
 
 use crate::driver::pf::Refused;
 use crate::engine::bucket::Queue;
-use crate::engine::merge::{Half as EndpointVerdict, Verdict};
+use crate::engine::merge::{EndpointVerdict, Verdict};
 use crate::wire::StateId;
 use sys_bindings as sys;
 
