@@ -54,10 +54,10 @@ check: pfsync.ko
 
 # Everything for 14; for 15 what depends on the release.
 test:
-	@$(MAKE) FREEBSD=15 all test-host
+	@$(MAKE) FREEBSD=15 all test-simulator
 	@$(MAKE) FREEBSD=14 all lint
 	@. build/env && $$CARGO test --quiet --locked -p pfsync --benches --no-run
-	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin instructions
+	@. build/env && $$CARGO run --quiet --locked -p pfsync-simulator --bin instructions
 	@. build/env && $$CARGO test --locked --workspace --exclude sys-bindings \
 	    --lib --bins --tests
 
@@ -73,17 +73,17 @@ lint:
 	@. build/env && $$CARGO_CLIPPY clippy --quiet --locked --workspace \
 	    --exclude sys-bindings --all-targets --target-dir $(TARGET_DIR) -- -D warnings
 
-test-host: pfsync.ko
-	@. build/env && $$CARGO test --locked -p pfsync-host --tests \
+test-simulator: pfsync.ko
+	@. build/env && $$CARGO test --locked -p pfsync-simulator --tests \
 	    --target-dir $(TARGET_DIR)
 
 bench: all
 	@. build/env && $$CARGO bench --quiet --locked -p pfsync
-	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin \
+	@. build/env && $$CARGO run --quiet --locked -p pfsync-simulator --bin \
 	    instructions -- --record
 
 demo: all
-	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin demo
+	@. build/env && $$CARGO run --quiet --locked -p pfsync-simulator --bin demo
 
 fuzz: all
 	@FREEBSD=$(FREEBSD) sh tools/setup.sh fuzz
@@ -119,4 +119,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a build/pfsync-kmod-*.tar.gz
 
-.PHONY: all bench check clean demo fuzz install lint load package pfsync.ko setup test test-host uninstall unload
+.PHONY: all bench check clean demo fuzz install lint load package pfsync.ko setup test test-simulator uninstall unload

@@ -10,7 +10,7 @@ use crate::firewall::{ends_input, Fuzzed};
 use anyhow::{ensure, Context, Result};
 use arbitrary::Unstructured;
 use lists::list;
-use pfsync_host::nv::{List, Value};
+use pfsync_simulator::freebsd::nv::{List, Value};
 use settings::{parse_peer, Peer, Settings, GROUP4, INTERFACES};
 use std::ffi::CStr;
 use sys_bindings as sys;

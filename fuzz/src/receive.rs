@@ -11,10 +11,10 @@ use anyhow::{ensure, Result};
 use arbitrary::Unstructured;
 use frames::{envelope, packet, put_right, Sender, CHECKSUM};
 use pfsync::wire::Frame;
-use pfsync_host::lab::{address4, address6, connection, Config, Peer, GROUP6, OUTSIDE, SYNC};
-use pfsync_host::net::Sent;
-use pfsync_host::pf::rules::NO_SYNC;
-use pfsync_host::pf::traffic::{Connection, Id};
+use pfsync_simulator::freebsd::net::Sent;
+use pfsync_simulator::freebsd::pf::rules::NO_SYNC;
+use pfsync_simulator::freebsd::pf::traffic::{Connection, Id};
+use pfsync_simulator::lab::{address4, address6, connection, Config, Peer, GROUP6, OUTSIDE, SYNC};
 use std::cell::RefCell;
 use std::rc::Rc;
 

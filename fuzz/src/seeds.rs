@@ -5,7 +5,7 @@ use crate::receive::{FRAME, TIME};
 use anyhow::{Context, Result};
 use pcap_file::pcap::PcapReader;
 use pfsync::wire::{Action, Format, Subheader};
-use pfsync_host::lab::{Config, Peer, GROUP6};
+use pfsync_simulator::lab::{Config, Peer, GROUP6};
 use std::fs::File;
 use std::path::Path;
 use zerocopy::FromBytes;

@@ -1,7 +1,7 @@
 //! What requests lead to: a model of what pfsync(4) documents.
 
-use pfsync_host::lab::{GROUP6, OUTSIDE, SYNC};
-use pfsync_host::nv::{List, Value};
+use pfsync_simulator::freebsd::nv::{List, Value};
+use pfsync_simulator::lab::{GROUP6, OUTSIDE, SYNC};
 use std::ffi::CStr;
 use sys_bindings as sys;
 

@@ -7,7 +7,7 @@ use pfsync::wire::{
     BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Extra, Family, Format, FrameWriter, Header,
     IfName, Ipv4Header, Ipv6Header, Key, Peer, RouteTo, Scrub, State, StateFlags, StateId, TagName,
 };
-use pfsync_host::lab::{address4, address6, connection, Firewall, GROUP6, OUTSIDE, SYNC};
+use pfsync_simulator::lab::{address4, address6, connection, Firewall, GROUP6, OUTSIDE, SYNC};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Bits of the byte that says how a frame comes.

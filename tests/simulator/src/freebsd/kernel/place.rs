@@ -1,0 +1,48 @@
+//! Places in the module, kept as addresses and named when they are shown.
+
+use super::{thread, Kernel};
+use crate::freebsd::machine::cpu::{self, Call};
+use std::fmt;
+
+/// The module's functions that called the host, innermost first.
+#[derive(Clone, Copy, Default)]
+pub struct Place([usize; DEPTH]);
+
+/// Enough to tell who wanted something through a wrapper or two.
+const DEPTH: usize = 4;
+
+impl Place {
+    /// Where the current thread is in the module.
+    pub fn here() -> Place {
+        let mut place = Place::default();
+        if let Some(thread) = thread::try_current() {
+            place.fill(&thread.kernel, cpu::this().call.get());
+        }
+        place
+    }
+
+    fn fill(&mut self, kernel: &Kernel, call: Call) {
+        let mut walk = kernel.walk(call);
+        self.0 = std::array::from_fn(|_| walk.next().unwrap_or(0));
+    }
+
+    /// The functions' names.
+    pub fn name(&self, kernel: &Kernel) -> String {
+        let names = self.0.iter().filter_map(|address| kernel.symbolise(address.wrapping_sub(1)));
+        let names: Vec<_> = names.collect();
+        if names.is_empty() {
+            "the host".to_string()
+        } else {
+            names.join(" < ")
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match thread::try_current() {
+            Some(thread) => f.write_str(&self.name(&thread.kernel)),
+            None => f.write_str("a thread that ended"),
+        }
+    }
+}
