@@ -11,10 +11,10 @@ use crate::graph::Graph;
 const ENDLESS: i64 = 1 << 20;
 
 /// A function's use of the stack, without the return address.
-pub struct Frame {
-    pub bytes: u64,
+pub(crate) struct Frame {
+    pub(crate) bytes: u64,
     /// Calls through a pointer, whose own frames nobody knows.
-    pub unknown_calls: usize,
+    pub(crate) unknown_calls: usize,
     /// Bytes in use before each instruction that can be reached.
     depths: BTreeMap<u64, u64>,
 }
@@ -22,19 +22,19 @@ pub struct Frame {
 impl Frame {
     /// Follows a function; the error is the instruction that makes its frame
     /// no fixed size.
-    pub fn of(code: &[Instruction]) -> Result<Self, u64> {
+    pub(crate) fn of(code: &[Instruction]) -> Result<Self, u64> {
         Walk { code, depths: vec![None; code.len()], base: 0, table: None, deepest: 0 }.run()
     }
 
     /// Bytes in use at an instruction.
-    pub fn depth_at(&self, offset: u64) -> u64 {
+    pub(crate) fn depth_at(&self, offset: u64) -> u64 {
         self.depths.get(&offset).copied().unwrap_or(self.bytes)
     }
 }
 
 /// The frames of the functions among `items`, and a problem for each function
 /// that has no fixed one.
-pub fn measure<'a>(
+pub(crate) fn measure<'a>(
     graph: &Graph,
     items: impl IntoIterator<Item = &'a usize>,
 ) -> (BTreeMap<usize, Frame>, Vec<String>) {
@@ -57,7 +57,7 @@ pub fn measure<'a>(
 }
 
 /// The largest frames, as lines of a table.
-pub fn table(graph: &Graph, frames: &BTreeMap<usize, Frame>, rows: usize) -> String {
+pub(crate) fn table(graph: &Graph, frames: &BTreeMap<usize, Frame>, rows: usize) -> String {
     let mut largest: Vec<_> = frames.iter().collect();
     largest.sort_by_key(|(_, frame)| u64::MAX - frame.bytes);
     largest

@@ -15,47 +15,47 @@ const ROOTS: [&str; 4] = ["set_", ".init_array", ".fini_array", ".ctors"];
 const ELSEWHERE: u64 = u64::MAX;
 
 /// The module's items, sorted by section and offset, and their names.
-pub struct Graph {
-    pub items: Vec<Item>,
+pub(crate) struct Graph {
+    pub(crate) items: Vec<Item>,
     sections: Vec<String>,
     names: HashMap<String, usize>,
 }
 
 /// A function, a data object, or a stretch of a section that has no symbol.
-pub struct Item {
+pub(crate) struct Item {
     /// Demangled.
-    pub name: String,
-    pub section: usize,
-    pub range: Range<u64>,
-    pub executable: bool,
+    pub(crate) name: String,
+    pub(crate) section: usize,
+    pub(crate) range: Range<u64>,
+    pub(crate) executable: bool,
     /// Empty for data. Addresses are offsets in the section.
-    pub code: Vec<Instruction>,
-    pub references: Vec<Reference>,
+    pub(crate) code: Vec<Instruction>,
+    pub(crate) references: Vec<Reference>,
 }
 
 /// One item's mention of another.
-pub struct Reference {
+pub(crate) struct Reference {
     /// Where in the section.
-    pub from: u64,
-    pub how: How,
-    pub to: To,
+    pub(crate) from: u64,
+    pub(crate) how: How,
+    pub(crate) to: To,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub enum How {
+pub(crate) enum How {
     Call,
     Jump,
     Address,
 }
 
-pub enum To {
+pub(crate) enum To {
     Item(usize),
     /// A name outside the module.
     Outside(String),
 }
 
 impl Graph {
-    pub fn of(module: &Module) -> Self {
+    pub(crate) fn of(module: &Module) -> Self {
         let mut graph = Self {
             items: (0..module.sections.len()).flat_map(|section| cut(module, section)).collect(),
             sections: module.sections.iter().map(|section| section.name.clone()).collect(),
@@ -82,19 +82,19 @@ impl Graph {
     }
 
     /// The item with this name, mangled or not.
-    pub fn named(&self, name: &str) -> Option<usize> {
+    pub(crate) fn named(&self, name: &str) -> Option<usize> {
         self.names.get(name).copied()
     }
 
     /// A place in words, for a person to find it.
-    pub fn place(&self, section: usize, offset: u64) -> String {
+    pub(crate) fn place(&self, section: usize, offset: u64) -> String {
         let name = self.find(section, offset).map_or("", |item| &self.items[item].name);
         format!("{}+{offset:#x} (in {name})", self.sections[section])
     }
 
     /// Every item that code from the kernel can get to: from the linker sets
     /// and from `entries`.
-    pub fn reachable(&self, entries: &[usize]) -> BTreeSet<usize> {
+    pub(crate) fn reachable(&self, entries: &[usize]) -> BTreeSet<usize> {
         let mut work: Vec<_> = (0..self.items.len()).filter(|&item| self.is_root(item)).collect();
         work.extend(entries);
         let mut seen = BTreeSet::new();
@@ -113,7 +113,7 @@ impl Graph {
 
     /// The functions among `items` whose address one of them holds: those that
     /// the kernel may call.
-    pub fn address_taken(&self, items: &BTreeSet<usize>) -> BTreeSet<usize> {
+    pub(crate) fn address_taken(&self, items: &BTreeSet<usize>) -> BTreeSet<usize> {
         items
             .iter()
             .flat_map(|&item| &self.items[item].references)
@@ -155,7 +155,7 @@ impl Graph {
 
 impl Item {
     /// Calls and jumps to other items of the module.
-    pub fn callees(&self) -> impl Iterator<Item = (&Reference, usize)> {
+    pub(crate) fn callees(&self) -> impl Iterator<Item = (&Reference, usize)> {
         let calls = self.references.iter().filter(|reference| reference.how != How::Address);
         calls.filter_map(|reference| Some((reference, reference.item()?)))
     }
@@ -171,7 +171,7 @@ impl Reference {
 }
 
 /// A name as a person writes it; a name that is not Rust's stays as it is.
-pub fn demangle(name: &str) -> String {
+pub(crate) fn demangle(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 

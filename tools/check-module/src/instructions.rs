@@ -10,7 +10,7 @@ const FEATURES: [CpuidFeature; 4] =
     [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU387, CpuidFeature::MMX];
 
 /// What every executable section holds is looked at, reachable or not.
-pub fn problems(graph: &Graph) -> Vec<String> {
+pub(crate) fn problems(graph: &Graph) -> Vec<String> {
     let mut factory = InstructionInfoFactory::new();
     let mut problems = Vec::new();
     for item in &graph.items {

@@ -19,43 +19,43 @@ type Elf<'d> = ElfFile64<'d, Endianness>;
 const NEEDED_SETS: [&str; 2] = ["set_modmetadata_set", "set_sysinit_set"];
 
 /// A relocatable object.
-pub struct Module {
-    pub sections: Vec<Section>,
+pub(crate) struct Module {
+    pub(crate) sections: Vec<Section>,
     /// Symbols defined in those sections, sorted by where they are.
-    pub symbols: Vec<Symbol>,
+    pub(crate) symbols: Vec<Symbol>,
 }
 
 /// A section that the kernel loads.
-pub struct Section {
-    pub name: String,
-    pub executable: bool,
+pub(crate) struct Section {
+    pub(crate) name: String,
+    pub(crate) executable: bool,
     /// Empty for `.bss`.
-    pub data: Vec<u8>,
-    pub size: u64,
+    pub(crate) data: Vec<u8>,
+    pub(crate) size: u64,
     /// Sorted by offset.
-    pub relocations: Vec<Relocation>,
+    pub(crate) relocations: Vec<Relocation>,
 }
 
 /// A name for some bytes of a section.
-pub struct Symbol {
-    pub name: String,
-    pub section: usize,
-    pub offset: u64,
-    pub size: u64,
+pub(crate) struct Symbol {
+    pub(crate) name: String,
+    pub(crate) section: usize,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
 }
 
 /// A place in a section that the kernel fills in at load.
-pub struct Relocation {
-    pub offset: u64,
-    pub r_type: RelocationType,
+pub(crate) struct Relocation {
+    pub(crate) offset: u64,
+    pub(crate) r_type: RelocationType,
     /// The symbol's name, or its section's.
-    pub symbol: String,
-    pub target: Target,
-    pub addend: i64,
+    pub(crate) symbol: String,
+    pub(crate) target: Target,
+    pub(crate) addend: i64,
 }
 
 /// What a relocation's symbol is.
-pub enum Target {
+pub(crate) enum Target {
     Inside {
         section: usize,
         offset: u64,
@@ -67,14 +67,14 @@ pub enum Target {
 
 impl Relocation {
     /// Whether the field counts from its own place.
-    pub fn is_relative(&self) -> bool {
+    pub(crate) fn is_relative(&self) -> bool {
         [R_X86_64_PC32, R_X86_64_PLT32].contains(&self.r_type)
     }
 }
 
 impl Module {
     /// Reads a file; the error is what makes it no module at all.
-    pub fn parse(file: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(file: &[u8]) -> Result<Self, String> {
         let elf = Elf::parse(file).map_err(|error| format!("not a 64-bit ELF file: {error}"))?;
         check_kind(&elf)?;
         Self::read(&elf).map_err(|error| format!("damaged ELF file: {error}"))
@@ -88,7 +88,7 @@ impl Module {
     }
 
     /// Needed linker sets that are absent or empty.
-    pub fn missing_sets(&self) -> Vec<String> {
+    pub(crate) fn missing_sets(&self) -> Vec<String> {
         let holds = |name: &str| self.sections.iter().any(|s| s.name == name && s.size > 0);
         NEEDED_SETS
             .iter()

@@ -28,7 +28,11 @@ const MACHINERY: [&str; 16] = [
 
 /// `allowed` names functions that may refer to it; one that does not need the
 /// exception is a problem too.
-pub fn problems(graph: &Graph, reachable: &BTreeSet<usize>, allowed: &BTreeSet<String>) -> Vec<String> {
+pub(crate) fn problems(
+    graph: &Graph,
+    reachable: &BTreeSet<usize>,
+    allowed: &BTreeSet<String>,
+) -> Vec<String> {
     let mut problems = Vec::new();
     let mut excused = BTreeSet::new();
     for item in reachable.iter().map(|&item| &graph.items[item]) {

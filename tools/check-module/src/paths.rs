@@ -11,7 +11,7 @@ use crate::graph::{Graph, How};
 const RETURN_ADDRESS: u64 = 8;
 
 /// The deepest way down from each function looked at so far.
-pub struct Paths<'a> {
+pub(crate) struct Paths<'a> {
     graph: &'a Graph,
     frames: &'a BTreeMap<usize, Frame>,
     deepest: HashMap<usize, Step>,
@@ -27,12 +27,12 @@ struct Step {
 }
 
 impl<'a> Paths<'a> {
-    pub fn new(graph: &'a Graph, frames: &'a BTreeMap<usize, Frame>) -> Self {
+    pub(crate) fn new(graph: &'a Graph, frames: &'a BTreeMap<usize, Frame>) -> Self {
         Self { graph, frames, deepest: HashMap::new(), calls: Vec::new(), cycles: BTreeSet::new() }
     }
 
     /// Looks at a function and at what it calls.
-    pub fn follow(&mut self, function: usize) {
+    pub(crate) fn follow(&mut self, function: usize) {
         if self.deepest.contains_key(&function) {
             return;
         }
@@ -48,7 +48,7 @@ impl<'a> Paths<'a> {
 
     /// Bytes of stack below a function that has been looked at, its own frame
     /// included.
-    pub fn depth(&self, function: usize) -> u64 {
+    pub(crate) fn depth(&self, function: usize) -> u64 {
         self.deepest.get(&function).map_or(0, |step| step.bytes)
     }
 
@@ -70,18 +70,18 @@ impl<'a> Paths<'a> {
     }
 
     /// Functions that call themselves, directly or not, among those looked at.
-    pub fn recursion(&self) -> impl Iterator<Item = String> + '_ {
+    pub(crate) fn recursion(&self) -> impl Iterator<Item = String> + '_ {
         self.cycles.iter().map(|cycle| format!("recursion, whose depth nothing bounds: {cycle}"))
     }
 
     /// A line for each entry point.
-    pub fn table(&self, entries: &[usize]) -> String {
+    pub(crate) fn table(&self, entries: &[usize]) -> String {
         let line = |&entry| format!("{:>7}  {}\n", self.depth(entry), self.path(entry));
         entries.iter().map(line).collect()
     }
 
     /// The names on the deepest way down, and what it does not count.
-    pub fn path(&self, entry: usize) -> String {
+    pub(crate) fn path(&self, entry: usize) -> String {
         let next = |function: &usize| self.deepest.get(function)?.next;
         let path = self.names(std::iter::successors(Some(entry), next));
         match self.unknown_calls(entry) {

@@ -19,11 +19,11 @@ use std::collections::BTreeSet;
 
 /// What the exports file lists.
 #[derive(Debug, Default)]
-pub struct Pins {
+pub(crate) struct Pins {
     /// Names under `[kernel]` and `[pf.ko]`, and those of the release.
-    pub imports: BTreeSet<String>,
+    pub(crate) imports: BTreeSet<String>,
     /// Demangled names under `[panic]`.
-    pub panics: BTreeSet<String>,
+    pub(crate) panics: BTreeSet<String>,
 }
 
 /// Which list a line belongs to.
@@ -37,7 +37,7 @@ enum Heading {
 
 impl Pins {
     /// Reads the file's text for a release of FreeBSD; an error names the line.
-    pub fn parse(text: &str, release: u32) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, release: u32) -> Result<Self, String> {
         let mut pins = Self::default();
         let mut heading = None;
         for (index, line) in text.lines().enumerate() {

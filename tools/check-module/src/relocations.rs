@@ -11,7 +11,7 @@ use crate::module::{Module, Relocation};
 const KNOWN: [RelocationType; 5] =
     [elf::R_X86_64_NONE, elf::R_X86_64_64, elf::R_X86_64_PC32, elf::R_X86_64_PLT32, elf::R_X86_64_32S];
 
-pub fn problems(module: &Module, graph: &Graph) -> Vec<String> {
+pub(crate) fn problems(module: &Module, graph: &Graph) -> Vec<String> {
     let mut problems = Vec::new();
     for (index, section) in module.sections.iter().enumerate() {
         let unknown = section.relocations.iter().filter(|r| !KNOWN.contains(&r.r_type));

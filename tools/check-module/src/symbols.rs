@@ -8,12 +8,12 @@ use crate::module::{Module, Target};
 
 /// The names that the kernel looks up outside the module, each with the first
 /// place that needs it.
-pub struct Imports(BTreeMap<String, (usize, u64)>);
+pub(crate) struct Imports(BTreeMap<String, (usize, u64)>);
 
 impl Imports {
     /// Only what a relocation names is looked up: an undefined symbol that
     /// nothing refers to is never missed.
-    pub fn of(module: &Module) -> Self {
+    pub(crate) fn of(module: &Module) -> Self {
         let mut imports = BTreeMap::new();
         for (index, section) in module.sections.iter().enumerate() {
             for relocation in &section.relocations {
@@ -26,12 +26,12 @@ impl Imports {
         Self(imports)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Names needed and not listed, names listed and not needed.
-    pub fn problems(&self, graph: &Graph, listed: &BTreeSet<String>) -> Vec<String> {
+    pub(crate) fn problems(&self, graph: &Graph, listed: &BTreeSet<String>) -> Vec<String> {
         let needed = self.0.iter().filter(|(name, _)| !listed.contains(*name));
         let needed = needed.map(|(name, &(section, offset))| {
             let place = graph.place(section, offset);

@@ -13,14 +13,14 @@ use crate::graph::Graph;
 use crate::module::Module;
 
 /// `ret`
-pub const RET: &[u8] = &[0xc3];
+pub(crate) const RET: &[u8] = &[0xc3];
 /// `call` of what a relocation at offset 1 says, then `ret`.
-pub const CALL: &[u8] = &[0xe8, 0, 0, 0, 0, 0xc3];
+pub(crate) const CALL: &[u8] = &[0xe8, 0, 0, 0, 0, 0xc3];
 /// `jmp` to what a relocation at offset 1 says.
-pub const JUMP: &[u8] = &[0xe9, 0, 0, 0, 0];
+pub(crate) const JUMP: &[u8] = &[0xe9, 0, 0, 0, 0];
 
 /// A module in the making.
-pub struct Builder {
+pub(crate) struct Builder {
     object: Object<'static>,
     text: SectionId,
     data: HashMap<String, SectionId>,
@@ -29,7 +29,7 @@ pub struct Builder {
 
 impl Builder {
     /// No symbol, no linker set.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
         let text = object.add_section(Vec::new(), b".text".to_vec(), SectionKind::Text);
         Self { object, text, data: HashMap::new(), symbols: HashMap::new() }
@@ -37,7 +37,7 @@ impl Builder {
 
     /// The linker sets, the second of which points to a function `start` that
     /// calls the kernel's `malloc`.
-    pub fn good() -> Self {
+    pub(crate) fn good() -> Self {
         let mut builder = Self::new();
         builder.data("set_modmetadata_set", "metadata", &[0; 8]);
         let sysinit = builder.data("set_sysinit_set", "sysinit", &[0; 8]);
@@ -48,22 +48,22 @@ impl Builder {
         builder
     }
 
-    pub fn function(&mut self, name: &str, code: &[u8]) -> SymbolId {
+    pub(crate) fn function(&mut self, name: &str, code: &[u8]) -> SymbolId {
         self.define(self.text, name, SymbolKind::Text, code)
     }
 
-    pub fn data(&mut self, section: &str, name: &str, bytes: &[u8]) -> SymbolId {
+    pub(crate) fn data(&mut self, section: &str, name: &str, bytes: &[u8]) -> SymbolId {
         let kind = if section.starts_with(".debug") { SectionKind::Debug } else { SectionKind::Data };
         let add = || self.object.add_section(Vec::new(), section.into(), kind);
         let section = *self.data.entry(section.to_owned()).or_insert_with(add);
         self.define(section, name, SymbolKind::Data, bytes)
     }
 
-    pub fn undefined(&mut self, name: &str) -> SymbolId {
+    pub(crate) fn undefined(&mut self, name: &str) -> SymbolId {
         self.symbol(name, SymbolKind::Unknown)
     }
 
-    pub fn named(&self, name: &str) -> SymbolId {
+    pub(crate) fn named(&self, name: &str) -> SymbolId {
         self.symbols[name]
     }
 
@@ -89,16 +89,23 @@ impl Builder {
     }
 
     /// Relocates `caller`'s second to fifth byte: [`CALL`], [`JUMP`].
-    pub fn calls(&mut self, caller: SymbolId, callee: SymbolId) {
+    pub(crate) fn calls(&mut self, caller: SymbolId, callee: SymbolId) {
         self.relocate(caller, 1, elf::R_X86_64_PLT32, callee, -4);
     }
 
     /// Relocates the pointer at `data`'s start.
-    pub fn points(&mut self, data: SymbolId, to: SymbolId) {
+    pub(crate) fn points(&mut self, data: SymbolId, to: SymbolId) {
         self.relocate(data, 0, elf::R_X86_64_64, to, 0);
     }
 
-    pub fn relocate(&mut self, at: SymbolId, by: u64, r_type: RelocationType, symbol: SymbolId, addend: i64) {
+    pub(crate) fn relocate(
+        &mut self,
+        at: SymbolId,
+        by: u64,
+        r_type: RelocationType,
+        symbol: SymbolId,
+        addend: i64,
+    ) {
         let place = self.object.symbol(at);
         let section = place.section.id().expect("a defined symbol");
         let offset = place.value + by;
@@ -107,15 +114,15 @@ impl Builder {
         self.object.add_relocation(section, relocation).expect("a writable relocation");
     }
 
-    pub fn file(&self) -> Vec<u8> {
+    pub(crate) fn file(&self) -> Vec<u8> {
         self.object.write().expect("a writable object")
     }
 
-    pub fn module(&self) -> Module {
+    pub(crate) fn module(&self) -> Module {
         Module::parse(&self.file()).expect("a module")
     }
 
-    pub fn graph(&self) -> Graph {
+    pub(crate) fn graph(&self) -> Graph {
         Graph::of(&self.module())
     }
 }

@@ -22,24 +22,24 @@ type Input = Box<dyn Read>;
 
 /// A recorded packet.
 #[derive(Debug, PartialEq)]
-pub struct Packet {
+pub(crate) struct Packet {
     /// Since 1970, UTC.
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// What the packet begins with.
-    pub link: DataLink,
-    pub data: Vec<u8>,
+    pub(crate) link: DataLink,
+    pub(crate) data: Vec<u8>,
 }
 
 /// A capture being read: an iterator over its packets. It has to be dropped
 /// after an error.
-pub enum Capture {
+pub(crate) enum Capture {
     Pcap(PcapReader<Input>),
     PcapNg(PcapNgReader<Input>),
 }
 
 impl Capture {
     /// Begins to read a capture, of the kind that its first bytes tell.
-    pub fn new(mut input: impl Read + 'static) -> Result<Capture> {
+    pub(crate) fn new(mut input: impl Read + 'static) -> Result<Capture> {
         let mut magic = [0; 4];
         input.read_exact(&mut magic).context("too short for a capture")?;
         let whole: Input = Box::new(Cursor::new(magic).chain(input));

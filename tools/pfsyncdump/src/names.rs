@@ -7,7 +7,7 @@ use pfsync::wire::Action;
 
 /// Peers are in states that depend on the protocol.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum PeerKind {
+pub(crate) enum PeerKind {
     Tcp,
     Sctp,
     /// UDP, ICMP and everything else.
@@ -15,7 +15,7 @@ pub enum PeerKind {
 }
 
 impl PeerKind {
-    pub fn of_protocol(proto: u8) -> PeerKind {
+    pub(crate) fn of_protocol(proto: u8) -> PeerKind {
         match IpNumber(proto) {
             IpNumber::TCP => PeerKind::Tcp,
             IpNumber::SCTP => PeerKind::Sctp,
@@ -25,7 +25,7 @@ impl PeerKind {
 
     /// A compressed update does not carry the protocol, but each protocol has
     /// its own timeouts (`PFTM_*`).
-    pub fn of_timeout(timeout: u8) -> PeerKind {
+    pub(crate) fn of_timeout(timeout: u8) -> PeerKind {
         match timeout {
             0..=5 => PeerKind::Tcp,
             20..=24 => PeerKind::Sctp,
@@ -54,7 +54,7 @@ const TCP_STATES: [&str; 13] = [
 const OTHER_STATES: [&str; 3] = ["NO_TRAFFIC", "SINGLE", "MULTIPLE"];
 
 /// The state of a peer, as pfctl shows it; a number if it has no name.
-pub fn peer_state(kind: PeerKind, state: u8) -> Cow<'static, str> {
+pub(crate) fn peer_state(kind: PeerKind, state: u8) -> Cow<'static, str> {
     let name = match kind {
         PeerKind::Tcp => TCP_STATES.get(usize::from(state)).copied(),
         PeerKind::Sctp => sctp_state(state),
@@ -79,7 +79,7 @@ fn sctp_state(state: u8) -> Option<&'static str> {
 }
 
 /// A state's timeout, as `pf.conf(5)` calls it.
-pub fn timeout(timeout: u8) -> &'static str {
+pub(crate) fn timeout(timeout: u8) -> &'static str {
     match timeout {
         0 => "tcp.first",
         1 => "tcp.opening",
@@ -105,12 +105,12 @@ pub fn timeout(timeout: u8) -> &'static str {
 }
 
 /// An IP protocol, as `protocols(5)` calls it.
-pub fn protocol(proto: u8) -> String {
+pub(crate) fn protocol(proto: u8) -> String {
     IpNumber(proto).keyword_str().map_or_else(|| proto.to_string(), str::to_lowercase)
 }
 
 /// `PF_FASTROUTE` and following, as `pf.conf(5)` calls them.
-pub fn route(kind: u8) -> &'static str {
+pub(crate) fn route(kind: u8) -> &'static str {
     match kind {
         1 => "fastroute",
         2 => "route-to",
@@ -121,12 +121,12 @@ pub fn route(kind: u8) -> &'static str {
 }
 
 /// `PF_LOG*`
-pub const LOG: [(u8, &str); 4] = [(0x01, "log"), (0x02, "all"), (0x04, "user"), (0x08, "force")];
+pub(crate) const LOG: [(u8, &str); 4] = [(0x01, "log"), (0x02, "all"), (0x04, "user"), (0x08, "force")];
 /// `PFSYNC_FLAG_*`
-pub const SYNC_FLAGS: [(u8, &str); 2] = [(0x04, "src-node"), (0x08, "nat-src-node")];
+pub(crate) const SYNC_FLAGS: [(u8, &str); 2] = [(0x04, "src-node"), (0x08, "nat-src-node")];
 
 /// The names of the bits that are set, and what is left as a number.
-pub fn bits(value: u8, names: &[(u8, &'static str)]) -> Vec<Cow<'static, str>> {
+pub(crate) fn bits(value: u8, names: &[(u8, &'static str)]) -> Vec<Cow<'static, str>> {
     let set = names.iter().filter(|(bit, _)| value & bit != 0);
     let rest = set.clone().fold(value, |rest, (bit, _)| rest & !bit);
     let rest = (rest != 0).then(|| Cow::Owned(format!("{rest:#x}")));
@@ -134,7 +134,7 @@ pub fn bits(value: u8, names: &[(u8, &'static str)]) -> Vec<Cow<'static, str>> {
 }
 
 /// The name of an action, one word for scripts to look for.
-pub fn action(action: Action) -> &'static str {
+pub(crate) fn action(action: Action) -> &'static str {
     match action {
         Action::Clear => "clear",
         Action::Insert1301 => "insert-1301",

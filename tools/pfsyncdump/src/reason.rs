@@ -8,18 +8,18 @@ use crate::names;
 
 /// What was rejected, and why.
 #[derive(Debug, PartialEq)]
-pub struct Rejection {
+pub(crate) struct Rejection {
     /// In the recorded packet.
-    pub offset: usize,
+    pub(crate) offset: usize,
     /// Of the messages that it concerns, if it concerns some and not the whole
     /// frame.
-    pub action: Option<Action>,
-    pub reason: Reason,
+    pub(crate) action: Option<Action>,
+    pub(crate) reason: Reason,
 }
 
 /// Why a packet, a frame or a message was rejected.
 #[derive(Debug, PartialEq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// A link type that this program does not know.
     LinkType(u32),
     /// Too short for what the link type says it begins with.

@@ -12,7 +12,7 @@ use crate::view::hex;
 
 /// What was counted in a capture.
 #[derive(Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// By the number of the action.
     actions: BTreeMap<u8, (Action, Count)>,
     total: Count,
@@ -33,7 +33,7 @@ struct Count {
 
 impl Summary {
     /// Counts what is in a packet.
-    pub fn add(&mut self, decoded: &Decoded) {
+    pub(crate) fn add(&mut self, decoded: &Decoded) {
         let mut seen = BTreeMap::new();
         for run in &decoded.runs {
             seen.insert(run.action as u8, run.action);
@@ -66,7 +66,7 @@ impl Summary {
     }
 
     /// The table as an array of objects.
-    pub fn to_json(&self) -> serde_json::Result<String> {
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.rows().collect::<Vec<_>>())
     }
 }

@@ -8,21 +8,21 @@ use serde::Serialize;
 
 /// Both ends of a connection, the one that opened it first.
 #[derive(PartialEq, Serialize)]
-pub struct KeyView {
-    pub from: Endpoint,
-    pub to: Endpoint,
+pub(crate) struct KeyView {
+    pub(crate) from: Endpoint,
+    pub(crate) to: Endpoint,
 }
 
 /// An address and a port, or what pf keeps in its place: the id or type of
 /// ICMP.
 #[derive(PartialEq, Serialize)]
-pub struct Endpoint {
-    pub addr: IpAddr,
-    pub port: u16,
+pub(crate) struct Endpoint {
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
 }
 
 /// The address in a key; an IPv4 address takes the first bytes.
-pub fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
+pub(crate) fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
     let [a, b, c, d, ..] = *bytes;
     match family {
         Family::Inet => Ipv4Addr::new(a, b, c, d).into(),
@@ -33,7 +33,7 @@ pub fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
 impl KeyView {
     /// The ends of a key in the order of the connection: pf keeps the firewall's
     /// side of an outgoing one second.
-    pub fn new(key: &Key, family: Family, direction: Direction) -> KeyView {
+    pub(crate) fn new(key: &Key, family: Family, direction: Direction) -> KeyView {
         let [first, second] = [0, 1].map(|side| Endpoint {
             addr: address(&key.addr[side], family),
             port: u16::from_be_bytes(key.port[side]),

@@ -15,20 +15,20 @@ use serde::Serialize;
 
 use crate::decode::Message;
 
-pub use actions::ActionsView;
-pub use key::KeyView;
-pub use message::{BulkStatusView, ClearView, IdView, RequestView, TdbView, UpdateView};
-pub use peer::PeerView;
-pub use route::RouteView;
-pub use state::StateView;
+pub(crate) use actions::ActionsView;
+pub(crate) use key::KeyView;
+pub(crate) use message::{BulkStatusView, ClearView, IdView, RequestView, TdbView, UpdateView};
+pub(crate) use peer::PeerView;
+pub(crate) use route::RouteView;
+pub(crate) use state::StateView;
 
 /// Words for people, one of them for each bit that is set.
-pub type Words = Vec<Cow<'static, str>>;
+pub(crate) type Words = Vec<Cow<'static, str>>;
 
 /// A message to be shown.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub enum View {
+pub(crate) enum View {
     Clear(ClearView),
     State(Box<StateView>),
     Update(UpdateView),
@@ -67,7 +67,7 @@ impl Display for View {
 }
 
 /// Bytes as a number in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -11,32 +11,32 @@ use crate::names::{self, PeerKind};
 
 /// One end of a connection.
 #[derive(Serialize)]
-pub struct PeerView {
-    pub state: Cow<'static, str>,
-    pub seqlo: u32,
-    pub seqhi: u32,
-    pub seqdiff: u32,
-    pub max_win: u16,
-    pub mss: u16,
+pub(crate) struct PeerView {
+    pub(crate) state: Cow<'static, str>,
+    pub(crate) seqlo: u32,
+    pub(crate) seqhi: u32,
+    pub(crate) seqdiff: u32,
+    pub(crate) max_win: u16,
+    pub(crate) mss: u16,
     /// The shift alone.
-    pub wscale: u8,
+    pub(crate) wscale: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scrub: Option<ScrubView>,
+    pub(crate) scrub: Option<ScrubView>,
 }
 
 /// What TCP normalisation keeps of a peer.
 #[derive(Serialize)]
-pub struct ScrubView {
-    pub timestamp: bool,
-    pub ttl: u8,
-    pub ts_mod: u32,
+pub(crate) struct ScrubView {
+    pub(crate) timestamp: bool,
+    pub(crate) ttl: u8,
+    pub(crate) ts_mod: u32,
 }
 
 /// The bits of a peer's window scale that are a shift (`PF_WSCALE_MASK`).
 const WSCALE_MASK: u8 = 0x0f;
 
 impl PeerView {
-    pub fn new(peer: &Peer, kind: PeerKind) -> PeerView {
+    pub(crate) fn new(peer: &Peer, kind: PeerKind) -> PeerView {
         PeerView {
             state: names::peer_state(kind, peer.state),
             seqlo: peer.seqlo,
@@ -63,7 +63,7 @@ impl From<Scrub> for ScrubView {
 }
 
 /// The state of both peers, then what is known of their sequence numbers.
-pub fn peers(f: &mut Formatter, src: &PeerView, dst: &PeerView) -> fmt::Result {
+pub(crate) fn peers(f: &mut Formatter, src: &PeerView, dst: &PeerView) -> fmt::Result {
     write!(f, " {}:{}", src.state, dst.state)?;
     for (side, peer) in [("src", src), ("dst", dst)] {
         if peer.has_details() {
