@@ -1,4 +1,4 @@
-//! The record of what the hot paths cost, release by release.
+//! The record of what the hot paths cost in each release.
 
 use crate::hot_paths::Cost;
 use anyhow::{ensure, Context, Result};
@@ -10,22 +10,27 @@ use std::path::PathBuf;
 /// One line of the record.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Entry {
+    /// The release of the module.
     pub release: String,
+    /// The compiler that it was built with.
     pub compiler: String,
+    /// The name of the hot path.
     pub path: String,
+    /// How many instructions of the module it takes.
     pub instructions: u64,
+    /// How many functions of the kernel it calls.
     pub kernel_calls: u64,
 }
 
-/// The release that is being made.
+/// The release of this source.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
-/// By how much a path may differ from its record without failing the build:
-/// a change that moves a few instructions need not touch the record.
+/// By how much a path may differ from its record, so that a change by a few
+/// instructions does not need a new record.
 const TOLERANCE: f64 = 0.10;
 
 /// The file of the record.
-pub fn file() -> PathBuf {
+fn file() -> PathBuf {
     concat!(env!("CARGO_MANIFEST_DIR"), "/history.csv").into()
 }
 
@@ -36,7 +41,7 @@ pub fn read() -> Result<Vec<Entry>> {
     Ok(reader.deserialize().collect::<Result<_, _>>()?)
 }
 
-/// Writes what was measured as this release's part of the record.
+/// Records what was measured for this release.
 pub fn write(costs: &[Cost], compiler: &str) -> Result<()> {
     let mut entries = read()?;
     entries.retain(|entry| entry.release != RELEASE);
@@ -52,7 +57,7 @@ pub fn write(costs: &[Cost], compiler: &str) -> Result<()> {
     Ok(writer.flush()?)
 }
 
-/// The compiler that made a module, as the module says: name and version.
+/// Name and version of the compiler that a module was built with, as the module says.
 pub fn compiler(module: &[u8]) -> Result<String> {
     let file = object::File::parse(module)?;
     let section = file.section_by_name(".comment").context("the module does not name its compiler")?;
@@ -61,13 +66,14 @@ pub fn compiler(module: &[u8]) -> Result<String> {
     Ok(said.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
 }
 
-/// What was measured beside what is recorded for this release.
+/// What was measured, beside what is recorded for this release.
 pub struct Comparison<'a> {
-    pub costs: &'a [Cost],
-    pub recorded: Vec<&'a Entry>,
+    costs: &'a [Cost],
+    recorded: Vec<&'a Entry>,
 }
 
 impl<'a> Comparison<'a> {
+    /// Compares what was measured with the whole record.
     pub fn new(costs: &'a [Cost], entries: &'a [Entry]) -> Comparison<'a> {
         Comparison { costs, recorded: entries.iter().filter(|entry| entry.release == RELEASE).collect() }
     }
@@ -76,15 +82,15 @@ impl<'a> Comparison<'a> {
         self.recorded.iter().find(|entry| entry.path == cost.path).copied()
     }
 
-    /// Change of a path's instructions, as a part of what is recorded.
+    /// The change of a path's instructions, relative to the record.
     fn change(&self, cost: &Cost) -> Option<f64> {
         let recorded = self.recorded(cost)?.instructions as f64;
         Some((cost.instructions as f64 - recorded) / recorded)
     }
 
-    /// Fails if a path has changed that the record says otherwise of. Nothing
-    /// can be said of the code of another compiler: a Debian that moved on
-    /// must not fail the build.
+    /// Fails if a path differs from the record by more than a tenth. The code of
+    /// another compiler is not compared, so that an update of Debian does not fail
+    /// the build.
     pub fn check(&self, compiler: &str) -> Result<()> {
         if self.recorded.iter().any(|entry| entry.compiler != compiler) {
             println!("recorded with {}, built with {compiler}: not compared", self.recorded[0].compiler);

@@ -1,7 +1,7 @@
-//! What the paths that matter cost: instructions of the shipped module, and
-//! calls of the kernel's functions, for one state, message or row.
+//! What the hot paths cost: the module's instructions and its calls of the
+//! kernel's functions, for one state, message or row.
 //!
-//! The same module file gives the same numbers on any machine.
+//! The same `pfsync.ko` gives the same numbers on any machine.
 
 use crate::freebsd::kernel::world::Policy;
 use crate::freebsd::machine::steps::Steps;
@@ -17,20 +17,21 @@ use sys_bindings as sys;
 /// What a path costs, rounded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cost {
+    /// The name of the path.
     pub path: &'static str,
-    /// Instructions of the module's own.
+    /// How many instructions of the module it takes.
     pub instructions: u64,
-    /// Calls of the kernel's functions.
+    /// How many functions of the kernel it calls.
     pub calls: u64,
-    /// Instructions of each of the module's functions, the most first.
+    /// How many instructions each function of the module takes, in descending order.
     pub functions: Vec<(String, u64)>,
 }
 
-/// So few states that no bucket has a packet full of them.
+/// Too few states to fill a packet of any bucket.
 const FEW: usize = 16;
-/// So many states that nearly all packets are full.
+/// Enough states to fill nearly all packets.
 const MANY: usize = 136;
-/// Rows of pf's table: with fewer states than that, each has its own.
+/// How many rows the id hash has. With fewer states, each has its own row.
 const ROWS: usize = 1024;
 
 /// Measures all paths.
@@ -41,7 +42,7 @@ pub fn measure() -> Result<Vec<Cost>> {
     Ok(costs)
 }
 
-/// What pf's calls cost, for TCP states.
+/// What the hooks cost, for TCP states.
 fn hooks() -> Result<Vec<Cost>> {
     let pair = Pair::boot()?;
     let one = &pair.firewalls[0];
@@ -59,7 +60,7 @@ fn hooks() -> Result<Vec<Cost>> {
     Ok(costs)
 }
 
-/// What each kind of message costs who sends and who receives it.
+/// What each kind of message costs its sender and its receiver.
 fn messages() -> Result<Vec<Cost>> {
     let pair = Pair::boot()?;
     let [one, two] = &pair.firewalls;
@@ -68,23 +69,23 @@ fn messages() -> Result<Vec<Cost>> {
     pass(one, &ids)?;
     let names = ["send compressed update", "receive compressed update"];
     costs.extend(pair.exchange(names, Action::UpdateCompressed)?);
-    request_bulk(two)?;
-    costs.extend(pair.exchange(["send full update", "receive full update"], NEWEST.update())?);
+    two.request_bulk_update()?;
+    costs.extend(pair.exchange(["send bulk update", "receive bulk update"], NEWEST.update())?);
     kill(one, &ids)?;
     costs.extend(pair.exchange(["send delete", "receive delete"], Action::DeleteCompressed)?);
     ensure!(two.states().is_empty(), "the deletes did not arrive");
     Ok(costs)
 }
 
-/// What a full update costs for each row of the table that is empty.
+/// What an empty row of the table costs in a bulk update.
 fn empty_row() -> Result<Cost> {
     let pair = Pair::boot()?;
-    request_bulk(&pair.firewalls[1])?;
-    let [cost] = pair.count(["full update: an empty row"], ROWS, || Ok(pair.lab.seconds(2)?))?;
+    pair.firewalls[1].request_bulk_update()?;
+    let [cost] = pair.count(["bulk update: an empty row"], ROWS, || Ok(pair.lab.seconds(2)?))?;
     Ok(cost)
 }
 
-/// Two firewalls in sync, and the messages that went between them.
+/// Two firewalls in sync, and the messages between them.
 struct Pair {
     lab: Lab,
     firewalls: [Firewall; 2],
@@ -100,15 +101,15 @@ impl Pair {
             firewall.start_pfsync(&Config::default())?;
         }
         lab.seconds(10)?;
-        ensure!(firewalls.iter().all(|firewall| firewall.demotion() == 0), "no full update");
+        ensure!(firewalls.iter().all(|firewall| firewall.demotion() == 0), "the bulk updates do not end");
         let sent = Rc::new(RefCell::new(Vec::new()));
         let log = sent.clone();
-        lab.world.network.observe(move |sent| log.borrow_mut().extend(runs(&sent.packet)));
+        lab.world.network.observe(move |sent| log.borrow_mut().extend(runs(sent.frame())));
         Ok(Pair { lab, firewalls, sent })
     }
 
-    /// Counts what the first firewall's module does for each of `times`
-    /// things, and the second's, if both have a name.
+    /// Counts what the first firewall's module executes during `inside`, and also
+    /// the second's if there are two names, divided by `times`.
     fn count<const N: usize>(
         &self,
         names: [&'static str; N],
@@ -116,7 +117,7 @@ impl Pair {
         inside: impl FnOnce() -> Result<()>,
     ) -> Result<[Cost; N]> {
         let images = self.firewalls.iter().take(N).map(|firewall| firewall.kernel.image());
-        let images = images.collect::<Option<_>>().context("loaded")?;
+        let images = images.collect::<Option<_>>().context("no module is loaded")?;
         let mut result = Ok(());
         let steps = Steps::count(images, || result = inside());
         result?;
@@ -129,8 +130,8 @@ impl Pair {
         }))
     }
 
-    /// Has the first firewall send what is queued, a message for each state,
-    /// and the second receive it.
+    /// The first firewall sends what is queued, one message for each state, and the
+    /// second receives it.
     fn exchange(&self, names: [&'static str; 2], action: Action) -> Result<Vec<Cost>> {
         self.sent.take();
         let costs = self.count(names, MANY, || Ok(self.lab.seconds(2)?))?;
@@ -140,14 +141,14 @@ impl Pair {
     }
 }
 
-/// The runs of messages in an IPv4 packet.
-fn runs(packet: &[u8]) -> Vec<(Action, usize)> {
-    let frame = Frame::parse(&packet[20..]).expect("a frame");
+/// The runs of a frame: the action and the number of messages of each.
+fn runs(frame: &[u8]) -> Vec<(Action, usize)> {
+    let frame = Frame::parse(frame).expect("a frame");
     frame.map(|run| run.expect("a run")).map(|run| (run.action(), run.count())).collect()
 }
 
-/// The first packets of connections, one after the other before any timer or
-/// software interrupt has its turn.
+/// The first packets of connections. All of them pass before any timer or software
+/// interrupt runs.
 fn open(firewall: &Firewall, count: usize) -> Result<Vec<Id>> {
     let connections: Vec<_> = (0..count as u32).map(|number| connection(number, sys::IPPROTO_TCP)).collect();
     let opened = firewall.run("em1", move |vnet| {
@@ -175,9 +176,4 @@ fn pass(firewall: &Firewall, ids: &[Id]) -> Result<()> {
 fn kill(firewall: &Firewall, ids: &[Id]) -> Result<()> {
     let ids = ids.to_vec();
     Ok(firewall.run("pfctl", move |vnet| ids.iter().for_each(|id| vnet.pf.kill(*id)))?)
-}
-
-/// An operator asks for a full update.
-fn request_bulk(firewall: &Firewall) -> Result<()> {
-    firewall.kernel.sysctl_write(&firewall.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())
 }

@@ -1,5 +1,5 @@
-//! Firewalls: a kernel with pf and pfsync, and what operators and packets do
-//! to it.
+//! Firewalls: kernels with pf and pfsync, and what operators and packets do to
+//! them.
 
 use crate::freebsd::kernel::violation::Violation;
 use crate::freebsd::kernel::vnet::Vnet;
@@ -15,55 +15,61 @@ use std::ffi::CString;
 use std::rc::Rc;
 use sys_bindings as sys;
 
-/// The newest message format of this FreeBSD, and the default.
+/// The newest message format of this FreeBSD, which is its default.
 pub const NEWEST: Format = match Format::from_number(sys::PFSYNC_MSG_VERSION_NEWEST as i64) {
     Some(format) => format,
-    None => panic!("a message format that nobody knows"),
+    None => panic!("an unknown message format"),
 };
-/// Name of the sync interface.
+/// The name of the sync interface.
 pub const SYNC: &str = "em0";
-/// Name of the interface that connections leave by.
+/// The name of the interface that connections leave by.
 pub const OUTSIDE: &str = "em1";
 
-/// Whom pfsync talks to.
+/// A sync peer: the address that frames are sent to.
 #[derive(Clone, Copy, Debug)]
-pub enum Peer {
+pub enum SyncPeer {
+    /// An address of IPv4.
     Inet([u8; 4]),
+    /// An address of IPv6.
     Inet6([u8; 16]),
 }
 
 /// What an operator sets with ifconfig(8).
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The sync interface.
     pub syncdev: Option<String>,
-    pub peer: Option<Peer>,
+    /// The sync peer; `None` stands for IPv4's multicast group.
+    pub syncpeer: Option<SyncPeer>,
+    /// How many updates of a TCP state may collapse.
     pub maxupd: u64,
+    /// Whether first packets are deferred.
     pub defer: bool,
-    /// Message format, 0 for the default.
+    /// The message format; 0 stands for the default.
     pub version: u64,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { syncdev: Some(SYNC.to_string()), peer: None, maxupd: 128, defer: false, version: 0 }
+        Config { syncdev: Some(SYNC.to_string()), syncpeer: None, maxupd: 128, defer: false, version: 0 }
     }
 }
 
-/// IPv6's multicast group of pfsync.
+/// pfsync's multicast group of IPv6.
 pub const GROUP6: [u8; 16] = [0xff, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0];
 
-/// Sync address of the n-th firewall.
+/// The IPv4 address of the n-th firewall on the sync interface.
 pub fn address4(number: u8) -> [u8; 4] {
     [192, 0, 2, number]
 }
 
-/// The same for IPv6: a global one, so that no zone is in it.
+/// The IPv6 address, a global one, so that it has no zone.
 pub fn address6(number: u8) -> [u8; 16] {
     [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, number]
 }
 
 impl Config {
-    /// What ifconfig(8) sends.
+    /// The nvlist that ifconfig(8) sends.
     pub fn to_list(&self) -> List {
         let flags = if self.defer { u64::from(sys::PFSYNCF_DEFER) } else { 0 };
         let mut list = List::default()
@@ -72,25 +78,25 @@ impl Config {
             .with("version", Value::Number(self.version));
         if let Some(name) = &self.syncdev {
             list = list
-                .with("syncdev", Value::String(CString::new(name.as_str()).expect("a name without zeroes")));
+                .with("syncdev", Value::String(CString::new(name.as_str()).expect("a name without zeros")));
         }
-        match self.peer {
+        match self.syncpeer {
             Some(peer) => list.with("syncpeer", Value::List(Box::new(peer.to_list()))),
             None => list,
         }
     }
 }
 
-impl Peer {
-    pub fn to_list(self) -> List {
+impl SyncPeer {
+    fn to_list(self) -> List {
         let (family, address) = match self {
-            Peer::Inet(addr) => {
+            SyncPeer::Inet(addr) => {
                 let mut sockaddr = vec![16, sys::AF_INET as u8, 0, 0];
                 sockaddr.extend(addr);
                 sockaddr.extend([0; 8]);
                 (sys::AF_INET, sockaddr)
             }
-            Peer::Inet6(addr) => {
+            SyncPeer::Inet6(addr) => {
                 let mut sockaddr = vec![28, sys::AF_INET6 as u8, 0, 0, 0, 0, 0, 0];
                 sockaddr.extend(addr);
                 sockaddr.extend([0; 4]);
@@ -101,7 +107,7 @@ impl Peer {
     }
 }
 
-/// The n-th connection of some proto, between addresses of its own.
+/// The n-th connection of an IP protocol, between addresses of its own.
 pub fn connection(number: u32, proto: u32) -> Connection {
     let [_, a, b, c] = number.to_be_bytes();
     let address = |net: u8| {
@@ -123,10 +129,12 @@ pub fn connection(number: u32, proto: u32) -> Connection {
 
 /// Simulated firewalls, their clock and network.
 pub struct Lab {
+    /// The world of the kernels.
     pub world: Rc<World>,
 }
 
 impl Lab {
+    /// A lab without firewalls.
     pub fn new(policy: Policy) -> Lab {
         Lab { world: World::new(policy) }
     }
@@ -137,37 +145,39 @@ impl Lab {
         self.boot_with(number, &rules)
     }
 
-    /// Boots a firewall with other rules.
+    /// Boots the n-th firewall with these rules.
     pub fn boot_with(&self, number: u8, rules: &Rules) -> Result<Firewall> {
         let kernel = Kernel::boot(&self.world, &format!("fw{number}"), rules)?;
         let vnet = kernel.vnet();
         Ok(Firewall::plugged(self, kernel, vnet, number))
     }
 
-    /// Lets time pass. Fails when a rule was broken.
+    /// Lets time pass. Fails after a violation.
     pub fn advance(&self, milliseconds_passed: i64) -> Result<(), Violation> {
         self.world.advance(milliseconds(milliseconds_passed));
         self.check()
     }
 
-    /// Lets seconds pass.
+    /// Lets seconds pass. Fails after a violation.
     pub fn seconds(&self, seconds: i64) -> Result<(), Violation> {
         self.world.advance(seconds * SECOND);
         self.check()
     }
 
-    /// Fails when a rule was broken.
+    /// Fails after a violation.
     pub fn check(&self) -> Result<(), Violation> {
         self.world.failure().map_or(Ok(()), Err)
     }
 }
 
-/// A network stack of a kernel, with interfaces.
+/// A firewall: a vnet of a kernel, with interfaces.
 #[derive(Clone)]
 pub struct Firewall {
+    /// Its kernel.
     pub kernel: Rc<Kernel>,
+    /// Its vnet.
     pub vnet: Rc<Vnet>,
-    pub number: u8,
+    pub(crate) number: u8,
     sync: usize,
 }
 
@@ -180,14 +190,14 @@ impl Firewall {
         Firewall { kernel, vnet, number, sync: sync as usize }
     }
 
-    /// Adds a network stack to the firewall's kernel: another firewall.
+    /// Adds a vnet to the kernel of the firewall, as a firewall of its own.
     pub fn jail(&self, lab: &Lab, number: u8) -> Result<Firewall> {
         let rules = Rules { host_id: 0x0100_0000 + u32::from(number), ..Rules::default() };
         let vnet = self.kernel.add_vnet(&rules)?;
         Ok(Firewall::plugged(lab, self.kernel.clone(), vnet, number))
     }
 
-    /// Runs something in a thread of the stack.
+    /// Runs `body` in a thread of the vnet until it ends.
     pub fn run<R: 'static>(
         &self,
         name: &str,
@@ -197,7 +207,7 @@ impl Firewall {
         self.kernel.run(name, &self.vnet, move || body(&vnet))
     }
 
-    /// Starts something in a thread of the stack, which goes on beside others.
+    /// Starts `body` in a thread of the vnet, which runs beside others.
     pub fn start(&self, name: &str, body: impl FnOnce(&Rc<Vnet>) + 'static) {
         let vnet = self.vnet.clone();
         self.kernel.spawn(name, &self.vnet, move || body(&vnet));
@@ -213,8 +223,7 @@ impl Firewall {
         self.sync as *mut sys::ifnet
     }
 
-    /// Sends a request to pfsync0's driver. The inner result is an error
-    /// number of the driver's.
+    /// Sends a request to pfsync0's ioctl function. The inner error is an errno.
     pub fn ioctl<R: 'static>(
         &self,
         command: u64,
@@ -230,7 +239,7 @@ impl Firewall {
         self.configure_bytes(bytes)
     }
 
-    /// The same, with any bytes.
+    /// The same with any bytes.
     pub fn configure_bytes(&self, mut bytes: Vec<u8>) -> Result<Result<(), i32>> {
         self.run("ifconfig", move |vnet| {
             let fill = |request: &mut sys::ifreq| {
@@ -245,7 +254,7 @@ impl Firewall {
         .map_err(Into::into)
     }
 
-    /// `ifconfig pfsync0`: what the driver says of its configuration.
+    /// `ifconfig pfsync0`: the nvlist with the configuration.
     pub fn configuration(&self) -> Result<Result<List, i32>> {
         self.run("ifconfig", |vnet| {
             let mut buffer = vec![0u8; 4096];
@@ -327,7 +336,7 @@ impl Firewall {
         Ok(self.run("ifconfig", |vnet| interface::destroy(vnet, "pfsync0"))?)
     }
 
-    /// A new card in the place of the one that was pulled.
+    /// Puts a new card in place of the one that was pulled.
     pub fn attach_sync(&mut self, lab: &Lab) {
         let sync =
             self.kernel.attach_ethernet(&self.vnet, SYNC, address4(self.number), address6(self.number));
@@ -335,7 +344,7 @@ impl Firewall {
         self.sync = sync as usize;
     }
 
-    /// Pulls the sync interface's card.
+    /// Pulls the card of the sync interface.
     pub fn detach_sync(&self) -> Result<()> {
         let (kernel, sync) = (self.kernel.clone(), self.sync);
         Ok(self.run("devctl", move |vnet| kernel.detach_ethernet(vnet, sync as *mut sys::ifnet))?)
@@ -348,8 +357,7 @@ impl Firewall {
         opened.map(|(id, _)| id).context("no state was made")
     }
 
-    /// The first packet of a connection, which may be held back. Returns
-    /// whether it was.
+    /// The first packet of a connection. Returns whether pfsync deferred it.
     pub fn open_with(&self, connection: &Connection, packet: Vec<u8>) -> Result<(Id, bool)> {
         let connection = connection.clone();
         let opened = self.run("em1", move |vnet| vnet.pf.open(&connection, Some(&packet)))?;
@@ -371,19 +379,19 @@ impl Firewall {
         Ok(self.run("pfctl", |vnet| vnet.pf.flush(true))?)
     }
 
-    /// pf's purge thread comes by.
+    /// pf's purge thread runs once.
     pub fn purge(&self) -> Result<()> {
         Ok(self.run("pf purge", |vnet| vnet.pf.purge())?)
     }
 
-    /// The states, when no thread runs.
+    /// The states. No thread may run.
     pub fn states(&self) -> Vec<Seen> {
         let mut states = self.vnet.pf.see();
         states.sort_by_key(|state| state.id);
         states
     }
 
-    /// One state.
+    /// A state. No thread may run.
     pub fn state(&self, id: Id) -> Option<Seen> {
         self.states().into_iter().find(|state| state.id == id)
     }
@@ -393,15 +401,20 @@ impl Firewall {
         self.vnet.demotion.get()
     }
 
-    /// Shows pfsync0's frames to a watcher.
+    /// Taps pfsync0, as tcpdump(1) does.
     pub fn watch(&self) {
         let pfsync0 = self.pfsync0().expect("pfsync0 exists");
         self.vnet.interfaces.watch(pfsync0, true);
     }
 
-    /// Frames that pfsync0 showed since the last call.
+    /// The frames that were tapped on pfsync0 since the last call.
     pub fn frames(&self) -> Vec<Vec<u8>> {
         self.pfsync0().map(|pfsync0| self.vnet.interfaces.take_frames(pfsync0)).unwrap_or_default()
+    }
+
+    /// `sysctl net.pfsync.bulk_request=1`
+    pub fn request_bulk_update(&self) -> Result<()> {
+        self.kernel.sysctl_write(&self.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())
     }
 
     /// Unloads the module.
@@ -410,7 +423,7 @@ impl Firewall {
     }
 }
 
-/// Calls pfsync0's driver. Called in a thread of the stack.
+/// Calls pfsync0's ioctl function. Called in a thread of the vnet.
 fn request<R>(
     vnet: &Vnet,
     command: u64,
@@ -421,7 +434,7 @@ fn request<R>(
     // SAFETY: plain data, for which all zeroes is valid.
     let mut request: sys::ifreq = unsafe { std::mem::zeroed() };
     fill(&mut request);
-    // SAFETY: the interface is attached, and its driver's function takes a
+    // SAFETY: the interface is attached, and its ioctl function takes a
     // request that lives during the call.
     let error = unsafe {
         let ioctl = (*ifp).if_ioctl.expect("pfsync0 has an ioctl function");

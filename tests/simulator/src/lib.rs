@@ -10,6 +10,10 @@
 //! - [`hot_paths`]: what the paths that matter cost, in instructions;
 //! - [`history`]: what they cost in each release.
 
+// The simulator passes around interfaces and states as the kernel does: by
+// pointer.
+#![allow(clippy::not_unsafe_ptr_arg_deref)]
+
 pub mod demo;
 pub mod freebsd;
 pub mod history;

@@ -1,4 +1,4 @@
-//! Two firewalls at work, and the death of one of them.
+//! Two firewalls at work, and the crash of one of them.
 
 use anyhow::Result;
 use clap::Parser;
@@ -8,16 +8,16 @@ use std::path::PathBuf;
 /// Shows pfsync.ko at work in two simulated FreeBSD kernels
 #[derive(Parser)]
 struct Options {
-    /// Connections to open
+    /// How many connections open
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     states: u32,
-    /// Share of the packets between the firewalls that is lost, 0 to 0.3
+    /// The share of packets between the firewalls that are lost, 0 to 0.3
     #[arg(long, default_value_t = 0.0, value_parser = loss)]
     loss: f64,
-    /// What decides everything that is random
+    /// A number that decides everything that is random
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where to leave the captures
+    /// The directory for captures
     #[arg(long, value_name = "DIR", default_value = "target/demo")]
     pcap: PathBuf,
 }

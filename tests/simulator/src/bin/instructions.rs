@@ -1,5 +1,5 @@
-//! Prints what the shipped module's hot paths cost, and compares it with the
-//! record of this release.
+//! Prints what the hot paths of pfsync.ko cost, and compares it with the record of
+//! this release.
 
 use anyhow::Result;
 use clap::Parser;
@@ -7,14 +7,14 @@ use pfsync_simulator::freebsd::kernel::module;
 use pfsync_simulator::history::{self, Comparison};
 use pfsync_simulator::hot_paths;
 
-/// Counts instructions of pfsync.ko and its calls of the kernel, for each state, message or row; fails
-/// when they are not as recorded
+/// Counts the instructions of pfsync.ko and its calls of the kernel, for each state, message or row.
+/// Fails if they differ from the record
 #[derive(Parser)]
 struct Options {
-    /// Make what is measured the record of this release
+    /// Record what is measured for this release
     #[arg(long)]
     record: bool,
-    /// Say how many of them each of the module's functions executes
+    /// Print the instructions of each function of the module
     #[arg(long)]
     functions: bool,
 }

@@ -1,23 +1,23 @@
-//! Runs the simulator over many seeds, or replays one.
+//! Runs random simulations, or repeats one.
 
 use anyhow::Result;
 use clap::Parser;
 use pfsync_simulator::sim::{run, Plan};
 use std::time::{Duration, Instant};
 
-/// Simulates firewalls under faults, seed after seed, until one fails
+/// Simulates firewalls under faults, seed after seed, until a simulation fails
 #[derive(Parser)]
 struct Options {
-    /// Run this seed only
+    /// Run only this seed
     #[arg(long)]
     seed: Option<u64>,
-    /// The first seed of many
+    /// The first seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Stop after so many minutes
+    /// How many minutes to run
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// Things that happen in each simulation before the faults stop
+    /// How many things happen in each simulation before the faults stop
     #[arg(long, default_value_t = 600)]
     steps: usize,
 }

@@ -1,4 +1,4 @@
-//! What goes over the wire: counted, and kept in capture files.
+//! Counts the packets on the wire, and writes capture files.
 
 use crate::freebsd::kernel::world::Sbt;
 use crate::freebsd::net::Sent;
@@ -20,7 +20,7 @@ const ETHERNET: usize = 14;
 type Writer = PcapWriter<File>;
 
 /// Capture files: the wire, and `pfsync0` of both firewalls.
-pub struct Captures {
+pub(super) struct Captures {
     wire: RefCell<Writer>,
     pfsync0: BTreeMap<&'static str, RefCell<Writer>>,
     failure: RefCell<Option<anyhow::Error>>,
@@ -38,7 +38,7 @@ fn write(to: &RefCell<Writer>, at: Sbt, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The Ethernet frame that a packet would be in.
+/// A packet in an Ethernet frame.
 fn ethernet(sent: &Sent) -> Vec<u8> {
     let kind: [u8; 2] = if sent.packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] };
     let mut frame = Vec::with_capacity(ETHERNET + sent.packet.len());
@@ -50,8 +50,8 @@ fn ethernet(sent: &Sent) -> Vec<u8> {
 }
 
 impl Captures {
-    /// Creates the files in a directory, which is made if need be.
-    pub fn create(directory: &Path) -> Result<Captures> {
+    /// Creates the files, and their directory if necessary.
+    pub(super) fn create(directory: &Path) -> Result<Captures> {
         std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
         let wire = RefCell::new(create(&directory.join("wire.pcap"), DataLink::ETHERNET)?);
         let mut pfsync0 = BTreeMap::new();
@@ -62,28 +62,28 @@ impl Captures {
         Ok(Captures { wire, pfsync0, failure: RefCell::default() })
     }
 
-    /// A packet on the wire, lost or not.
-    pub fn wire(&self, sent: &Sent) {
+    /// Writes a packet on the wire, lost or not.
+    pub(super) fn wire(&self, sent: &Sent) {
         if let Err(error) = write(&self.wire, sent.at, &ethernet(sent)) {
             self.failure.borrow_mut().get_or_insert(error);
         }
     }
 
-    /// Frames that a firewall's `pfsync0` showed.
-    pub fn pfsync0(&self, at: Sbt, side: &str, frames: Vec<Vec<u8>>) -> Result<()> {
+    /// Writes frames that were tapped on a firewall's `pfsync0`.
+    pub(super) fn pfsync0(&self, at: Sbt, side: &str, frames: Vec<Vec<u8>>) -> Result<()> {
         frames.iter().try_for_each(|frame| write(&self.pfsync0[side], at, frame))
     }
 
-    /// Fails if something could not be written.
-    pub fn check(&self) -> Result<()> {
+    /// Fails if a packet could not be written.
+    pub(super) fn check(&self) -> Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 }
 
-/// What was decoded on the wire.
+/// Counts of what was on the wire.
 #[derive(Default)]
-pub struct Decoded {
-    pub packets: Cell<usize>,
+pub(super) struct Decoded {
+    pub(super) packets: Cell<usize>,
     lost: Cell<usize>,
     malformed: Cell<usize>,
     messages: RefCell<BTreeMap<u8, usize>>,
@@ -91,11 +91,10 @@ pub struct Decoded {
 
 impl Decoded {
     /// Counts a packet's messages.
-    pub fn count(&self, sent: &Sent) {
+    pub(super) fn count(&self, sent: &Sent) {
         self.packets.set(self.packets.get() + 1);
         self.lost.set(self.lost.get() + usize::from(sent.lost));
-        let header = if sent.packet[0] >> 4 == 4 { 20 } else { 40 };
-        let runs = Frame::parse(&sent.packet[header..]).into_iter().flatten();
+        let runs = Frame::parse(sent.frame()).into_iter().flatten();
         for run in runs {
             match run {
                 Ok(run) => *self.messages.borrow_mut().entry(run.action() as u8).or_default() += run.count(),
@@ -104,13 +103,13 @@ impl Decoded {
         }
     }
 
-    /// Messages of an action.
-    pub fn messages(&self, action: Action) -> usize {
+    /// How many messages of an action there were.
+    pub(super) fn messages(&self, action: Action) -> usize {
         self.messages.borrow().get(&(action as u8)).copied().unwrap_or(0)
     }
 
-    /// All counts in a line.
-    pub fn summary(&self) -> String {
+    /// All counts in one line.
+    pub(super) fn summary(&self) -> String {
         let messages = self.messages.borrow();
         let counts = Action::ALL
             .iter()

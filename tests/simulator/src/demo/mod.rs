@@ -1,5 +1,5 @@
-//! The demonstration: two firewalls, connections through them, and the death
-//! of the one that carries them.
+//! The demonstration: two firewalls, connections through one of them, and the
+//! crash of that one.
 
 mod capture;
 mod view;
@@ -17,29 +17,31 @@ use sys_bindings as sys;
 pub use view::View;
 use view::{Role, Side};
 
-/// What to show.
+/// The parameters of a demonstration.
 pub struct Show {
+    /// How many connections open.
     pub states: u32,
-    /// Probability that a packet between the firewalls is lost.
+    /// The probability that a packet between the firewalls is lost.
     pub loss: f64,
+    /// Decides everything that is random.
     pub seed: u64,
-    /// Where to leave captures.
+    /// The directory for captures.
     pub captures: PathBuf,
 }
 
-/// Bytes that a connection transfers with a packet.
+/// How many bytes a connection transfers with each packet.
 const SEGMENT: u32 = 1460;
-/// How far behind a firewall may be and still let a connection's packets
-/// through: pf's tolerance, a full window.
+/// How many bytes behind a connection a firewall may be and still pass its
+/// packets: a full window, which is pf's tolerance.
 const WINDOW: u32 = 65_535;
-/// Rows of the firewalls' hash over states.
+/// How many rows the id hashes have.
 const ROWS: usize = 8192;
-/// How often 20 more packets of each connection are waited for.
+/// How many times to transfer 20 more packets of each connection until all states are there.
 const HEALING: usize = 60;
 /// Milliseconds between two packets of a connection.
 const PACE: i64 = 250;
 
-/// One connection, as its ends know it.
+/// A connection, as its two ends know it.
 struct Transfer {
     id: Id,
     seq: u32,
@@ -56,7 +58,7 @@ struct Demo {
     captures: Rc<Captures>,
 }
 
-/// Runs the demonstration. Fails when a connection was lost.
+/// Runs the demonstration. Fails if a connection is lost.
 pub fn run(show: Show, view: View) -> Result<()> {
     let mut demo = Demo::new(show, view)?;
     demo.open_connections()?;
@@ -92,7 +94,7 @@ impl Demo {
         Ok(Demo { lab, show, view, one, two: None, transfers: Vec::new(), decoded, captures })
     }
 
-    /// Lets time pass, and shows what each side has.
+    /// Lets time pass, and shows both firewalls.
     fn pass_time(&mut self, milliseconds: i64) -> Result<()> {
         self.lab.advance(milliseconds)?;
         self.captures.pfsync0(self.lab.world.now(), "one", self.one.frames())?;
@@ -106,8 +108,8 @@ impl Demo {
         Ok(())
     }
 
-    /// carp: the less demoted one is master, and the first when both are
-    /// equal.
+    /// The role that carp gives the first firewall: the less demoted one is master,
+    /// or the first if both are equal.
     fn role_of_first(&self) -> Role {
         let demotion_of_second = self.two.as_ref().map_or(i32::MAX, Firewall::demotion);
         if self.one.demotion() <= demotion_of_second {
@@ -136,16 +138,16 @@ impl Demo {
                 self.pass_time(20)?;
             }
         }
-        // Nobody answers its request for a full update yet.
+        // No peer answers its request for a bulk update yet.
         while self.one.demotion() > 0 {
             self.pass_time(10_000)?;
         }
         Ok(())
     }
 
-    /// The second firewall boots, and gets everything.
+    /// The second firewall boots, and receives all states.
     fn start_second(&mut self) -> Result<()> {
-        self.view.say("firewall two boots and asks for a full update");
+        self.view.say("firewall two boots and requests a bulk update");
         let began = self.lab.world.now();
         self.two = Some(boot(&self.lab, 2)?);
         self.view.begin_bulk(self.show.states);
@@ -155,12 +157,12 @@ impl Demo {
         self.view.end_bulk();
         let took = (self.lab.world.now() - began) as f64 / SECOND as f64;
         let states = self.two.as_ref().map_or(0, |two| two.vnet.pf.states());
-        self.view.say(&format!("full update complete after {took:.2} s: {states} states on firewall two"));
+        self.view.say(&format!("bulk update complete after {took:.2} s: {states} states on firewall two"));
         Ok(())
     }
 
-    /// Rounds in which every connection, or the first part of them in the
-    /// last round, transfers a segment.
+    /// Every connection transfers a segment in each round, and a part of them in the
+    /// last round.
     fn transfer(&mut self, rounds: usize, last: f64) -> Result<()> {
         for round in 1..=rounds {
             let part = if round == rounds { last } else { 1.0 };
@@ -175,8 +177,8 @@ impl Demo {
         Ok(())
     }
 
-    /// Packets that were lost leave gaps, which later packets of the same
-    /// connections make known.
+    /// Lost packets leave the second firewall without some states, which it requests
+    /// when later packets of these connections cause updates.
     fn wait_for_healing(&mut self) -> Result<()> {
         for _ in 0..HEALING {
             let missing = self.transfers.len() - self.two.as_ref().map_or(0, |two| two.vnet.pf.states());
@@ -196,7 +198,7 @@ impl Demo {
         self.pass_time(1000)
     }
 
-    /// Every connection goes on through the second firewall.
+    /// Every connection must go on through the second firewall.
     fn finish(mut self) -> Result<()> {
         let two = self.two.take().expect("booted before");
         let mut lost = 0;
@@ -226,7 +228,7 @@ impl Demo {
     }
 }
 
-/// The end of a handshake.
+/// A handshake completes.
 fn establish(st: &mut sys::pf_kstate) {
     st.src.state = sys::TCPS_ESTABLISHED as u8;
     st.dst.state = sys::TCPS_ESTABLISHED as u8;
@@ -239,7 +241,7 @@ fn advance(st: &mut sys::pf_kstate, seq: u32) {
     st.src.seqhi = seq.wrapping_add(WINDOW);
 }
 
-/// How far a firewall is behind a transfer; `None` when it does not know it.
+/// How many bytes a firewall is behind a transfer; `None` if it does not have the state.
 fn is_alive(
     transfer: &Transfer,
 ) -> impl FnOnce(&Rc<crate::freebsd::kernel::vnet::Vnet>) -> Option<u32> + 'static {

@@ -1,4 +1,4 @@
-//! What the demonstration shows: bars in a terminal, lines elsewhere.
+//! The output of the demonstration: bars on a terminal, lines elsewhere.
 
 use super::capture::Decoded;
 use crate::lab::{Firewall, NEWEST};
@@ -8,23 +8,23 @@ use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// carp's role of a firewall.
+/// A role that carp gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
+pub(super) enum Role {
     Master,
     Backup,
 }
 
-/// What a firewall has at a moment.
+/// A firewall at one moment.
 #[derive(Clone, Copy)]
-pub struct Side {
+pub(super) struct Side {
     states: usize,
     demotion: i32,
     role: Role,
 }
 
 impl Side {
-    pub fn of(firewall: &Firewall, role: Role) -> Side {
+    pub(super) fn of(firewall: &Firewall, role: Role) -> Side {
         Side { states: firewall.vnet.pf.states(), demotion: firewall.demotion(), role }
     }
 
@@ -41,13 +41,13 @@ impl Side {
     }
 }
 
-/// The simulation is faster than the eye: how long each picture stays.
+/// How long each picture stays, since the simulation is faster than the eye.
 const FRAME: Duration = Duration::from_millis(25);
 
 /// The output.
 pub struct View {
     bars: Option<Bars>,
-    /// Second that was shown last, where there are no bars.
+    /// The second that was shown last, if there are no bars.
     shown: Cell<u64>,
 }
 
@@ -80,17 +80,17 @@ impl View {
         View { bars: std::io::stdout().is_terminal().then(Bars::new), shown: Cell::new(0) }
     }
 
-    /// Says something that stays.
-    pub fn say(&self, text: &str) {
+    /// Prints a line that stays.
+    pub(super) fn say(&self, text: &str) {
         match &self.bars {
-            // Nothing more can be done about a terminal that is gone.
+            // Nothing can be done about a terminal that is gone.
             Some(bars) => drop(bars.all.println(text)),
             None => println!("{text}"),
         }
     }
 
-    /// Shows what each side has, `None` for one that is down.
-    pub fn update(&self, seconds: f64, total: u32, one: Option<Side>, two: Option<Side>, decoded: &Decoded) {
+    /// Shows both firewalls; `None` stands for one that is down.
+    pub(super) fn update(&self, seconds: f64, total: u32, one: Option<Side>, two: Option<Side>, decoded: &Decoded) {
         let wire = format!(
             "t={seconds:.2} s, {} packets: {} inserts, {} updates, {} compressed",
             decoded.packets.get(),
@@ -116,27 +116,27 @@ impl View {
         }
     }
 
-    /// A full update begins.
-    pub fn begin_bulk(&self, total: u32) {
+    /// A bulk update begins.
+    pub(super) fn begin_bulk(&self, total: u32) {
         if let Some(bars) = &self.bars {
             let style = ProgressStyle::with_template("{prefix:12} [{bar:30}] {pos}/{len} states")
                 .expect("a valid template");
             let bar = ProgressBar::new(total.into())
                 .with_style(style.progress_chars("=> "))
-                .with_prefix("full update");
+                .with_prefix("bulk update");
             *bars.bulk.borrow_mut() = Some(bars.all.add(bar));
         }
     }
 
-    /// The full update is over.
-    pub fn end_bulk(&self) {
+    /// The bulk update is over.
+    pub(super) fn end_bulk(&self) {
         if let Some(bulk) = self.bars.as_ref().and_then(|bars| bars.bulk.take()) {
             bulk.finish();
         }
     }
 
-    /// Nothing moves any more.
-    pub fn finish(&self) {
+    /// Leaves the bars as they are.
+    pub(super) fn finish(&self) {
         if let Some(bars) = &self.bars {
             [&bars.one, &bars.two, &bars.wire].into_iter().for_each(ProgressBar::abandon);
         }

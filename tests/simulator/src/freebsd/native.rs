@@ -1,5 +1,5 @@
-//! Structures of the kernel's own side of its interfaces, read from its
-//! headers by `build.rs`.
+//! Structures that only the kernel's own side of its interfaces has. `build.rs`
+//! reads them from the kernel's headers.
 #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, unused_imports, missing_docs)]
 #![allow(clippy::all, unnecessary_transmutes)]
 

@@ -1,5 +1,5 @@
-//! The network between the kernels: segments with multicast, faults, and a
-//! capture of what goes over them.
+//! The network between the kernels: segments with multicast, faults and
+//! observers.
 
 use crate::freebsd::kernel::sleep::{epoch_enter, epoch_exit};
 use crate::freebsd::kernel::vnet::Vnet;
@@ -14,17 +14,21 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use sys_bindings as sys;
 
-/// What goes wrong with packets: probabilities, and the longest delay.
+/// Faults of the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Faults {
+    /// The probability that a packet is lost.
     pub loss: f64,
+    /// The probability that a packet arrives twice.
     pub duplication: f64,
+    /// The probability that a bit of a packet is flipped.
     pub corruption: f64,
-    /// Packets take between nothing and this long, and so overtake each other.
+    /// The longest time that a packet takes. Packets overtake each other.
     pub delay: Sbt,
 }
 
 impl Faults {
+    /// No faults.
     pub const NONE: Faults = Faults { loss: 0.0, duplication: 0.0, corruption: 0.0, delay: 0 };
 }
 
@@ -35,7 +39,7 @@ struct Port {
     segment: usize,
 }
 
-/// Membership of a multicast group.
+/// The membership of an interface in a multicast group.
 struct Membership {
     ifp: usize,
     group: Vec<u8>,
@@ -45,18 +49,28 @@ struct Membership {
 /// A packet that went over a segment.
 #[derive(Clone)]
 pub struct Sent {
-    pub at: Sbt,
-    pub segment: usize,
-    /// Name of the sending kernel.
+    /// When it was sent.
+    pub(crate) at: Sbt,
+    /// The name of the kernel that sent it.
     pub from: String,
-    pub lost: bool,
+    /// Whether it is lost.
+    pub(crate) lost: bool,
+    /// The packet, beginning with its IP header.
     pub packet: Vec<u8>,
 }
 
-/// Called for every packet.
+impl Sent {
+    /// What follows the IP header: a frame, since pfsync alone sends packets.
+    pub fn frame(&self) -> &[u8] {
+        let (_, header, _) = header_of(&self.packet);
+        &self.packet[header..]
+    }
+}
+
+/// A function that is called for every packet.
 type Observer = Box<dyn Fn(&Sent)>;
 
-/// All segments.
+/// All segments, each known by a number.
 pub struct Network {
     ports: RefCell<Vec<Port>>,
     memberships: RefCell<HashMap<usize, Membership>>,
@@ -69,7 +83,7 @@ pub struct Network {
 /// The least time that a packet takes.
 const LATENCY: Sbt = milliseconds(1) / 10;
 
-/// Where source and destination lie in an IP header.
+/// The destination in an IP header.
 fn destination(packet: &[u8]) -> &[u8] {
     match packet[0] >> 4 {
         4 => &packet[16..20],
@@ -77,7 +91,7 @@ fn destination(packet: &[u8]) -> &[u8] {
     }
 }
 
-/// Bytes of an IP header, and the protocol behind it.
+/// Version, length in bytes and protocol of an IP header.
 fn header_of(packet: &[u8]) -> (u8, usize, u8) {
     match packet[0] >> 4 {
         4 => (4, 20, packet[9]),
@@ -86,7 +100,7 @@ fn header_of(packet: &[u8]) -> (u8, usize, u8) {
 }
 
 impl Network {
-    pub fn new(seed: u64) -> Network {
+    pub(crate) fn new(seed: u64) -> Network {
         Network {
             ports: RefCell::default(),
             memberships: RefCell::default(),
@@ -98,45 +112,45 @@ impl Network {
     }
 
     /// Plugs an interface into a segment.
-    pub fn plug(&self, kernel: &Rc<Kernel>, vnet: &Rc<Vnet>, ifp: *mut sys::ifnet, segment: usize) {
+    pub(crate) fn plug(&self, kernel: &Rc<Kernel>, vnet: &Rc<Vnet>, ifp: *mut sys::ifnet, segment: usize) {
         let port =
             Port { kernel: Rc::downgrade(kernel), vnet: Rc::downgrade(vnet), ifp: ifp as usize, segment };
         self.ports.borrow_mut().push(port);
     }
 
-    /// Pulls the plugs of a kernel that stopped.
-    pub fn unplug(&self, kernel: &Kernel) {
+    /// Unplugs the interfaces of a kernel that stopped.
+    pub(crate) fn unplug(&self, kernel: &Kernel) {
         let is_own = |port: &Port| std::ptr::eq(port.kernel.as_ptr(), kernel);
         let own: Vec<_> =
             self.ports.borrow().iter().filter(|port| is_own(port)).map(|port| port.ifp).collect();
         self.ports.borrow_mut().retain(|port| !is_own(port));
-        // Their memory goes with the kernel's.
+        // The memory of the memberships is released with the kernel's.
         self.memberships.borrow_mut().retain(|_, membership| !own.contains(&membership.ifp));
     }
 
-    /// From now on packets suffer these faults.
+    /// Sets the faults from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.faults.set(faults);
     }
 
-    /// Has `observer` called for every packet from now on.
+    /// Calls `observer` for every packet from now on.
     pub fn observe(&self, observer: impl Fn(&Sent) + 'static) {
         self.observers.borrow_mut().push(Box::new(observer));
     }
 
     /// `in_joingroup`
-    pub fn join(&self, ifp: *mut sys::ifnet, group: &[u8], membership: usize, kind: &'static str) {
+    pub(crate) fn join(&self, ifp: *mut sys::ifnet, group: &[u8], membership: usize, kind: &'static str) {
         let entry = Membership { ifp: ifp as usize, group: group.to_vec(), kind };
         self.memberships.borrow_mut().insert(membership, entry);
     }
 
     /// `in_leavegroup`
-    pub fn leave(&self, membership: usize) {
+    pub(crate) fn leave(&self, membership: usize) {
         self.memberships.borrow_mut().remove(&membership);
     }
 
-    /// An interface goes away, and its memberships with it.
-    pub fn leave_all(&self, ifp: *mut sys::ifnet) {
+    /// Removes an interface and its memberships.
+    pub(crate) fn leave_all(&self, ifp: *mut sys::ifnet) {
         self.ports.borrow_mut().retain(|port| port.ifp != ifp as usize);
         let mut gone = Vec::new();
         self.memberships.borrow_mut().retain(|membership, entry| {
@@ -150,20 +164,20 @@ impl Network {
         gone.into_iter().for_each(|(membership, kind)| kernel.heap.free(membership, kind));
     }
 
-    /// The interface of a stack that a packet to one address leaves by.
-    pub fn route(&self, vnet: &Rc<Vnet>, packet: &[u8]) -> Option<*mut sys::ifnet> {
+    /// The interface of a vnet that a unicast packet leaves by.
+    pub(crate) fn route(&self, vnet: &Rc<Vnet>, packet: &[u8]) -> Option<*mut sys::ifnet> {
         let ports = self.ports.borrow();
         let target = ports.iter().find(|port| port.has_address(destination(packet)))?;
         let own = ports.iter().find(|port| port.segment == target.segment && port.is_of(vnet))?;
         Some(own.ifp as *mut sys::ifnet)
     }
 
-    /// A packet that pfsync held back goes on its way.
-    pub fn forwarded(&self, kernel: &Kernel, packet: Vec<u8>) {
+    /// Records a deferred packet that pfsync sends on.
+    pub(crate) fn forwarded(&self, kernel: &Kernel, packet: Vec<u8>) {
         self.forwarded.borrow_mut().push((kernel.name.clone(), packet));
     }
 
-    /// The packets that were sent on since the last call.
+    /// The deferred packets that were sent on since the last call, each with the name of its kernel.
     pub fn take_forwarded(&self) -> Vec<(String, Vec<u8>)> {
         self.forwarded.take()
     }
@@ -181,7 +195,7 @@ impl Network {
             .collect();
         drop(ports);
         let lost = self.happens(self.faults.get().loss);
-        let sent = Sent { at: world.now(), segment, from, lost, packet };
+        let sent = Sent { at: world.now(), from, lost, packet };
         self.observers.borrow().iter().for_each(|observer| observer(&sent));
         if lost {
             return;
@@ -203,7 +217,7 @@ impl Network {
         if self.happens(faults.corruption) {
             let (_, header, _) = header_of(&packet);
             let mut rng = self.rng.borrow_mut();
-            // What hits the IP header is caught by its checksum.
+            // The header's checksum would reveal a flipped bit in it.
             let at = rng.gen_range(header..packet.len());
             packet[at] ^= 1 << rng.gen_range(0..8);
         }
@@ -211,8 +225,8 @@ impl Network {
         world.at(LATENCY + delay, move |world| world.network.deliver(world, receiver, &packet));
     }
 
-    /// A packet arrives at an interface.
-    pub fn deliver(&self, world: &Rc<World>, receiver: usize, packet: &[u8]) {
+    /// Delivers a packet to an interface.
+    fn deliver(&self, world: &Rc<World>, receiver: usize, packet: &[u8]) {
         let ports = self.ports.borrow();
         let Some(port) = ports.iter().find(|port| port.ifp == receiver) else { return };
         let is_member = self
@@ -232,8 +246,8 @@ impl Network {
         }
     }
 
-    /// How large the pieces of a received packet are: not all drivers give
-    /// packets in one piece.
+    /// The size of the pieces that a received packet comes in: some drivers split
+    /// packets.
     fn piece(&self, len: usize) -> usize {
         let mut rng = self.rng.borrow_mut();
         if rng.gen_bool(0.8) {
@@ -244,13 +258,13 @@ impl Network {
     }
 }
 
-/// The kernel's input of a packet, up to the protocol's handler, in pieces of
-/// `piece` bytes.
+/// The kernel receives a packet in pieces of `piece` bytes and calls the protocol's
+/// input function.
 pub fn receive(packet: &[u8], ifp: *mut sys::ifnet, piece: usize) {
     input(packet, mbuf::received(packet, ifp, piece));
 }
 
-/// The same of a packet that came by an interface encrypted.
+/// The same for a packet that ipsec(4) has decrypted.
 pub fn receive_decrypted(packet: &[u8], ifp: *mut sys::ifnet) {
     let m = mbuf::received(packet, ifp, packet.len());
     mbuf::mark_decrypted(m);
@@ -265,7 +279,7 @@ fn input(packet: &[u8], mut m: *mut sys::mbuf) {
     thread.no_sleep.borrow_mut().push("the network's input");
     epoch_enter();
     let mut offset = header as i32;
-    // SAFETY: the handler is the module's, which takes the packet over.
+    // SAFETY: the function is the module's, which owns the packet from now on.
     into_module(|| unsafe { input(&mut m, &mut offset, i32::from(protocol)) });
     epoch_exit();
 }

@@ -1,5 +1,4 @@
-//! nv(9)'s wire format: named values, as ifconfig(8) exchanges them with the
-//! kernel.
+//! Packed nvlists (nv(9)), which ifconfig(8) and the kernel exchange.
 
 use crate::freebsd::native as sys;
 use std::ffi::{CStr, CString};
@@ -7,17 +6,24 @@ use std::ffi::{CStr, CString};
 /// A value.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value {
+    /// No value.
     Null,
+    /// A boolean.
     Bool(bool),
+    /// A number.
     Number(u64),
+    /// A string.
     String(CString),
+    /// Bytes.
     Binary(Vec<u8>),
+    /// A list.
     List(Box<List>),
 }
 
 /// Named values.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct List {
+    /// The values with their names, in order.
     pub pairs: Vec<(CString, Value)>,
 }
 
@@ -42,7 +48,7 @@ impl Value {
         kind as u8
     }
 
-    /// Bytes that the pair's header announces.
+    /// The length in the header of the pair.
     fn len(&self) -> usize {
         match self {
             Value::Null => 0,
@@ -56,7 +62,7 @@ impl Value {
 }
 
 impl List {
-    /// Adds a value; names are not checked for being there already.
+    /// Adds a value, even if the list already has that name.
     pub fn with(mut self, name: &str, value: Value) -> List {
         self.pairs.push((CString::new(name).expect("a name without zeroes"), value));
         self
@@ -67,7 +73,7 @@ impl List {
         self.pairs.iter().find(|(other, _)| other.as_c_str() == name).map(|(_, value)| value)
     }
 
-    /// A number of that name.
+    /// The number of that name.
     pub fn number(&self, name: &CStr) -> Option<u64> {
         match self.get(name) {
             Some(Value::Number(number)) => Some(*number),
@@ -75,7 +81,7 @@ impl List {
         }
     }
 
-    /// Bytes of the list without its end.
+    /// The length of the packed list without its end.
     fn len(&self) -> usize {
         let pairs = self.pairs.iter().map(|(name, value)| {
             let end = if matches!(value, Value::List(_)) { PAIR_HEADER + 1 } else { 0 };
@@ -84,7 +90,7 @@ impl List {
         LIST_HEADER + pairs.sum::<usize>()
     }
 
-    /// The list as bytes.
+    /// Packs the list.
     pub fn pack(&self) -> Vec<u8> {
         let total = self.len();
         let mut bytes = Vec::with_capacity(total);
@@ -113,7 +119,7 @@ impl List {
         }
     }
 
-    /// Reads a list, checking all of its structure.
+    /// Unpacks a list. Returns `None` if anything in its structure is wrong.
     pub fn unpack(bytes: &[u8]) -> Option<List> {
         let mut reader = Reader { rest: bytes };
         let list = reader.list(false)?;

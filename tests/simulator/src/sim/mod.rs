@@ -1,5 +1,5 @@
-//! The deterministic simulator: some firewalls, traffic through them, and
-//! everything that goes wrong, all out of one seed.
+//! Random simulations: firewalls, traffic through them, and faults, all decided by
+//! one seed.
 
 mod properties;
 mod workload;
@@ -7,7 +7,7 @@ mod workload;
 use crate::freebsd::kernel::violation::Violation;
 use crate::freebsd::kernel::world::{milliseconds, Policy};
 use crate::freebsd::net::Faults;
-use crate::lab::{address4, Config, Firewall, Lab, Peer, GROUP6, NEWEST};
+use crate::lab::{address4, Config, Firewall, Lab, SyncPeer, GROUP6, NEWEST};
 use anyhow::{ensure, Context, Result};
 use pfsync::wire::Format;
 use properties::Watch;
@@ -16,34 +16,40 @@ use rand_chacha::ChaCha8Rng;
 use std::rc::Rc;
 use workload::Workload;
 
-/// Message formats that an operator may ask for; 0 is the default.
+/// The message formats that an operator may set; 0 stands for the default.
 const VERSIONS: &[u64] = match NEWEST {
     Format::V1500 => &[0, 1301, 1400, 1500],
     _ => &[0, 1301, 1400],
 };
 
-/// What a simulation is made of.
+/// The parameters of a simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
+    /// Decides everything that is random.
     pub seed: u64,
-    /// Things that happen before the faults stop.
+    /// How many things happen before the faults stop.
     pub steps: usize,
 }
 
-/// What came of a simulation.
+/// What happened in a simulation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Summary {
+    /// How many firewalls there were.
     pub firewalls: usize,
+    /// How many connections opened.
     pub connections: usize,
+    /// How many packets pfsync sent.
     pub packets: usize,
+    /// How many times a firewall crashed.
     pub crashes: usize,
+    /// How many packets were deferred.
     pub deferred: usize,
-    /// States that every firewall had in the end.
+    /// How many states every firewall had in the end.
     pub states: usize,
 }
 
-/// Seconds after the last fault by which the tables are equal: the time in
-/// which silent peers are given up, and a full update.
+/// How many seconds after the last fault the tables must be equal: the time after
+/// which pfsync gives up silent peers, and that of a bulk update.
 const CONVERGENCE: i64 = 120;
 
 struct Simulation {
@@ -57,7 +63,7 @@ struct Simulation {
     summary: Summary,
 }
 
-/// Runs a simulation. An error names what was broken and the seed.
+/// Runs a simulation. An error says what is wrong, and names the seed.
 pub fn run(plan: Plan) -> Result<Summary> {
     simulate(plan).with_context(|| format!("seed {}", plan.seed))
 }
@@ -84,7 +90,7 @@ impl Simulation {
         let most = if rng.gen_bool(0.2) { 5 } else { 2 };
         let count = rng.gen_range(2..=most);
         let config = Config {
-            peer: pick_peer(&mut rng, count),
+            syncpeer: pick_syncpeer(&mut rng, count),
             defer: rng.gen_bool(0.4),
             version: [0, 1301][usize::from(rng.gen_bool(0.3))],
             maxupd: rng.gen_range(1..=128),
@@ -114,13 +120,13 @@ impl Simulation {
         Ok(firewall)
     }
 
-    /// The configuration of a firewall: a named peer is the other one.
+    /// The configuration of a firewall. A unicast sync peer is the other firewall.
     fn config_of(&self, number: u8) -> Config {
-        let peer = match self.config.peer {
-            Some(Peer::Inet(_)) => Some(Peer::Inet(address4(3 - number))),
-            peer => peer,
+        let syncpeer = match self.config.syncpeer {
+            Some(SyncPeer::Inet(_)) => Some(SyncPeer::Inet(address4(3 - number))),
+            syncpeer => syncpeer,
         };
-        Config { peer, ..self.config.clone() }
+        Config { syncpeer, ..self.config.clone() }
     }
 
     fn pick(&mut self) -> usize {
@@ -148,13 +154,13 @@ impl Simulation {
         self.lab.check().map_err(Into::into)
     }
 
-    /// Does something that may fail for want of memory, but not otherwise.
+    /// Does something that may fail for lack of memory, but may not violate a rule.
     fn tolerate(
         &self,
         operation: impl FnOnce(&Firewall) -> Result<Result<(), i32>>,
         index: usize,
     ) -> Result<()> {
-        // An error number is the operator's to handle; he tries again later.
+        // After an errno, the operator tries again later.
         let _ = operation(&self.firewalls[index])?;
         Ok(())
     }
@@ -192,10 +198,9 @@ impl Simulation {
                 self.tolerate(|firewall| firewall.configure(&other), index)?;
             }
             4 => {
-                let one = 1i32.to_le_bytes();
-                let firewall = &self.firewalls[index];
-                // Refused while the interface is down: the check is below.
-                let _ = firewall.kernel.sysctl_write(&firewall.vnet, "net.pfsync.bulk_request", &one);
+                // The module refuses while the interface is down. The check finds
+                // violations.
+                let _ = self.firewalls[index].request_bulk_update();
                 self.lab.check()?;
             }
             _ => {}
@@ -206,7 +211,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Brings a firewall's interface up as it should be, if memory allows.
+    /// Configures a firewall and brings its interface up, if memory allows.
     fn set_right(&self, index: usize) -> Result<()> {
         let config = self.config_of(self.firewalls[index].number);
         if self.firewalls[index].pfsync0().is_none() {
@@ -216,7 +221,7 @@ impl Simulation {
         self.tolerate(|firewall| firewall.set_up(true), index)
     }
 
-    /// The sync interface's card goes, and comes back.
+    /// The card of the sync interface is pulled, and another takes its place.
     fn replug(&mut self, index: usize) -> Result<()> {
         self.firewalls[index].detach_sync()?;
         self.lab.advance(50)?;
@@ -224,12 +229,12 @@ impl Simulation {
         self.set_right(index)
     }
 
-    /// A firewall stops dead, and boots again.
+    /// A firewall crashes, and boots again.
     fn crash(&mut self, index: usize) -> Result<()> {
         let number = self.firewalls[index].number;
         self.firewalls[index].kernel.crash();
         self.watch.crashed(&self.firewalls[index].kernel.name);
-        // More than a second: pf's ids begin with the second of its start.
+        // More than a second, because pf's ids begin with the second of its start.
         let away = self.rng.gen_range(1000..4000);
         self.lab.advance(away)?;
         self.firewalls[index] = self.boot(number)?;
@@ -237,7 +242,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Faults stop: within [`CONVERGENCE`] everything is the same everywhere.
+    /// Faults stop. Within [`CONVERGENCE`] all tables must become equal.
     fn converge(&mut self) -> Result<()> {
         self.lab.world.network.set_faults(Faults::NONE);
         for index in 0..self.firewalls.len() {
@@ -252,7 +257,7 @@ impl Simulation {
                 firewall.kernel.name,
                 firewall.demotion()
             );
-            firewall.kernel.sysctl_write(&firewall.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())?;
+            firewall.request_bulk_update()?;
         }
         self.lab.seconds(20)?;
         self.watch.check(&self.firewalls, self.corrupts)?;
@@ -279,10 +284,10 @@ impl Simulation {
     }
 }
 
-fn pick_peer(rng: &mut ChaCha8Rng, count: u8) -> Option<Peer> {
+fn pick_syncpeer(rng: &mut ChaCha8Rng, count: u8) -> Option<SyncPeer> {
     match rng.gen_range(0..4) {
-        0 if count == 2 => Some(Peer::Inet([0; 4])),
-        1 => Some(Peer::Inet6(GROUP6)),
+        0 if count == 2 => Some(SyncPeer::Inet([0; 4])),
+        1 => Some(SyncPeer::Inet6(GROUP6)),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! What must hold all along, and what must hold in the end.
+//! What must hold all the time, and what must hold in the end.
 
 use super::workload::{number_of, Workload};
 use crate::freebsd::pf::traffic::{Id, Seen};
@@ -9,16 +9,17 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-/// What was last seen of a state on a firewall.
+/// The sequence numbers of each state when they were read last, by firewall,
+/// identity and generation.
 type Last = HashMap<(String, Id, u64), [u32; 2]>;
 
 /// Watches the wire and the tables.
 #[derive(Default)]
-pub struct Watch {
+pub(super) struct Watch {
     packets: Cell<usize>,
-    /// The first thing that must not have been on the wire.
+    /// The first fault that was found on the wire.
     complaint: RefCell<Option<String>>,
-    /// Whole states and updates that were sent, with their senders.
+    /// The states whose inserts or updates were sent.
     sent: RefCell<HashSet<Id>>,
     last: RefCell<Last>,
     crashed: RefCell<HashSet<String>>,
@@ -28,7 +29,7 @@ fn id_of(state: StateId) -> Id {
     Id { id: u64::from_ne_bytes(state.id), creator: u32::from_ne_bytes(state.creator) }
 }
 
-/// Host id of the kernel of that name, in network byte order.
+/// The host id of the kernel of that name, in network byte order.
 fn host_id(name: &str) -> Option<u32> {
     let number: u32 = name.strip_prefix("fw")?.parse().ok()?;
     Some((0x0100_0000 + number).to_be())
@@ -36,26 +37,25 @@ fn host_id(name: &str) -> Option<u32> {
 
 impl Watch {
     /// Watches a lab's network.
-    pub fn on(lab: &Lab) -> Rc<Watch> {
+    pub(super) fn on(lab: &Lab) -> Rc<Watch> {
         let watch = Rc::new(Watch::default());
         let observer = watch.clone();
         lab.world.network.observe(move |sent| {
             observer.packets.set(observer.packets.get() + 1);
-            let header = if sent.packet[0] >> 4 == 4 { 20 } else { 40 };
-            if let Err(complaint) = observer.examine(&sent.from, &sent.packet[header..]) {
+            if let Err(complaint) = observer.examine(&sent.from, sent.frame()) {
                 observer.complaint.borrow_mut().get_or_insert(format!("{}: {complaint:#}", sent.from));
             }
         });
         watch
     }
 
-    /// Packets that were sent.
-    pub fn packets(&self) -> usize {
+    /// How many packets were sent.
+    pub(super) fn packets(&self) -> usize {
         self.packets.get()
     }
 
-    /// A firewall stopped dead: what it held back is lost with it.
-    pub fn crashed(&self, name: &str) {
+    /// Notes that a firewall crashed: the packets that it deferred are lost.
+    pub(super) fn crashed(&self, name: &str) {
         self.crashed.borrow_mut().insert(name.to_string());
         self.last.borrow_mut().retain(|(firewall, ..), _| firewall != name);
     }
@@ -95,18 +95,18 @@ impl Watch {
         self.sent.borrow_mut().insert(id_of(state));
     }
 
-    /// Only who made a state announces it.
+    /// Only the firewall that made a state may send its insert.
     fn insert(&self, from: &str, state: StateId) -> Result<()> {
         let id = id_of(state);
         if host_id(from) != Some(id.creator) {
-            bail!("sends back {id:?}, which a peer made");
+            bail!("sends the insert of {id:?}, which a peer made");
         }
         self.update(state);
         Ok(())
     }
 
-    /// Checks what holds at any time.
-    pub fn check(&self, firewalls: &[Firewall], corrupts: bool) -> Result<()> {
+    /// Checks what must hold all the time.
+    pub(super) fn check(&self, firewalls: &[Firewall], corrupts: bool) -> Result<()> {
         if let Some(complaint) = self.complaint.borrow().as_ref() {
             bail!("{complaint}");
         }
@@ -124,11 +124,11 @@ impl Watch {
         Ok(())
     }
 
-    /// No state that a no-sync rule made was ever sent.
-    pub fn check_nosync(&self, workload: &Workload) -> Result<()> {
+    /// Checks that no state of a `no-sync` rule was ever sent.
+    pub(super) fn check_nosync(&self, workload: &Workload) -> Result<()> {
         let sent = self.sent.borrow();
         match workload.nosync().iter().find(|id| sent.contains(id)) {
-            Some(id) => bail!("{id:?} was sent, which a no-sync rule made"),
+            Some(id) => bail!("{id:?} was sent, although a no-sync rule made it"),
             None => Ok(()),
         }
     }
@@ -142,7 +142,7 @@ impl Watch {
         match before {
             Some(before) if !corrupts && slid(before) => {
                 bail!(
-                    "{firewall}: the window of {:?} slides back from {before:?} to {:?}",
+                    "{firewall}: the sequence window of {:?} slides back from {before:?} to {:?}",
                     state.id,
                     state.seqlo
                 )
@@ -151,29 +151,32 @@ impl Watch {
         }
     }
 
-    /// Every packet that was held back went on its way, once. Returns how many
-    /// there were.
-    pub fn check_deferred(&self, workload: &Workload, lab: &Lab) -> Result<usize> {
+    /// Checks that every deferred packet was sent on, once. Returns how many there
+    /// were.
+    pub(super) fn check_deferred(&self, workload: &Workload, lab: &Lab) -> Result<usize> {
         let mut forwarded: HashMap<u32, usize> = HashMap::new();
         for (_, packet) in lab.world.network.take_forwarded() {
             if let Some(number) = number_of(&packet) {
                 *forwarded.entry(number).or_default() += 1;
             }
         }
-        let held = workload.held();
-        for (number, firewall) in &held {
+        let deferred = workload.deferred();
+        for (number, firewall) in &deferred {
             match forwarded.get(number) {
                 Some(1) => {}
                 None if self.crashed.borrow().contains(firewall) => {}
-                count => bail!("packet {number}, held by {firewall}, left {} times", count.unwrap_or(&0)),
+                count => {
+                    let count = count.unwrap_or(&0);
+                    bail!("packet {number}, which {firewall} deferred, was sent on {count} times")
+                }
             }
         }
-        Ok(held.len())
+        Ok(deferred.len())
     }
 }
 
-/// What all firewalls have to agree on: each end's state, and for TCP the
-/// sequence windows.
+/// What all firewalls must agree on: the states of both endpoints, and their
+/// sequence numbers.
 fn table(firewall: &Firewall) -> BTreeMap<Id, ([u8; 2], [u32; 2])> {
     let shared = firewall.states().into_iter().filter(|state| !state.of_nosync_rule);
     shared.map(|state| (state.id, (state.states, state.seqlo))).collect()
@@ -195,7 +198,7 @@ fn contains(has: &Firewall, lacks: &Firewall) -> Result<()> {
 }
 
 /// Fails unless all firewalls have the same states.
-pub fn equal_tables(firewalls: &[Firewall]) -> Result<()> {
+pub(super) fn equal_tables(firewalls: &[Firewall]) -> Result<()> {
     let [first, others @ ..] = firewalls else { return Ok(()) };
     let expected = table(first);
     for other in others {

@@ -15,12 +15,12 @@ use sys_bindings as sys;
 
 type Function = unsafe extern "C" fn(*mut c_void);
 
-/// The callouts of a kernel, by their addresses.
+/// The callouts of a kernel, by address.
 #[derive(Default)]
 pub struct Callouts {
     known: RefCell<BTreeSet<usize>>,
     pending: RefCell<BTreeMap<usize, (Sbt, usize)>>,
-    /// With the thread that runs it.
+    /// Each with the id of the thread that runs it.
     running: RefCell<HashMap<usize, usize>>,
 }
 
@@ -30,7 +30,7 @@ impl Callouts {
         self.pending.borrow().len()
     }
 
-    /// Ends the run if a callout in this memory is armed or runs.
+    /// Reports a violation if a callout in this memory is armed or runs.
     pub fn check_freed(&self, address: usize, len: usize) {
         let range = address..address + len;
         let armed = self.pending.borrow().range(range.clone()).next().is_some();

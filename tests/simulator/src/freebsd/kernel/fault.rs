@@ -1,12 +1,12 @@
-//! Page faults of the module: shown with the module's function, then the
-//! process ends, as the kernel would.
+//! Page faults and the like: the process prints the module's function and ends,
+//! as a kernel panics.
 
 use super::thread;
 use crate::freebsd::machine::cpu::Call;
 use std::sync::Once;
 
-/// Has the process report faults from now on.
-pub fn install() {
+/// Makes the process report faults from now on.
+pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL] {
@@ -23,7 +23,7 @@ pub fn install() {
 }
 
 extern "C" fn report(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel of the host passes valid structures.
+    // SAFETY: Linux passes valid structures.
     let (address, registers) =
         unsafe { ((*info).si_addr() as usize, &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs) };
     let register = |index: i32| registers[index as usize] as usize;

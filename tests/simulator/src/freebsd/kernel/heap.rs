@@ -1,5 +1,5 @@
-//! malloc(9) and uma(9): every block is known, so that leaks, wrong frees and
-//! writes beyond or after are seen.
+//! malloc(9) and uma(9). Every block is recorded, to find leaks, wrong frees,
+//! and writes beyond a block's end or after its free.
 
 use super::place::Place;
 use super::thread;
@@ -10,19 +10,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use sys_bindings as sys;
 
-/// What fresh and freed memory is filled with. As a pointer it is in nobody's
-/// memory.
+/// The bytes that fill fresh and freed memory. As a pointer they are no valid
+/// address.
 const FRESH: u8 = 0xa5;
 const FREED: u8 = 0xde;
-/// Bytes behind each block that must stay as they are.
+/// Bytes behind each block that must not change.
 const FENCE: usize = 16;
 const FENCE_BYTE: u8 = 0xfd;
-/// Freed memory that is kept to see whether it is written to.
+/// Bytes of freed memory that are kept, to find writes after free.
 const QUARANTINE: usize = 1 << 20;
 
 struct Block {
     size: usize,
-    /// malloc type or zone.
+    /// The malloc type or the zone.
     kind: &'static str,
     place: Place,
 }
@@ -39,14 +39,14 @@ pub struct Heap {
     blocks: RefCell<HashMap<usize, Block>>,
     freed: RefCell<VecDeque<(usize, Block)>>,
     freed_bytes: Cell<usize>,
-    /// Calls that could have failed.
+    /// How many calls so far could have failed.
     chances: Cell<u64>,
     fail_at: Cell<Option<u64>>,
     fail_rate: Cell<f64>,
 }
 
 impl Heap {
-    /// Memory that is recorded as `kind`. Its address is not 0.
+    /// Allocates memory, recorded as `kind`. Its address is not 0.
     pub fn allocate(&self, size: usize, kind: &'static str, zero: bool) -> usize {
         let block = Block { size, kind, place: Place::here() };
         // SAFETY: the layout is not empty, and the block is filled as long as
@@ -62,13 +62,13 @@ impl Heap {
         address
     }
 
-    /// `free`: the block must be one of that kind.
+    /// Frees a block, which must be of that kind.
     pub fn free(&self, address: usize, kind: &str) {
         let Some(block) = self.blocks.borrow_mut().remove(&address) else {
             let freed = self.freed.borrow().iter().any(|(at, _)| *at == address);
             violation(format!(
                 "frees {address:#x} ({kind}), {}",
-                if freed { "twice" } else { "which is no memory" }
+                if freed { "twice" } else { "which was not allocated" }
             ))
         };
         if block.kind != kind {
@@ -109,7 +109,7 @@ impl Heap {
         unsafe { std::alloc::dealloc(address as *mut u8, block.layout()) };
     }
 
-    /// Ends the run if freed memory that is still kept was written to.
+    /// Reports a violation if freed memory that is still kept was written to.
     pub fn check_freed(&self) {
         while !self.freed.borrow().is_empty() {
             self.release_oldest();
@@ -121,7 +121,7 @@ impl Heap {
         self.blocks.borrow().get(&address).is_some_and(|block| block.kind == kind)
     }
 
-    /// What is allocated of a kind, by the places that allocated it.
+    /// The allocated blocks of some kinds, counted by the places that allocated them.
     pub fn leaks(&self, kernel: &Kernel, kinds: &[&str]) -> Vec<String> {
         let blocks = self.blocks.borrow();
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -139,7 +139,7 @@ impl Heap {
         self.blocks.borrow().values().filter(|block| block.kind == kind).count()
     }
 
-    /// Whether a call that can fail is to fail this time.
+    /// Whether a call that can fail must fail this time.
     pub fn fails(&self) -> bool {
         if thread::current().reliable.get() {
             return false;
@@ -153,17 +153,17 @@ impl Heap {
         rate > 0.0 && thread::current().kernel.world().random(1 << 20) < (rate * (1u64 << 20) as f64) as u64
     }
 
-    /// Calls so far that could have failed.
+    /// How many calls so far could have failed.
     pub fn chances(&self) -> u64 {
         self.chances.get()
     }
 
-    /// Has the n-th call from now on fail that can.
+    /// Makes the n-th call from now on that can fail do so. `None` cancels that.
     pub fn fail_once(&self, n: Option<u64>) {
         self.fail_at.set(n.map(|n| self.chances.get() + n));
     }
 
-    /// Gives all memory back. Nobody may use it any more.
+    /// Releases all memory, which nothing may use any more.
     pub fn release_all(&self) {
         let freed = std::mem::take(&mut *self.freed.borrow_mut());
         for (address, block) in self.blocks.borrow_mut().drain().chain(freed) {
@@ -173,7 +173,7 @@ impl Heap {
         }
     }
 
-    /// Has calls that can fail do so with some probability.
+    /// Makes each call that can fail do so with this probability.
     pub fn fail_sometimes(&self, rate: f64) {
         self.fail_rate.set(rate);
     }
@@ -185,12 +185,12 @@ impl Drop for Heap {
     }
 }
 
-/// `M_ZERO` of a flag word.
+/// Whether a flag word has `M_ZERO`.
 pub fn wants_zero(flags: i32) -> bool {
     flags as u32 & sys::M_ZERO != 0
 }
 
-/// `M_NOWAIT` of a flag word: the call may fail.
+/// Whether a flag word lacks `M_WAITOK`: the call may fail.
 pub fn may_fail(flags: i32) -> bool {
     flags as u32 & sys::M_WAITOK == 0
 }

@@ -18,30 +18,31 @@ use sys_bindings as sys;
 const IFNET: &str = "ifnet";
 const BPF: &str = "bpf_if";
 
-/// What a kernel knows of an interface besides its structure.
+/// What the kernel records about an interface, beside its structure.
 #[derive(Default)]
 pub struct Interface {
     references: usize,
     attached: bool,
     counters: HashMap<u32, i64>,
-    /// Frames that bpf was shown, if somebody watches.
+    /// Frames that were tapped, if a watcher is attached.
     frames: Option<Vec<Vec<u8>>>,
     bpf: usize,
-    /// IPv4 and IPv6 address.
-    pub addr4: [u8; 4],
-    pub addr6: [u8; 16],
+    /// Its IPv4 address.
+    pub(crate) addr4: [u8; 4],
+    /// Its IPv6 address.
+    pub(crate) addr6: [u8; 16],
 }
 
-/// The interfaces of a network stack, by their addresses.
+/// The interfaces of a vnet, by the addresses of their structures.
 #[derive(Default)]
 pub struct Interfaces {
     table: RefCell<HashMap<usize, Interface>>,
-    /// Attached ones, in the order in which they came.
+    /// The attached ones, in the order in which they were attached.
     order: RefCell<Vec<usize>>,
 }
 
-/// A cloner.
-pub struct Cloner {
+/// An interface cloner of a module.
+pub(crate) struct Cloner {
     name: String,
     create: sys::ifc_create_f,
     destroy: sys::ifc_destroy_f,
@@ -68,12 +69,12 @@ impl Interfaces {
         }
     }
 
-    /// Something of an interface's, if it exists.
-    pub fn get<R>(&self, ifp: *const sys::ifnet, inside: impl FnOnce(&Interface) -> R) -> Option<R> {
+    /// Applies `inside` to an interface, if it exists.
+    pub(crate) fn get<R>(&self, ifp: *const sys::ifnet, inside: impl FnOnce(&Interface) -> R) -> Option<R> {
         self.table.borrow().get(&(ifp as usize)).map(inside)
     }
 
-    /// References to interfaces beyond their own.
+    /// References to interfaces, beyond the one that each attached interface has to itself.
     pub fn extra_references(&self) -> usize {
         self.table
             .borrow()
@@ -93,20 +94,19 @@ impl Interfaces {
         }
     }
 
-    /// Shows frames of an interface to a watcher from now on, as tcpdump(1)
-    /// does, or stops it.
-    pub fn watch(&self, ifp: *mut sys::ifnet, on: bool) {
+    /// Attaches a watcher to an interface, as tcpdump(1) does, or detaches it.
+    pub(crate) fn watch(&self, ifp: *mut sys::ifnet, on: bool) {
         self.with(ifp, "watches", |interface| {
             interface.frames = on.then(Vec::new);
             let bpf = interface.bpf as *mut native::bpf_if_ext;
             // SAFETY: bpfattach allocated the structure, which lives until
-            // bpfdetach. Whether the list is empty is all that is read of it.
+            // bpfdetach. The module only reads whether the list is empty.
             unsafe { (*bpf).bif_dlist.clh_first = if on { bpf.cast() } else { ptr::null_mut() } };
         });
     }
 
-    /// Frames that were shown since the last call.
-    pub fn take_frames(&self, ifp: *mut sys::ifnet) -> Vec<Vec<u8>> {
+    /// The frames that were tapped since the last call.
+    pub(crate) fn take_frames(&self, ifp: *mut sys::ifnet) -> Vec<Vec<u8>> {
         self.with(ifp, "watches", |interface| {
             interface.frames.as_mut().map(std::mem::take).unwrap_or_default()
         })
@@ -114,8 +114,8 @@ impl Interfaces {
 }
 
 impl Kernel {
-    /// Attaches an Ethernet interface with these addresses to a stack.
-    pub fn attach_ethernet(
+    /// Attaches an Ethernet interface with these addresses to a vnet.
+    pub(crate) fn attach_ethernet(
         self: &Rc<Self>,
         vnet: &Rc<Vnet>,
         name: &str,
@@ -125,12 +125,12 @@ impl Kernel {
         self.attach(vnet, name, sys::IFF_UP | sys::IFF_MULTICAST, addr4, addr6)
     }
 
-    /// Attaches `lo0` to a stack.
-    pub fn attach_loopback(self: &Rc<Self>, vnet: &Rc<Vnet>) {
+    /// Attaches `lo0` to a vnet.
+    pub(crate) fn attach_loopback(self: &Rc<Self>, vnet: &Rc<Vnet>) {
         self.attach(vnet, "lo0", sys::IFF_UP | sys::IFF_LOOPBACK, [127, 0, 0, 1], [0; 16]);
     }
 
-    /// Attaches `enc0` to a stack.
+    /// Attaches `enc0` to a vnet.
     pub fn attach_enc(self: &Rc<Self>, vnet: &Rc<Vnet>) {
         let ifp = self.attach(vnet, "enc0", sys::IFF_UP, [0; 4], [0; 16]);
         // SAFETY: the interface was just made.
@@ -162,8 +162,8 @@ impl Kernel {
         ifp
     }
 
-    /// Takes an interface away, as unplugging its card does. Called in a
-    /// thread of its stack.
+    /// Removes an interface, as pulling its card does. Called in a thread of its
+    /// vnet.
     pub(crate) fn detach_ethernet(&self, vnet: &Vnet, ifp: *mut sys::ifnet) {
         vnet.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
         vnet.pf.forget_ifp(ifp);
@@ -180,8 +180,8 @@ impl Kernel {
     }
 }
 
-/// Takes away what interfaces a stack has left that no module made.
-pub fn detach_all(vnet: &Rc<Vnet>) {
+/// Removes the interfaces that a vnet still has, none of which a module made.
+pub(crate) fn detach_all(vnet: &Rc<Vnet>) {
     let kernel = thread::current().kernel.clone();
     let all = vnet.interfaces.order.borrow().clone();
     for ifp in all {
@@ -189,8 +189,7 @@ pub fn detach_all(vnet: &Rc<Vnet>) {
     }
 }
 
-/// The lock under which the kernel detaches interfaces, and ends network
-/// stacks.
+/// The lock under which the kernel detaches interfaces and ends vnets.
 pub(super) fn detach_lock(kernel: &Kernel) -> usize {
     // SAFETY: only the address is taken.
     unsafe { &raw const (*kernel.variables.globals()).detach_lock as usize }
@@ -211,15 +210,15 @@ pub(super) fn with_lock(address: usize, inside: impl FnOnce()) {
     kernel.locks.unlock(address, Exclusive);
 }
 
-/// Splits `pfsync0` into `pfsync` and 0.
+/// Splits a name such as `pfsync0` into `pfsync` and 0.
 fn split_unit(name: &str) -> Option<(&str, u32)> {
     let digits = name.find(|c: char| c.is_ascii_digit())?;
     Some((&name[..digits], name[digits..].parse().ok()?))
 }
 
 /// Creates an interface by name, as `ifconfig name create` does. Called in a
-/// thread of the stack.
-pub fn create(vnet: &Vnet, name: &str) -> Result<*mut sys::ifnet, i32> {
+/// thread of the vnet.
+pub(crate) fn create(vnet: &Vnet, name: &str) -> Result<*mut sys::ifnet, i32> {
     if vnet.interfaces.find(name).is_some() {
         return Err(sys::EEXIST as i32);
     }
@@ -251,8 +250,8 @@ pub fn create(vnet: &Vnet, name: &str) -> Result<*mut sys::ifnet, i32> {
 }
 
 /// Destroys an interface of a cloner, as `ifconfig name destroy` does. Called
-/// in a thread of the stack.
-pub fn destroy(vnet: &Vnet, name: &str) -> Result<(), i32> {
+/// in a thread of the vnet.
+pub(crate) fn destroy(vnet: &Vnet, name: &str) -> Result<(), i32> {
     let ifp = vnet.interfaces.find(name).ok_or(sys::ENXIO as i32)?;
     let mut cloners = vnet.cloners.borrow_mut();
     let cloner = cloners.iter_mut().find(|cloner| cloner.interfaces.contains(&(ifp as usize)));
@@ -267,7 +266,7 @@ fn destroy_by(cloner: *mut Cloner, ifp: *mut sys::ifnet) {
     unsafe {
         (*cloner).interfaces.retain(|other| *other != ifp as usize);
         let destroy = (*cloner).destroy.expect("a cloner can destroy");
-        // In the stack where the interface is now.
+        // In the vnet where the interface is now.
         let thread = thread::current();
         let before = thread.set_vnet((*ifp).if_vnet);
         into_module(|| destroy(cloner.cast(), ifp, 0));
@@ -275,9 +274,9 @@ fn destroy_by(cloner: *mut Cloner, ifp: *mut sys::ifnet) {
     }
 }
 
-/// Moves an interface to another stack, as `ifconfig name vnet jail` does.
+/// Moves an interface to another vnet, as `ifconfig name vnet jail` does.
 pub fn relocate(ifp: *mut sys::ifnet, to: &Vnet) {
-    let from = stack_of(ifp);
+    let from = vnet_of(ifp);
     from.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
     let interface = from.interfaces.table.borrow_mut().remove(&(ifp as usize)).expect("attached");
     to.interfaces.table.borrow_mut().insert(ifp as usize, interface);
@@ -288,10 +287,10 @@ pub fn relocate(ifp: *mut sys::ifnet, to: &Vnet) {
     unsafe { (*ifp).if_vnet = to.raw() };
 }
 
-/// Gives an interface another name, as `ifconfig name name other` does: it
-/// departs for those who know it, and arrives again.
+/// Gives an interface another name, as `ifconfig name name other` does: the
+/// kernel announces that the interface departs, and that one arrives.
 pub fn rename(ifp: *mut sys::ifnet, name: &str) {
-    let vnet = stack_of(ifp);
+    let vnet = vnet_of(ifp);
     let kernel = thread::current().kernel.clone();
     vnet.pf.forget_ifp(ifp);
     // SAFETY: the interface lives, and so do the kernel's own variables.
@@ -305,11 +304,11 @@ pub fn rename(ifp: *mut sys::ifnet, name: &str) {
     vnet.pf.add_kif(&kernel, name, ifp);
 }
 
-/// The stack where an interface is.
-fn stack_of(ifp: *mut sys::ifnet) -> Rc<Vnet> {
+/// The vnet of an interface.
+fn vnet_of(ifp: *mut sys::ifnet) -> Rc<Vnet> {
     // SAFETY: the caller's interface lives.
     let vnet = thread::current().kernel.vnet_of(unsafe { (*ifp).if_vnet });
-    vnet.unwrap_or_else(|| violation("uses an interface of a network stack that is gone".into()))
+    vnet.unwrap_or_else(|| violation("uses an interface of a vnet that is gone".into()))
 }
 
 kpi::symbols! {
@@ -340,7 +339,7 @@ kpi::symbols! {
         may_sleep("if_attach");
         let kernel = thread::current().kernel.clone();
         with_lock(list_lock(&kernel), || {});
-        let vnet = stack_of(ifp);
+        let vnet = vnet_of(ifp);
         vnet.interfaces.with(ifp, "attaches", |interface| interface.attached = true);
         vnet.interfaces.order.borrow_mut().push(ifp as usize);
         vnet.pf.add_kif(&kernel, &name_of(ifp), ifp);
@@ -349,7 +348,7 @@ kpi::symbols! {
     pub unsafe extern "C" fn if_detach(ifp: *mut sys::ifnet) {
         may_sleep("if_detach");
         let kernel = thread::current().kernel.clone();
-        let vnet = stack_of(ifp);
+        let vnet = vnet_of(ifp);
         with_lock(detach_lock(&kernel), || {
             with_lock(list_lock(&kernel), || {
                 vnet.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
@@ -366,7 +365,7 @@ kpi::symbols! {
     }
 
     pub unsafe extern "C" fn if_free(ifp: *mut sys::ifnet) {
-        let vnet = stack_of(ifp);
+        let vnet = vnet_of(ifp);
         vnet.interfaces.with(ifp, "frees", |interface| {
             if interface.bpf != 0 {
                 violation("frees an interface that bpf is attached to".into());
@@ -377,7 +376,7 @@ kpi::symbols! {
     }
 
     pub unsafe extern "C" fn if_rele(ifp: *mut sys::ifnet) {
-        stack_of(ifp).interfaces.release(&thread::current().kernel.heap, ifp as usize);
+        vnet_of(ifp).interfaces.release(&thread::current().kernel.heap, ifp as usize);
     }
 
     pub unsafe extern "C" fn ifunit_ref(name: *const c_char) -> *mut sys::ifnet {
@@ -394,7 +393,7 @@ kpi::symbols! {
     }
 
     pub unsafe extern "C" fn if_inc_counter(ifp: *mut sys::ifnet, counter: u32, by: i64) {
-        let vnet = stack_of(ifp);
+        let vnet = vnet_of(ifp);
         vnet.interfaces.with(ifp, "counts for", |interface| {
             *interface.counters.entry(counter).or_default() += by;
         });
@@ -405,11 +404,11 @@ kpi::symbols! {
         let bpf = thread::current().kernel.heap.allocate(size_of::<native::bpf_if_ext>(), BPF, true);
         // SAFETY: the caller's interface lives.
         unsafe { (*ifp).if_bpf = bpf as *mut sys::bpf_if };
-        stack_of(ifp).interfaces.with(ifp, "watches", |interface| interface.bpf = bpf);
+        vnet_of(ifp).interfaces.with(ifp, "watches", |interface| interface.bpf = bpf);
     }
 
     pub unsafe extern "C" fn bpfdetach(ifp: *mut sys::ifnet) {
-        let vnet = stack_of(ifp);
+        let vnet = vnet_of(ifp);
         let bpf = vnet.interfaces.with(ifp, "detaches", |interface| std::mem::take(&mut interface.bpf));
         if bpf == 0 {
             violation("detaches bpf twice".into());
@@ -426,7 +425,7 @@ kpi::symbols! {
         let interface = table.values_mut().find(|interface| interface.bpf == bpf as usize);
         match interface {
             Some(interface) => interface.frames.iter_mut().for_each(|frames| frames.push(frame.clone())),
-            None => violation("shows a frame to a bpf that is detached".into()),
+            None => violation("taps a frame for a bpf that is detached".into()),
         }
     }
 

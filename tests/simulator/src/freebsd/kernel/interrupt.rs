@@ -20,9 +20,9 @@ struct Handler {
     running: bool,
 }
 
-/// The software interrupts of a kernel, by their cookies.
+/// The software interrupts of a kernel, by cookie.
 #[derive(Default)]
-pub struct Interrupts {
+pub(crate) struct Interrupts {
     handlers: RefCell<HashMap<usize, Handler>>,
 }
 
@@ -30,7 +30,7 @@ const EVENT: &str = "intr_event";
 const COOKIE: &str = "intr_handler";
 
 impl Interrupts {
-    /// Marks a handler as running for a thread that was started for it.
+    /// Schedules a handler. Returns whether it needs a thread to run in.
     fn schedule(&self, cookie: usize) -> bool {
         let mut handlers = self.handlers.borrow_mut();
         let Some(handler) = handlers.get_mut(&cookie) else {
@@ -41,7 +41,7 @@ impl Interrupts {
         !std::mem::replace(&mut handler.running, true)
     }
 
-    /// What a handler's thread does next: run the function, or end.
+    /// The function that a handler's thread must run next; `None` ends the thread.
     fn next(&self, cookie: usize) -> Option<(Function, usize)> {
         let mut handlers = self.handlers.borrow_mut();
         let handler = handlers.get_mut(&cookie)?;
@@ -59,7 +59,7 @@ fn serve(cookie: usize) {
     thread.no_sleep.borrow_mut().push("a software interrupt");
     while let Some((function, arg)) = thread.kernel.interrupts.next(cookie) {
         // SAFETY: the module registered the function with this argument, and
-        // removes it only when it does not run.
+        // removes it only while it does not run.
         into_module(|| unsafe { function(arg as *mut c_void) });
     }
 }

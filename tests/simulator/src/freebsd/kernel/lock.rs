@@ -1,5 +1,5 @@
-//! Locks, with what WITNESS and INVARIANTS check of them: owner, recursion,
-//! order, and that nobody sleeps with one that does not allow it.
+//! Locks, with the checks of WITNESS and INVARIANTS: owner, recursion, order,
+//! and sleeping with a lock held that does not allow it.
 
 use super::place::Place;
 use super::thread::{self, Thread};
@@ -8,64 +8,64 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-/// The kernel's kinds of locks that are known here.
+/// A kind of lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     Mutex,
-    /// May be held while sleeping.
+    /// A lock that may be held while sleeping.
     Sx,
-    /// Read-mostly lock.
+    /// A read-mostly lock.
     Rm,
     ReadWrite,
 }
 
 /// How a lock is taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
+pub(crate) enum Mode {
     Shared,
     Exclusive,
 }
 
-/// What a lock was initialised with.
+/// Options that a lock is initialised with.
 #[derive(Clone, Copy, Default)]
-pub struct Flags {
-    pub recursive: bool,
-    /// Several of one class may be held.
-    pub duplicates: bool,
+pub(crate) struct Flags {
+    pub(crate) recursive: bool,
+    /// A thread may hold several locks of the class.
+    pub(crate) duplicates: bool,
 }
 
 struct Lock {
     class: Rc<str>,
     kind: Kind,
     flags: Flags,
-    /// Thread and number of times.
+    /// The thread that owns the lock, and how many times it took it.
     owner: Option<(usize, usize)>,
     readers: Vec<usize>,
 }
 
 /// A lock that a thread holds.
-pub struct Held {
+pub(crate) struct Held {
     address: usize,
     mode: Mode,
     kind: Kind,
-    pub class: Rc<str>,
-    /// Where it was taken.
-    pub place: Place,
+    pub(crate) class: Rc<str>,
+    /// Where the thread took it.
+    pub(crate) place: Place,
 }
 
-/// By the class that was held: the classes that were taken then, and where.
+/// For each class, the classes that were taken while it was held, and where.
 type Orders = HashMap<Rc<str>, HashMap<Rc<str>, Place>>;
 
 /// The locks of a kernel.
 #[derive(Default)]
-pub struct Locks {
+pub(crate) struct Locks {
     locks: RefCell<BTreeMap<usize, Lock>>,
     orders: RefCell<Orders>,
 }
 
 impl Locks {
     /// `mtx_init` and the like.
-    pub fn init(&self, address: usize, class: &str, kind: Kind, flags: Flags) {
+    pub(crate) fn init(&self, address: usize, class: &str, kind: Kind, flags: Flags) {
         let lock = Lock { class: class.into(), kind, flags, owner: None, readers: Vec::new() };
         if let Some(old) = self.locks.borrow_mut().insert(address, lock) {
             violation(format!("lock {} at {address:#x} is initialised twice", old.class));
@@ -73,7 +73,7 @@ impl Locks {
     }
 
     /// `mtx_destroy` and the like.
-    pub fn destroy(&self, address: usize) {
+    pub(crate) fn destroy(&self, address: usize) {
         let Some(lock) = self.locks.borrow_mut().remove(&address) else {
             violation(format!("destroys a lock at {address:#x} that is not initialised"))
         };
@@ -82,8 +82,8 @@ impl Locks {
         }
     }
 
-    /// Checks that no lock lies in memory that is freed.
-    pub fn check_freed(&self, address: usize, len: usize) {
+    /// Reports a violation if a lock lies in memory that is freed.
+    pub(crate) fn check_freed(&self, address: usize, len: usize) {
         let locks = self.locks.borrow();
         if let Some((_, lock)) = locks.range(address..address + len).next() {
             let class = lock.class.clone();
@@ -93,17 +93,12 @@ impl Locks {
     }
 
     /// Whether a lock is initialised.
-    pub fn exists(&self, address: usize) -> bool {
+    pub(crate) fn exists(&self, address: usize) -> bool {
         self.locks.borrow().contains_key(&address)
     }
 
-    /// Number of locks that are initialised.
-    pub fn count(&self) -> usize {
-        self.locks.borrow().len()
-    }
-
-    /// Takes a lock, waiting for it as long as need be.
-    pub fn lock(&self, address: usize, mode: Mode) {
+    /// Takes a lock, and waits for it if necessary.
+    pub(crate) fn lock(&self, address: usize, mode: Mode) {
         let thread = thread::current();
         thread.kernel.world().preemption_point();
         let (class, kind) = self.check(&thread, address, mode);
@@ -121,7 +116,7 @@ impl Locks {
         thread.held.borrow_mut().push(Held { address, mode, kind, class, place });
     }
 
-    /// What WITNESS and INVARIANTS say before a lock is taken.
+    /// The checks of WITNESS and INVARIANTS before a lock is taken.
     fn check(&self, thread: &Thread, address: usize, mode: Mode) -> (Rc<str>, Kind) {
         let locks = self.locks.borrow();
         let Some(lock) = locks.get(&address) else {
@@ -165,7 +160,7 @@ impl Locks {
         }
     }
 
-    /// Where `after` was taken with `before` held, be it by way of others.
+    /// Where `after` was taken with `before` held, directly or by way of other classes.
     fn find_order(&self, before: &Rc<str>, after: &Rc<str>) -> Option<Place> {
         let orders = self.orders.borrow();
         let mut seen = HashSet::from([before.clone()]);
@@ -210,8 +205,8 @@ impl Locks {
         true
     }
 
-    /// Gives a lock back.
-    pub fn unlock(&self, address: usize, mode: Mode) {
+    /// Releases a lock.
+    pub(crate) fn unlock(&self, address: usize, mode: Mode) {
         let thread = thread::current();
         let index =
             thread.held.borrow().iter().rposition(|held| held.address == address && held.mode == mode);
@@ -235,8 +230,8 @@ impl Locks {
         thread.kernel.world().preemption_point();
     }
 
-    /// `mtx_assert(MA_OWNED)` and the like: the current thread holds the lock.
-    pub fn assert_held(&self, address: usize, what: &str) {
+    /// `mtx_assert(MA_OWNED)` and the like: the current thread must hold the lock.
+    pub(crate) fn assert_held(&self, address: usize, what: &str) {
         if !thread::current().held.borrow().iter().any(|held| held.address == address) {
             violation(format!("{what} without the lock"));
         }
@@ -245,7 +240,7 @@ impl Locks {
 
 impl Thread {
     /// A lock that the thread holds and that does not allow sleeping.
-    pub fn unsleepable_lock(&self) -> Option<String> {
+    pub(crate) fn unsleepable_lock(&self) -> Option<String> {
         let held = self.held.borrow();
         let lock = held.iter().find(|held| held.kind != Kind::Sx)?;
         Some(format!("{} (since {})", lock.class, lock.place))

@@ -1,13 +1,13 @@
-//! A FreeBSD kernel, as far as pfsync can tell.
+//! The kernel: threads, locks, memory, timers, interfaces, vnets and modules.
 
 pub mod callout;
-pub mod fault;
+mod fault;
 pub mod heap;
 pub mod interface;
-pub mod interrupt;
-pub mod lock;
+pub(crate) mod interrupt;
+pub(crate) mod lock;
 pub mod module;
-pub mod place;
+pub(crate) mod place;
 pub mod sleep;
 pub mod thread;
 pub mod variables;
@@ -15,6 +15,8 @@ pub mod violation;
 pub mod vnet;
 pub mod world;
 
+use crate::freebsd::kpi::probes::Fired;
+use crate::freebsd::kpi::protocol::Input;
 use crate::freebsd::machine::cpu::Call;
 use crate::freebsd::machine::image::Image;
 use crate::freebsd::machine::low::LowMemory;
@@ -25,7 +27,9 @@ use heap::Heap;
 use interrupt::Interrupts;
 use lock::Locks;
 use module::Module;
+use place::Place;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use thread::Thread;
 use variables::Variables;
@@ -33,41 +37,46 @@ use violation::Violation;
 use vnet::Vnet;
 use world::{Sbt, World};
 
-/// Low memory of a kernel: the module, its stubs, variables.
+/// Bytes of low memory of a kernel, for the module, its stubs and the variables.
 const LOW_MEMORY: usize = 4 << 20;
 
-/// The longest that an operation may take. Timers keep time passing even when
-/// the operation waits for ever.
+/// How long an operation may take. Timers let time pass even while an operation
+/// waits for ever.
 const PATIENCE: Sbt = 3600 * world::SECOND;
 
 /// A running kernel.
 pub struct Kernel {
+    /// Its name, such as `fw1`.
     pub name: String,
     world: Weak<World>,
     booted: Sbt,
+    /// Its memory.
     pub heap: Heap,
-    pub locks: Locks,
-    pub callouts: Callouts,
-    pub interrupts: Interrupts,
-    pub protocols: RefCell<std::collections::HashMap<(u8, u8), crate::freebsd::kpi::protocol::Input>>,
+    pub(crate) locks: Locks,
+    pub(crate) callouts: Callouts,
+    pub(crate) interrupts: Interrupts,
+    pub(crate) protocols: RefCell<HashMap<(u8, u8), Input>>,
+    /// Its variables.
     pub variables: Variables,
+    /// The module, while it is loaded.
     pub module: RefCell<Option<Module>>,
-    pub vnets: RefCell<Vec<Rc<Vnet>>>,
-    pub sysctls: RefCell<Vec<usize>>,
+    pub(crate) vnets: RefCell<Vec<Rc<Vnet>>>,
+    /// The nodes that the module declares.
+    pub(crate) sysctls: RefCell<Vec<usize>>,
     /// What was printed on the console.
     pub console: RefCell<String>,
-    /// nvlists that the module owns, and where it got them.
-    pub lists: RefCell<std::collections::HashMap<usize, place::Place>>,
-    /// Probes that fired since somebody looked.
-    pub fired: RefCell<Vec<crate::freebsd::kpi::probes::Fired>>,
+    /// The nvlists that the module owns, and where it got them.
+    pub(crate) lists: RefCell<HashMap<usize, Place>>,
+    /// The probes that fired since the last look.
+    pub(crate) fired: RefCell<Vec<Fired>>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
-    /// Last: what is above refers to it.
+    /// Dropped last: the fields above refer to it.
     low: LowMemory,
 }
 
 impl Kernel {
-    /// Boots a kernel with one network stack and pf in it.
+    /// Boots a kernel with one vnet, in which pf runs.
     pub fn boot(world: &Rc<World>, name: &str, rules: &Rules) -> Result<Rc<Kernel>> {
         let low = LowMemory::map(LOW_MEMORY)?;
         let variables = Variables::new(&low)?;
@@ -96,17 +105,17 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// The world that the kernel is in.
+    /// The world of the kernel.
     pub fn world(&self) -> Rc<World> {
         self.world.upgrade().expect("kernels do not outlive their world")
     }
 
-    /// The kernel's first network stack.
+    /// The kernel's first vnet.
     pub fn vnet(&self) -> Rc<Vnet> {
         self.vnets.borrow()[0].clone()
     }
 
-    /// Time since boot. Kernels do not boot at 0 either.
+    /// The time since boot, which begins with a second as in FreeBSD.
     pub fn uptime(&self) -> Sbt {
         self.world().now() - self.booted + world::SECOND
     }
@@ -119,7 +128,7 @@ impl Kernel {
         };
     }
 
-    pub fn low_memory(&self) -> &LowMemory {
+    pub(crate) fn low_memory(&self) -> &LowMemory {
         &self.low
     }
 
@@ -128,25 +137,25 @@ impl Kernel {
         self.crashed.get()
     }
 
-    /// Stops the kernel where it is, and takes its memory away. Nothing of it
-    /// may be looked at afterwards but its name.
+    /// Stops the kernel at once and releases its memory. Afterwards nothing of it
+    /// may be used but its name.
     pub fn crash(&self) {
         self.crashed.set(true);
         self.world().kill_threads_of(self);
         self.world().network.unplug(self);
-        // The stacks of its threads cannot be unwound: what they refer to,
-        // the kernel among it, is never dropped.
+        // The stacks of its threads cannot be unwound. What they refer to, such
+        // as the kernel, is never dropped.
         self.set_image(None);
         self.heap.release_all();
         self.low.unmap();
     }
 
-    /// Starts a thread in a network stack.
+    /// Starts a thread in a vnet.
     pub fn spawn(self: &Rc<Self>, name: &str, vnet: &Vnet, body: impl FnOnce() + 'static) -> Rc<Thread> {
         self.world().spawn(self, name, vnet.raw(), body)
     }
 
-    /// Runs something in a thread of a network stack, until it is done.
+    /// Runs `body` in a thread of a vnet until it ends.
     pub fn run<R: 'static>(
         self: &Rc<Self>,
         name: &str,
@@ -169,47 +178,48 @@ impl Kernel {
         }
     }
 
-    /// The module's image, if one is linked.
+    /// The image of the module, if one is loaded.
     pub fn image(&self) -> Option<Rc<Image>> {
         self.image.borrow().clone()
     }
 
-    pub fn set_image(&self, image: Option<Rc<Image>>) {
+    pub(crate) fn set_image(&self, image: Option<Rc<Image>>) {
         *self.image.borrow_mut() = image;
     }
 
     /// Function and offset of an address in the module.
-    pub fn symbolise(&self, address: usize) -> Option<String> {
+    pub(crate) fn symbolise(&self, address: usize) -> Option<String> {
         self.image()?.symbolise(address)
     }
 
-    /// Return addresses in the module of a call of the host.
-    pub fn walk(&self, call: Call) -> impl Iterator<Item = usize> {
+    /// The return addresses in the module that led to a call of the simulator.
+    pub(crate) fn walk(&self, call: Call) -> impl Iterator<Item = usize> {
         let image = self.image();
         let addresses: Vec<_> = image.iter().flat_map(|image| image.walk(call)).take(16).collect();
         addresses.into_iter()
     }
 
-    /// The module's functions of a call of the host, innermost first.
-    pub fn backtrace(&self, call: Call) -> Vec<String> {
+    /// The module's functions that led to a call of the simulator, innermost
+    /// first.
+    pub(crate) fn backtrace(&self, call: Call) -> Vec<String> {
         self.walk(call).filter_map(|address| self.symbolise(address.wrapping_sub(1))).collect()
     }
 
-    /// The network stack of a pointer that kernel code has.
-    pub fn vnet_of(&self, raw: *mut sys_bindings::vnet) -> Option<Rc<Vnet>> {
+    /// The vnet that kernel code knows by this pointer.
+    pub(crate) fn vnet_of(&self, raw: *mut sys_bindings::vnet) -> Option<Rc<Vnet>> {
         self.vnets.borrow().iter().find(|vnet| vnet.raw() == raw).cloned()
     }
 
-    /// The current thread's network stack.
-    pub fn current_vnet() -> Rc<Vnet> {
+    /// The vnet of the current thread.
+    pub(crate) fn current_vnet() -> Rc<Vnet> {
         let thread = thread::current();
         let vnet = thread.kernel.vnet_of(thread.vnet());
         vnet.unwrap_or_else(|| violation::violation("curvnet is not set".into()))
     }
 
-    /// Adds a network stack.
+    /// Adds a vnet.
     pub fn add_vnet(self: &Rc<Self>, rules: &Rules) -> Result<Rc<Vnet>> {
-        let vnet = Vnet::new(self, rules).context("a network stack")?;
+        let vnet = Vnet::new(self, rules).context("a vnet")?;
         self.vnets.borrow_mut().push(vnet.clone());
         self.start_module_in(&vnet)?;
         vnet.listed.set(true);

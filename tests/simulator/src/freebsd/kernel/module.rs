@@ -1,4 +1,4 @@
-//! Loading and unloading the module, in the kernel's order.
+//! Loads and unloads the module, in the kernel's order.
 
 use super::interface;
 use super::lock::{Flags, Kind, Mode};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use sys_bindings as sys;
 
-/// The module that the repository builds.
+/// The file of the module: `PFSYNC_KO`, or the one that the repository builds.
 pub fn path() -> PathBuf {
     match std::env::var_os("PFSYNC_KO") {
         Some(path) => path.into(),
@@ -23,24 +23,24 @@ pub fn path() -> PathBuf {
     }
 }
 
-/// A function that initialises or takes down each network stack.
+/// A function that initialises or takes down each vnet.
 type VnetFunction = *const native::vnet_sysinit;
 
 /// The loaded module.
 #[derive(Default)]
 pub struct Module {
     event: Cell<Option<*const native::moduledata>>,
-    /// The error that the module answered its loading with.
+    /// The error with which the module refused to be loaded, or 0.
     refused: Cell<i32>,
     vnet_init: RefCell<Vec<VnetFunction>>,
     vnet_uninit: RefCell<Vec<VnetFunction>>,
 }
 
-/// The lock under which network stacks are initialised and taken down.
+/// The lock under which vnets are initialised and taken down.
 const SYSINIT_LOCK: &str = "vnet_sysinit_sxlock";
 
-/// Order in which the kernel runs the functions of a set: by subsystem, then
-/// by order.
+/// The functions of a set in the order in which the kernel runs them: by
+/// subsystem, then by order.
 fn sorted(set: &[usize]) -> Vec<*const native::sysinit> {
     let mut set: Vec<_> = set.iter().map(|entry| *entry as *const native::sysinit).collect();
     // SAFETY: a set's entries point to the module's data.
@@ -78,7 +78,7 @@ impl Kernel {
         self.load_bytes(&bytes)
     }
 
-    /// Loads a module from its file's contents.
+    /// Loads a module from the contents of its file.
     pub fn load_bytes(self: &Rc<Self>, bytes: &[u8]) -> Result<()> {
         ensure!(self.module.borrow().is_none(), "a module is loaded already");
         let data = Cell::new((0, 0));
@@ -107,8 +107,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Runs the module's initialisation. Returns the error that it answered
-    /// with; then it is taken down again.
+    /// Runs the module's initialisation. Returns the error with which the module
+    /// refuses, after which it is taken down again, or 0.
     fn start_module(&self) -> Result<i32> {
         let image = self.image().context("linked")?;
         *self.sysctls.borrow_mut() = image.set("sysctl_set").to_vec();
@@ -122,7 +122,7 @@ impl Kernel {
         Ok(refused)
     }
 
-    /// `kldunload pfsync`. Ends the run if the module leaves anything behind.
+    /// `kldunload pfsync`. Reports a violation if the module leaves anything behind.
     pub fn unload(self: &Rc<Self>) -> Result<()> {
         let kernel = self.clone();
         self.run("kldunload", &self.vnet(), move || kernel.stop_module())??;
@@ -158,15 +158,15 @@ impl Kernel {
         drop(module);
         // SAFETY: the module registered its data, which live in its image.
         let handler = data.and_then(|data| unsafe { (*data).evhand.map(|handler| (handler, (*data).priv_)) });
-        // SAFETY: the handler is the module's; it makes no use of module_t.
         into_module(|| {
+            // SAFETY: the handler is the module's; it makes no use of module_t.
             handler.map_or(0, |(handler, private)| unsafe {
                 handler(std::ptr::null_mut(), event as i32, private)
             })
         })
     }
 
-    /// What a kernel would only find out by a panic later.
+    /// Reports a violation for what a kernel would find only by a later panic.
     fn check_left_nothing(&self) {
         let kinds = [
             "pfsync",
@@ -203,25 +203,25 @@ impl Kernel {
         self.heap.check_freed();
     }
 
-    /// Runs a module's initialisation in a stack that is made after it.
-    pub fn start_module_in(self: &Rc<Self>, vnet: &Rc<Vnet>) -> Result<(), Violation> {
+    /// Runs the module's initialisation in a vnet that is made after loading.
+    pub(crate) fn start_module_in(self: &Rc<Self>, vnet: &Rc<Vnet>) -> Result<(), Violation> {
         let Some(functions) = self.module.borrow().as_ref().map(|module| module.vnet_init.borrow().clone())
         else {
             return Ok(());
         };
-        let stack = vnet.clone();
+        let inner = vnet.clone();
         self.run("jail", vnet, move || {
-            with_sysinit_lock(|| functions.iter().for_each(|function| run_vnet_function(*function, &stack)));
+            with_sysinit_lock(|| functions.iter().for_each(|function| run_vnet_function(*function, &inner)));
         })
     }
 
-    /// Destroys a network stack, as the end of a jail does.
+    /// Destroys a vnet, as the end of a jail does.
     pub fn remove_vnet(self: &Rc<Self>, vnet: &Rc<Vnet>) -> Result<(), Violation> {
-        let (kernel, stack) = (self.clone(), vnet.clone());
-        self.run("jail", vnet, move || kernel.end_vnet(&stack))
+        let (kernel, inner) = (self.clone(), vnet.clone());
+        self.run("jail", vnet, move || kernel.end_vnet(&inner))
     }
 
-    /// The same, called in a thread of the stack.
+    /// The same, called in a thread of the vnet.
     pub fn end_vnet(&self, vnet: &Rc<Vnet>) {
         vnet.listed.set(false);
         self.variables.link_vnets(self);
@@ -250,7 +250,7 @@ fn with_sysinit_lock(inside: impl FnOnce()) {
 }
 
 /// Makes sure that a sleepable lock of the kernel's own exists.
-pub fn static_lock(kernel: &Kernel, address: usize, class: &str) {
+pub(crate) fn static_lock(kernel: &Kernel, address: usize, class: &str) {
     if !kernel.locks.exists(address) {
         kernel.locks.init(address, class, Kind::Sx, Flags::default());
     }

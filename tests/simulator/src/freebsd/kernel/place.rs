@@ -1,19 +1,20 @@
-//! Places in the module, kept as addresses and named when they are shown.
+//! Places in the module, recorded as addresses and named when they are printed.
 
 use super::{thread, Kernel};
 use crate::freebsd::machine::cpu::{self, Call};
 use std::fmt;
 
-/// The module's functions that called the host, innermost first.
+/// Addresses in the module's functions that led to a call of the simulator,
+/// innermost first.
 #[derive(Clone, Copy, Default)]
-pub struct Place([usize; DEPTH]);
+pub(crate) struct Place([usize; DEPTH]);
 
-/// Enough to tell who wanted something through a wrapper or two.
+/// Enough to look through a wrapper or two.
 const DEPTH: usize = 4;
 
 impl Place {
     /// Where the current thread is in the module.
-    pub fn here() -> Place {
+    pub(crate) fn here() -> Place {
         let mut place = Place::default();
         if let Some(thread) = thread::try_current() {
             place.fill(&thread.kernel, cpu::this().call.get());
@@ -27,11 +28,11 @@ impl Place {
     }
 
     /// The functions' names.
-    pub fn name(&self, kernel: &Kernel) -> String {
+    pub(crate) fn name(&self, kernel: &Kernel) -> String {
         let names = self.0.iter().filter_map(|address| kernel.symbolise(address.wrapping_sub(1)));
         let names: Vec<_> = names.collect();
         if names.is_empty() {
-            "the host".to_string()
+            "the simulator".to_string()
         } else {
             names.join(" < ")
         }

@@ -1,10 +1,10 @@
-//! Where a thread may sleep, and the network epoch.
+//! Sleeping, and the network epoch.
 
 use super::thread;
 use super::violation::violation;
 
-/// Ends the run unless the current thread may sleep.
-pub fn may_sleep(what: &str) {
+/// Reports a violation unless the current thread may sleep.
+pub(crate) fn may_sleep(what: &str) {
     let thread = thread::current();
     let lock = thread.unsleepable_lock();
     if let Some(lock) = lock {
@@ -28,26 +28,26 @@ pub fn epoch_enter() {
     thread.epoch.set(thread.epoch.get() + 1);
 }
 
-/// Leaves the network epoch.
-pub fn epoch_exit() {
+/// Exits the network epoch.
+pub(crate) fn epoch_exit() {
     let thread = thread::current();
     match thread.epoch.get().checked_sub(1) {
         Some(depth) => thread.epoch.set(depth),
-        None => violation("leaves the network epoch without being in it".into()),
+        None => violation("exits the network epoch without being in it".into()),
     }
     if thread.epoch.get() == 0 {
         thread.kernel.world().preemption_point();
     }
 }
 
-/// Ends the run unless the current thread is in the network epoch.
-pub fn epoch_assert(what: &str) {
+/// Reports a violation unless the current thread is in the network epoch.
+pub(crate) fn epoch_assert(what: &str) {
     if thread::current().epoch.get() == 0 {
         violation(format!("{what} outside the network epoch"));
     }
 }
 
-/// Sleeps until every thread has left the network epoch that is in it now.
+/// Sleeps until every thread that is in the network epoch now has exited it.
 pub fn epoch_wait() {
     may_sleep("epoch_wait");
     let thread = thread::current();

@@ -10,12 +10,13 @@ use std::ptr;
 use std::rc::Rc;
 use sys_bindings as sys;
 
-/// Far more than a kernel thread has: the host's functions run on it too.
-pub const STACK: usize = 512 * 1024;
+/// Bytes of a thread's stack: far more than a kernel thread has, because the
+/// simulator's functions run on it too.
+pub(crate) const STACK: usize = 512 * 1024;
 
 type Body = Coroutine<(), (), (), DefaultStack>;
 
-/// Why a thread does not run.
+/// What a thread waits for.
 struct Wait {
     reason: String,
     over: Box<dyn Fn() -> bool>,
@@ -23,8 +24,9 @@ struct Wait {
 
 /// A thread of one kernel.
 pub struct Thread {
-    pub id: usize,
-    pub name: String,
+    pub(crate) id: usize,
+    pub(crate) name: String,
+    /// Its kernel.
     pub kernel: Rc<Kernel>,
     /// What `curthread` points to.
     td: UnsafeCell<Box<sys::thread>>,
@@ -33,25 +35,24 @@ pub struct Thread {
     wait: RefCell<Option<Wait>>,
     call: Cell<Call>,
     done: Cell<bool>,
-    /// Locks that the thread holds, in the order in which it took them.
-    pub held: RefCell<Vec<Held>>,
-    /// Network epoch sections that the thread is in.
-    pub epoch: Cell<usize>,
-    /// Number of the section that it is in, or was last.
-    pub sections: Cell<usize>,
-    /// Calls that can fail do not: the thread takes memory that was there
-    /// before.
-    pub reliable: Cell<bool>,
-    /// Reasons why it must not sleep, such as being a callout.
-    pub no_sleep: RefCell<Vec<&'static str>>,
+    /// The locks that the thread holds, in the order in which it took them.
+    pub(crate) held: RefCell<Vec<Held>>,
+    /// How many nested sections of the network epoch the thread is in.
+    pub(crate) epoch: Cell<usize>,
+    /// The number of its current or last outermost section.
+    pub(crate) sections: Cell<usize>,
+    /// No call of the thread fails: it uses memory that was allocated before.
+    pub(crate) reliable: Cell<bool>,
+    /// Why it must not sleep, such as being a callout.
+    pub(crate) no_sleep: RefCell<Vec<&'static str>>,
 }
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Thread>>> = const { RefCell::new(None) };
 }
 
-/// The thread that runs, if one does.
-pub fn try_current() -> Option<Rc<Thread>> {
+/// The thread that runs, if there is one.
+pub(crate) fn try_current() -> Option<Rc<Thread>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
@@ -61,8 +62,8 @@ pub fn current() -> Rc<Thread> {
 }
 
 impl Thread {
-    /// A thread in a network stack that will run `body`.
-    pub fn new(
+    /// A thread in a vnet that will run `body`.
+    pub(crate) fn new(
         id: usize,
         name: &str,
         kernel: &Rc<Kernel>,
@@ -101,35 +102,35 @@ impl Thread {
     }
 
     /// `curthread` for kernel code.
-    pub fn td(&self) -> *mut sys::thread {
+    pub(crate) fn td(&self) -> *mut sys::thread {
         // SAFETY: only the address is taken.
         unsafe { &raw mut **self.td.get() }
     }
 
     /// `curvnet` of the thread.
-    pub fn vnet(&self) -> *mut sys::vnet {
+    pub(crate) fn vnet(&self) -> *mut sys::vnet {
         // SAFETY: the structure lives as long as the thread; kernel code
         // writes it only while the thread runs.
         unsafe { (*self.td()).td_vnet }
     }
 
-    /// Sets `curvnet`, and returns what it was.
-    pub fn set_vnet(&self, vnet: *mut sys::vnet) -> *mut sys::vnet {
+    /// Sets `curvnet`, and returns the vnet before.
+    pub(crate) fn set_vnet(&self, vnet: *mut sys::vnet) -> *mut sys::vnet {
         // SAFETY: as above.
         unsafe { std::mem::replace(&mut (*self.td()).td_vnet, vnet) }
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.done.get()
     }
 
-    /// What the thread waits for, if it does.
-    pub fn waits_for(&self) -> Option<String> {
+    /// What the thread waits for, if it waits.
+    pub(crate) fn waits_for(&self) -> Option<String> {
         self.wait.borrow().as_ref().map(|wait| wait.reason.clone())
     }
 
     /// Whether the thread can go on.
-    pub fn is_runnable(&self) -> bool {
+    pub(crate) fn is_runnable(&self) -> bool {
         let mut wait = self.wait.borrow_mut();
         if wait.as_ref().is_some_and(|wait| !(wait.over)()) {
             return false;
@@ -138,9 +139,9 @@ impl Thread {
         !self.done.get()
     }
 
-    /// Runs the thread until it waits, gives way or ends. Returns its stack
-    /// when it has ended.
-    pub fn resume(self: &Rc<Self>) -> Option<DefaultStack> {
+    /// Runs the thread until it waits, gives way or ends. Returns its stack if it
+    /// has ended.
+    pub(crate) fn resume(self: &Rc<Self>) -> Option<DefaultStack> {
         let cpu = cpu::this();
         cpu.thread.set(self.td());
         cpu.call.set(self.call.get());
@@ -160,14 +161,14 @@ impl Thread {
         }
     }
 
-    /// Lets other threads run. Must be called by the thread itself.
+    /// Lets other threads run. Only the thread itself may call this.
     pub fn give_way(&self) {
         // SAFETY: set when the coroutine began; it lives until the coroutine
         // ends, which this thread has not.
         unsafe { (*self.yielder.get()).suspend(()) };
     }
 
-    /// Waits until something is over. Must be called by the thread itself.
+    /// Waits until `over` holds. Only the thread itself may call this.
     pub fn wait(&self, reason: &str, over: impl Fn() -> bool + 'static) {
         let over = Rc::new(over);
         while !over() {
@@ -180,8 +181,8 @@ impl Thread {
     }
 }
 
-/// Runs something in which no call of the current thread fails that could.
-pub fn without_failures<R>(inside: impl FnOnce() -> R) -> R {
+/// Runs `inside` without letting any call of the current thread fail.
+pub(crate) fn without_failures<R>(inside: impl FnOnce() -> R) -> R {
     let thread = current();
     let before = thread.reliable.replace(true);
     let result = inside();

@@ -1,5 +1,5 @@
-//! The kernel's variables that modules refer to by name, and the region of
-//! VNET variables.
+//! The kernel's variables that modules refer to by name, and the region of VNET
+//! variables.
 
 use super::world::{milliseconds, Sbt};
 use super::Kernel;
@@ -11,61 +11,63 @@ use std::cell::Cell;
 use std::mem::offset_of;
 use sys_bindings as sys;
 
-/// Clock ticks a second (`kern.hz`).
+/// The time between two clock ticks: `kern.hz` is 100.
 const TICK: Sbt = milliseconds(10);
 
-/// Global variables. They lie at low addresses.
+/// Global variables, at low addresses.
 #[repr(C)]
 pub struct Globals {
+    /// `M_NVLIST`
     pub malloc_nvlist: [sys::malloc_type; 1],
-    pub carp_demote: Option<unsafe extern "C" fn(i32, *mut i8)>,
-    pub max_linkhdr: i32,
-    pub release: i32,
-    pub cpus: i32,
-    pub net_epoch: usize,
-    pub tick: Sbt,
-    pub uptime: i64,
-    pub detach_ifnet: sys::pfsync_detach_ifnet_t,
-    pub sysctl_net: sys::sysctl_oid,
-    pub vnet_lock: native::rwlock,
-    pub detach_lock: sys::sx,
-    pub vnet_head: *mut sys::vnet,
-    /// Whether somebody traces, and what probes call then.
-    pub probes_enabled: bool,
-    pub probe_function: usize,
+    pub(crate) carp_demote: Option<unsafe extern "C" fn(i32, *mut i8)>,
+    pub(crate) max_linkhdr: i32,
+    pub(crate) release: i32,
+    pub(crate) cpus: i32,
+    pub(crate) net_epoch: usize,
+    pub(crate) tick: Sbt,
+    pub(crate) uptime: i64,
+    pub(crate) detach_ifnet: sys::pfsync_detach_ifnet_t,
+    pub(crate) sysctl_net: sys::sysctl_oid,
+    pub(crate) vnet_lock: native::rwlock,
+    pub(crate) detach_lock: sys::sx,
+    pub(crate) vnet_head: *mut sys::vnet,
+    /// Whether a tracer runs.
+    pub(crate) probes_enabled: bool,
+    /// What probes call then.
+    pub(crate) probe_function: usize,
 }
 
-/// The VNET variables of the kernel and of pf, at the start of the region of
-/// each network stack.
+/// The VNET variables of the kernel and of pf, at the start of each vnet's
+/// region.
 #[repr(C)]
-pub struct VnetVariables {
-    pub status: sys::pf_kstatus,
-    pub idhash: *mut sys::pf_idhash,
-    pub hashmask: u64,
-    pub default_rule: sys::pf_krule,
-    pub main_anchor: sys::pf_kanchor,
-    pub rules_lock: sys::rmlock,
-    pub limits: [sys::pf_limit; sys::PF_LIMIT_MAX as usize],
-    pub state_zone: sys::uma_zone_t,
-    pub state_key_zone: sys::uma_zone_t,
-    pub scrub_zone: sys::uma_zone_t,
-    pub import: sys::pfsync_state_import_t,
-    pub insert: sys::pfsync_insert_state_t,
-    pub update: sys::pfsync_update_state_t,
-    pub delete: sys::pfsync_delete_state_t,
-    pub clear: sys::pfsync_clear_states_t,
-    pub defer: sys::pfsync_defer_t,
-    pub numfibs: u32,
-    pub random_id: i32,
+pub(crate) struct VnetVariables {
+    pub(crate) status: sys::pf_kstatus,
+    pub(crate) idhash: *mut sys::pf_idhash,
+    pub(crate) hashmask: u64,
+    pub(crate) default_rule: sys::pf_krule,
+    pub(crate) main_anchor: sys::pf_kanchor,
+    pub(crate) rules_lock: sys::rmlock,
+    pub(crate) limits: [sys::pf_limit; sys::PF_LIMIT_MAX as usize],
+    pub(crate) state_zone: sys::uma_zone_t,
+    pub(crate) state_key_zone: sys::uma_zone_t,
+    pub(crate) scrub_zone: sys::uma_zone_t,
+    pub(crate) import: sys::pfsync_state_import_t,
+    pub(crate) insert: sys::pfsync_insert_state_t,
+    pub(crate) update: sys::pfsync_update_state_t,
+    pub(crate) delete: sys::pfsync_delete_state_t,
+    pub(crate) clear: sys::pfsync_clear_states_t,
+    pub(crate) defer: sys::pfsync_defer_t,
+    pub(crate) numfibs: u32,
+    pub(crate) random_id: i32,
 }
 
-/// Room for modules' VNET variables.
+/// Bytes for the VNET variables of modules.
 const MODULE_VNET: usize = 16 << 10;
 
-/// Where the variables of a kernel are.
+/// The variables of a kernel.
 pub struct Variables {
     globals: *mut Globals,
-    /// The region that stands for every network stack's.
+    /// The region that each vnet has a copy of.
     vnet_start: usize,
     vnet_len: usize,
     vnet_used: Cell<usize>,
@@ -81,7 +83,7 @@ macro_rules! addresses {
 }
 
 impl Variables {
-    pub fn new(low: &LowMemory) -> Result<Variables> {
+    pub(crate) fn new(low: &LowMemory) -> Result<Variables> {
         let globals = low.take(size_of::<Globals>(), 64).context("low memory")?;
         low.next_page();
         let vnet_len = size_of::<VnetVariables>().next_multiple_of(64) + MODULE_VNET;
@@ -94,8 +96,8 @@ impl Variables {
         })
     }
 
-    /// Sets what a booted kernel has set.
-    pub fn initialise(&self, kernel: &Kernel) {
+    /// Sets what a kernel sets at boot.
+    pub(crate) fn initialise(&self, kernel: &Kernel) {
         // SAFETY: the memory is zeroed, which is valid for every field, and
         // lives as long as the kernel.
         let globals = unsafe { &mut *self.globals };
@@ -116,31 +118,31 @@ impl Variables {
         self.set_uptime(kernel);
     }
 
-    /// The variables, for the kernel's own side.
+    /// The global variables, for the kernel's own side.
     pub fn globals(&self) -> *mut Globals {
         self.globals
     }
 
-    /// `osreldate`: which FreeBSD the kernel says it is, 1402000 for 14.2.
+    /// Sets `osreldate`, the release that the kernel claims to be: 1402000 for 14.2.
     pub fn set_release(&self, release: i32) {
         // SAFETY: the memory lives as long as the kernel.
         unsafe { (*self.globals).release = release };
     }
 
     /// `osreldate`
-    pub fn release(&self) -> i32 {
+    pub(crate) fn release(&self) -> i32 {
         // SAFETY: the memory lives as long as the kernel.
         unsafe { (*self.globals).release }
     }
 
-    /// `time_uptime`
-    pub fn set_uptime(&self, kernel: &Kernel) {
+    /// Sets `time_uptime`.
+    pub(crate) fn set_uptime(&self, kernel: &Kernel) {
         // SAFETY: the memory lives as long as the kernel.
         unsafe { (*self.globals).uptime = kernel.uptime() >> 32 };
     }
 
     /// The address of a variable.
-    pub fn find(&self, name: &str) -> Option<Outside> {
+    pub(crate) fn find(&self, name: &str) -> Option<Outside> {
         let globals = self.globals as usize;
         let global = addresses!(globals, Globals, name, {
             "M_NVLIST" => malloc_nvlist,
@@ -182,8 +184,8 @@ impl Variables {
         global.or(of_vnet).map(Outside::Data)
     }
 
-    /// `vnet_data_alloc`: room for a module's VNET variables.
-    pub fn place_module(&self, len: usize) -> Option<usize> {
+    /// `vnet_data_alloc`: space for a module's VNET variables.
+    pub(crate) fn place_module(&self, len: usize) -> Option<usize> {
         let at = self.vnet_used.get();
         let end = at.checked_add(len)?.next_multiple_of(64);
         if end > self.vnet_len {
@@ -193,18 +195,18 @@ impl Variables {
         Some(self.vnet_start + at)
     }
 
-    /// `vnet_data_free`: the module is gone.
-    pub fn free_module(&self) {
+    /// `vnet_data_free`, when the module is gone.
+    pub(crate) fn free_module(&self) {
         self.vnet_used.set(size_of::<VnetVariables>().next_multiple_of(64));
     }
 
-    /// Start and length of the region that network stacks copy.
-    pub fn vnet_region(&self) -> (usize, usize) {
+    /// Start and length of the region that each vnet has a copy of.
+    pub(crate) fn vnet_region(&self) -> (usize, usize) {
         (self.vnet_start, self.vnet_len)
     }
 
-    /// `vnet_head`: the list of network stacks.
-    pub fn link_vnets(&self, kernel: &Kernel) {
+    /// Links the vnets into `vnet_head`.
+    pub(crate) fn link_vnets(&self, kernel: &Kernel) {
         let vnets = kernel.vnets.borrow();
         // SAFETY: the structures live as long as the kernel has them; no
         // kernel thread walks the list now, since none runs.

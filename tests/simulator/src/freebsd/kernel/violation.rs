@@ -1,19 +1,23 @@
-//! What ends a run: the module did something that a kernel with INVARIANTS
-//! and WITNESS would punish.
+//! Violations: the module did something for which a kernel with INVARIANTS and
+//! WITNESS would panic. A violation ends the run.
 
 use super::thread::{self, Thread};
 use crate::freebsd::machine::cpu;
 use std::fmt;
 use std::rc::Rc;
 
-/// What was done, by whom, where in the module, and in which run.
+/// A violation.
 #[derive(Clone, Debug)]
 pub struct Violation {
+    /// What was done.
     pub what: String,
+    /// The name of the kernel.
     pub kernel: String,
+    /// The name of the thread.
     pub thread: String,
     /// Functions of the module, innermost first.
     pub trace: Vec<String>,
+    /// The seed of the run.
     pub seed: u64,
 }
 
@@ -30,8 +34,8 @@ impl fmt::Display for Violation {
 impl std::error::Error for Violation {}
 
 impl Violation {
-    /// By a thread, at the place where the module called the host last.
-    pub fn by(thread: &Thread, what: String) -> Violation {
+    /// A violation by a thread, where the module last called the simulator.
+    pub(crate) fn by(thread: &Thread, what: String) -> Violation {
         let kernel = &thread.kernel;
         let seed = kernel.world().policy.seed;
         let trace = kernel.backtrace(cpu::this().call.get());
@@ -39,8 +43,8 @@ impl Violation {
     }
 }
 
-/// Ends the run. The current thread never goes on.
-pub fn violation(what: String) -> ! {
+/// Reports a violation, which ends the run. The current thread never goes on.
+pub(crate) fn violation(what: String) -> ! {
     let Some(thread) = thread::try_current() else { panic!("{what}") };
     thread.kernel.world().fail(Violation::by(&thread, what));
     loop {
@@ -48,8 +52,8 @@ pub fn violation(what: String) -> ! {
     }
 }
 
-/// What is wrong with a thread that ends as it is.
-pub fn at_end_of(thread: &Rc<Thread>) -> Option<Violation> {
+/// The violation of a thread that ends, if it must not end in its state.
+pub(crate) fn at_end_of(thread: &Rc<Thread>) -> Option<Violation> {
     let held = thread.held.borrow();
     let what = if let Some(lock) = held.first() {
         format!("thread ends with {} locked since {}", lock.class, lock.place)

@@ -1,4 +1,4 @@
-//! Network stacks.
+//! Network stacks (vnets).
 
 use super::interface::{Cloner, Interfaces};
 use super::variables::VnetVariables;
@@ -13,23 +13,27 @@ use sys_bindings as sys;
 /// malloc type of the VNET variables.
 const DATA: &str = "vnet_data";
 
-/// A network stack.
+/// A vnet.
 pub struct Vnet {
     raw: UnsafeCell<Box<sys::vnet>>,
     data: usize,
+    /// Its pf.
     pub pf: Pf,
+    /// Its interfaces.
     pub interfaces: Interfaces,
-    pub cloners: RefCell<Vec<Box<Cloner>>>,
+    /// Boxed, because the module has their addresses.
+    #[allow(clippy::vec_box)]
+    pub(crate) cloners: RefCell<Vec<Box<Cloner>>>,
     /// carp's demotion counter (`net.inet.carp.demotion`).
-    pub demotion: Cell<i32>,
-    /// Whether it is in the list of network stacks: one that starts is not
-    /// yet, and one that ends no more.
-    pub listed: Cell<bool>,
+    pub(crate) demotion: Cell<i32>,
+    /// Whether it is in the kernel's list of vnets: not yet while it starts, and
+    /// no longer once it ends.
+    pub(crate) listed: Cell<bool>,
 }
 
 impl Vnet {
-    /// A stack with pf running in it. Modules are told by the caller.
-    pub fn new(kernel: &Kernel, rules: &Rules) -> Result<Rc<Vnet>> {
+    /// A vnet in which pf runs. The caller tells the module.
+    pub(crate) fn new(kernel: &Kernel, rules: &Rules) -> Result<Rc<Vnet>> {
         let (start, len) = kernel.variables.vnet_region();
         let data = kernel.heap.allocate(len, DATA, true);
         // SAFETY: the region has that length, and so has the fresh memory.
@@ -52,32 +56,27 @@ impl Vnet {
         }))
     }
 
-    /// The stack for kernel code.
-    pub fn raw(&self) -> *mut sys::vnet {
+    /// The vnet for kernel code.
+    pub(crate) fn raw(&self) -> *mut sys::vnet {
         // SAFETY: only the address is taken.
         unsafe { &raw mut **self.raw.get() }
     }
 
-    /// The kernel's and pf's own variables.
-    pub fn variables(&self) -> *mut VnetVariables {
-        self.data as *mut VnetVariables
-    }
-
-    /// What a VNET variable's address stands for in this stack.
-    pub fn locate(&self, address: usize) -> usize {
+    /// The address in this vnet of a VNET variable.
+    pub(crate) fn locate(&self, address: usize) -> usize {
         // SAFETY: the structure is set up.
         unsafe { (*self.raw()).vnet_data_base.wrapping_add(address) }
     }
 
-    /// `vnet_data_copy`: fresh variables of a module.
-    pub fn copy_module_data(&self, start: usize, len: usize) {
-        // SAFETY: the range lies in the region, of which every stack has a
+    /// `vnet_data_copy`: initial values for the variables of a module.
+    pub(crate) fn copy_module_data(&self, start: usize, len: usize) {
+        // SAFETY: the range lies in the region, of which every vnet has a
         // copy of the same length.
         unsafe { std::ptr::copy_nonoverlapping(start as *const u8, self.locate(start) as *mut u8, len) };
     }
 
-    /// Releases what the stack has. The module has left it.
-    pub fn dismantle(&self, kernel: &Kernel) {
+    /// Releases what the vnet has, once the module has left it.
+    pub(crate) fn dismantle(&self, kernel: &Kernel) {
         self.pf.dismantle(kernel);
         kernel.heap.free(self.data, DATA);
     }

@@ -1,5 +1,5 @@
-//! The scheduler and the clock of everything that is simulated. One seed
-//! decides which thread runs when.
+//! The scheduler and the clock of all simulated kernels. One seed decides which
+//! thread runs when.
 
 use super::thread::{self, Thread};
 use super::{violation::Violation, Kernel};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use sys_bindings as sys;
 
-/// Signed binary fraction of a second, as the kernel has it.
+/// The kernel's signed binary time: seconds in the upper half, a fraction in the lower.
 pub type Sbt = i64;
 
 /// One second.
@@ -26,23 +26,25 @@ pub const fn milliseconds(count: i64) -> Sbt {
 /// How threads are scheduled.
 #[derive(Clone, Copy)]
 pub struct Policy {
+    /// Decides everything that is random.
     pub seed: u64,
-    /// Probability that a thread gives way where it could be preempted. At 0
-    /// threads run until they wait, the oldest first.
+    /// The probability that a thread gives way where it can be preempted. At 0,
+    /// each thread runs until it waits, the oldest first.
     pub preemption: f64,
 }
 
 impl Policy {
-    /// The oldest thread first, without preemption.
+    /// Seed 0, the oldest thread first, without preemption.
     pub const PLAIN: Policy = Policy { seed: 0, preemption: 0.0 };
 }
 
-/// Something that happens at a time.
+/// What happens at some time.
 type Event = Box<dyn FnOnce(&Rc<World>)>;
 
 /// The clock, the threads and the network between the kernels.
 pub struct World {
-    pub policy: Policy,
+    pub(crate) policy: Policy,
+    /// The network between the kernels.
     pub network: Network,
     me: Weak<World>,
     rng: RefCell<ChaCha8Rng>,
@@ -55,6 +57,7 @@ pub struct World {
 }
 
 impl World {
+    /// A world without kernels.
     pub fn new(policy: Policy) -> Rc<World> {
         super::fault::install();
         Rc::new_cyclic(|me| World {
@@ -81,18 +84,18 @@ impl World {
         self.serial.get()
     }
 
-    /// The first rule that was broken. Nothing runs after it.
+    /// The first violation, after which nothing runs.
     pub fn failure(&self) -> Option<Violation> {
         self.failure.borrow().clone()
     }
 
     /// Stops everything.
-    pub fn fail(&self, violation: Violation) {
+    pub(crate) fn fail(&self, violation: Violation) {
         self.failure.borrow_mut().get_or_insert(violation);
     }
 
     /// Starts a thread in a kernel.
-    pub fn spawn(
+    pub(crate) fn spawn(
         &self,
         kernel: &Rc<Kernel>,
         name: &str,
@@ -106,26 +109,26 @@ impl World {
         thread
     }
 
-    /// Has something happen after a delay. Returns how to cancel it.
+    /// Makes an event happen after a delay. Returns the key to cancel it by.
     pub fn at(&self, delay: Sbt, event: impl FnOnce(&Rc<World>) + 'static) -> (Sbt, usize) {
         let key = (self.now.get() + delay.max(0), self.next_serial());
         self.events.borrow_mut().insert(key, Box::new(event));
         key
     }
 
-    /// Cancels an event. Returns whether it had yet to happen.
+    /// Cancels an event. Returns whether it had not happened yet.
     pub fn cancel(&self, key: (Sbt, usize)) -> bool {
         self.events.borrow_mut().remove(&key).is_some()
     }
 
     /// A place where the current thread may be preempted.
-    pub fn preemption_point(&self) {
+    pub(crate) fn preemption_point(&self) {
         if self.policy.preemption > 0.0 && self.rng.borrow_mut().gen_bool(self.policy.preemption) {
             thread::current().give_way();
         }
     }
 
-    /// Runs one thread, if one can run.
+    /// Runs one thread, if any can run.
     fn step(&self) -> bool {
         if self.failure.borrow().is_some() {
             return false;
@@ -159,13 +162,13 @@ impl World {
         }
     }
 
-    /// Runs threads until none can go on without time passing.
+    /// Runs threads until all of them wait for time to pass.
     pub fn settle(&self) {
         while self.step() {}
     }
 
-    /// Runs until `done`, letting time pass when nothing else can happen.
-    /// Returns whether it came to that.
+    /// Runs until `done` holds, and lets time pass when no thread can run. Returns
+    /// whether `done` came to hold.
     pub fn run_until(&self, done: impl Fn() -> bool) -> bool {
         while !done() {
             if self.failure.borrow().is_some() || (!self.step() && !self.next_event(Sbt::MAX)) {
@@ -175,7 +178,7 @@ impl World {
         true
     }
 
-    /// Lets the next event up to a time happen, if there is one.
+    /// Lets the next event happen, if it is due by `until`.
     fn next_event(&self, until: Sbt) -> bool {
         let mut events = self.events.borrow_mut();
         let Some(entry) = events.first_entry().filter(|entry| entry.key().0 <= until) else { return false };
@@ -188,7 +191,7 @@ impl World {
         true
     }
 
-    /// Lets time pass, and everything happen that happens in it.
+    /// Lets time pass, with all its events.
     pub fn advance(&self, by: Sbt) {
         let until = self.now.get() + by;
         self.settle();
@@ -198,13 +201,13 @@ impl World {
         self.now.set(until);
     }
 
-    /// A number below a limit, out of the seed.
+    /// A random number below a limit.
     pub fn random(&self, below: u64) -> u64 {
         self.rng.borrow_mut().gen_range(0..below.max(1))
     }
 
     /// The threads that have not ended, each with what it waits for.
-    pub fn describe_threads(&self) -> String {
+    pub(crate) fn describe_threads(&self) -> String {
         let threads = self.threads.borrow();
         let lines = threads.iter().map(|thread| {
             format!(
@@ -218,12 +221,12 @@ impl World {
     }
 
     /// The threads of a kernel that have not ended.
-    pub fn threads_of(&self, kernel: &Rc<Kernel>) -> Vec<Rc<Thread>> {
+    pub(crate) fn threads_of(&self, kernel: &Rc<Kernel>) -> Vec<Rc<Thread>> {
         self.threads.borrow().iter().filter(|thread| Rc::ptr_eq(&thread.kernel, kernel)).cloned().collect()
     }
 
     /// Ends the threads of a kernel where they are, as a crash does.
-    pub fn kill_threads_of(&self, kernel: &Kernel) {
+    pub(crate) fn kill_threads_of(&self, kernel: &Kernel) {
         self.threads.borrow_mut().retain(|thread| !std::ptr::eq(Rc::as_ptr(&thread.kernel), kernel));
     }
 }

@@ -7,8 +7,8 @@ use crate::freebsd::kernel::Kernel;
 ///
 /// # Safety
 ///
-/// Called by kernel code, in a network stack.
-pub unsafe extern "C" fn demote(by: i32, _reason: *mut i8) {
+/// Only kernel code calls this, in a thread of a vnet.
+pub(crate) unsafe extern "C" fn demote(by: i32, _reason: *mut i8) {
     let vnet = Kernel::current_vnet();
     let demotion = vnet.demotion.get() + by;
     if demotion < 0 {

@@ -1,4 +1,4 @@
-//! IPv4 and IPv6: output and multicast membership, to the simulated network.
+//! IPv4 and IPv6: output to the simulated network, and multicast membership.
 
 use super::mbuf::{bytes_of, free_chain, packet_len};
 use super::{memory, symbols};
@@ -12,13 +12,13 @@ use sys_bindings as sys;
 /// pfsync's IP protocol.
 const PFSYNC: u8 = 240;
 
-/// Takes a packet from the module, checking that it is one.
+/// Takes a packet from the module and checks it.
 fn take(m: *mut sys::mbuf) -> Vec<u8> {
     epoch_assert("IP output");
     let thread = thread::current();
     if let Some(lock) = thread.unsleepable_lock() {
-        // Legal for the kernel, but a second pfsync lock taken by way of a
-        // packet filter on the way out would be a deadlock.
+        // The kernel allows this, but if pf filters the packet on its way out, it
+        // may call a hook that takes a second lock of pfsync's: a deadlock.
         violation(format!("sends a packet with {lock} held"));
     }
     thread.kernel.world().preemption_point();
@@ -26,7 +26,7 @@ fn take(m: *mut sys::mbuf) -> Vec<u8> {
     if bytes.len() != packet_len(m) {
         violation(format!("sends a packet of {} bytes that says it has {}", bytes.len(), packet_len(m)));
     }
-    // The packet's fate is decided here: it is not lost with its memory.
+    // `free_chain` does not report a deferred packet as dropped.
     free_chain(m);
     bytes
 }
@@ -57,14 +57,14 @@ fn send(mut bytes: Vec<u8>, ifp: Option<*mut sys::ifnet>) -> i32 {
     0
 }
 
-/// Addresses on the wire have no zone in them.
+/// Removes the zone, which is not in addresses on the wire.
 fn clear_scope(addr: &mut [u8]) {
     if has_zone(addr) {
         addr[2..4].fill(0);
     }
 }
 
-/// Whether the kernel embeds a zone in an address: those of a link.
+/// Whether the kernel embeds a zone in an address: whether its scope is a link.
 fn has_zone(addr: &[u8]) -> bool {
     matches!(addr, [0xfe, 0x80..=0xbf, ..]) || matches!(addr, [0xff, scope, ..] if scope & 0xf == 2)
 }
@@ -83,7 +83,7 @@ fn check_pfsync6(bytes: &[u8]) {
     }
 }
 
-/// A packet that the module held back and now sends on.
+/// The module sends a deferred packet on.
 fn forward(bytes: Vec<u8>) -> i32 {
     let kernel = thread::current().kernel.clone();
     kernel.world().network.forwarded(&kernel, bytes);
@@ -223,7 +223,7 @@ symbols! {
         _ifp: *mut sys::ifnet,
         _zone: *mut u32,
     ) -> i32 {
-        /// The index that every interface has here.
+        /// The index of every interface in the simulator.
         const ZONE: u8 = 1;
         // SAFETY: the caller's address, 16 bytes.
         let bytes = unsafe { &mut *addr.cast::<[u8; 16]>() };

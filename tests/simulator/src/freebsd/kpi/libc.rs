@@ -34,7 +34,7 @@ symbols! {
         unsafe { ::libc::strlen(text) }
     }
 
-    /// Takes as many arguments as registers hold; the kernel's takes any.
+    /// Takes as many arguments as registers hold, unlike the kernel's.
     pub unsafe extern "C" fn printf(
         format: *const c_char,
         a: usize,

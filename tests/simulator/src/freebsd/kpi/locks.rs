@@ -9,7 +9,7 @@ use crate::freebsd::native;
 use std::ffi::{c_char, c_void, CStr};
 use sys_bindings as sys;
 
-/// The mutex that a lock word is in.
+/// The mutex of a lock word.
 fn mutex_of(word: *mut usize) -> usize {
     word as usize - std::mem::offset_of!(sys::mtx, mtx_lock)
 }
@@ -22,7 +22,7 @@ fn unlock(address: usize, mode: Mode) {
     thread::current().kernel.locks.unlock(address, mode);
 }
 
-/// The reader-writer lock of the list of network stacks, by its lock word.
+/// The reader-writer lock of a lock word.
 fn rwlock_of(word: *mut usize) -> usize {
     word as usize - std::mem::offset_of!(native::rwlock, rw_lock)
 }
@@ -139,7 +139,7 @@ symbols! {
         check_epoch(epoch);
         // SAFETY: the caller's tracker.
         if unsafe { (*tracker).et_td } != thread::current().td() {
-            violation("leaves the network epoch with a tracker that did not enter it".into());
+            violation("exits the network epoch with a tracker that did not enter it".into());
         }
         epoch_exit();
     }
@@ -150,7 +150,7 @@ symbols! {
     }
 }
 
-/// There is no other epoch than the network's.
+/// Reports a violation for an epoch other than the network's, the only one.
 fn check_epoch(epoch: usize) {
     // SAFETY: the kernel's own variables.
     let known = unsafe { (*thread::current().kernel.variables.globals()).net_epoch };

@@ -2,6 +2,7 @@
 
 use super::memory::allocate;
 use super::symbols;
+use crate::freebsd::kernel::violation::violation;
 use crate::freebsd::kernel::{thread, Kernel};
 use crate::freebsd::native;
 use std::ffi::{c_char, c_void};
@@ -13,10 +14,10 @@ const CLUSTER: &str = "cluster";
 const TAG: &str = "mbuf_tags";
 
 /// Bytes of data in an mbuf with a packet header (`MHLEN`).
-const HEADER_ROOM: usize =
+const HEADER_SPACE: usize =
     size_of::<sys::mbuf>() - std::mem::offset_of!(sys::mbuf, __bindgen_anon_3) - size_of::<sys::pkthdr>();
-/// Bytes of data in one without (`MLEN`).
-const PLAIN_ROOM: usize = HEADER_ROOM + size_of::<sys::pkthdr>();
+/// Bytes of data in an mbuf without one (`MLEN`).
+const PLAIN_SPACE: usize = HEADER_SPACE + size_of::<sys::pkthdr>();
 
 /// The packet header of a first mbuf.
 ///
@@ -32,7 +33,7 @@ unsafe fn header(m: *mut sys::mbuf) -> *mut sys::pkthdr {
     }
 }
 
-/// External storage of an mbuf.
+/// The external storage of an mbuf.
 ///
 /// # Safety
 ///
@@ -53,8 +54,8 @@ fn get(flags: i32, with_header: bool, cluster: usize) -> Option<*mut sys::mbuf> 
     if m.is_null() {
         return None;
     }
-    // SAFETY: fresh memory of that size. What the kernel leaves undefined
-    // stays as it is: only the fields that m_init sets are set.
+    // SAFETY: fresh memory of that size. As in the kernel, only the fields
+    // that m_init sets are set.
     unsafe {
         (*m).__bindgen_anon_1.m_next = ptr::null_mut();
         (*m).__bindgen_anon_2.m_nextpkt = ptr::null_mut();
@@ -117,7 +118,7 @@ pub(crate) fn bytes_of(m: *mut sys::mbuf) -> Vec<u8> {
     bytes
 }
 
-/// The length that a packet's header says.
+/// The length of a packet according to its header.
 pub(crate) fn packet_len(m: *mut sys::mbuf) -> usize {
     // SAFETY: a packet begins with a packet header.
     unsafe { (*header(m)).len as usize }
@@ -128,11 +129,11 @@ pub(crate) fn received(bytes: &[u8], ifp: *mut sys::ifnet, piece: usize) -> *mut
     let mut first: *mut sys::mbuf = ptr::null_mut();
     let mut last: *mut sys::mbuf = ptr::null_mut();
     for chunk in bytes.chunks(piece.clamp(1, native::MJUMPAGESIZE as usize)) {
-        let cluster = if chunk.len() > HEADER_ROOM { native::MJUMPAGESIZE as usize } else { 0 };
-        // The driver had this memory long before: it does not fail or sleep.
+        let cluster = if chunk.len() > HEADER_SPACE { native::MJUMPAGESIZE as usize } else { 0 };
+        // A driver allocates this memory in advance, so that it does not fail here.
         let m = thread::without_failures(|| get(sys::M_NOWAIT as i32, first.is_null(), cluster));
         let m = m.expect("failures are off");
-        // SAFETY: fresh mbufs with enough room.
+        // SAFETY: fresh mbufs with enough space.
         unsafe {
             ptr::copy_nonoverlapping(chunk.as_ptr(), (*m).m_data.cast(), chunk.len());
             (*m).m_len = chunk.len() as i32;
@@ -151,7 +152,7 @@ pub(crate) fn received(bytes: &[u8], ifp: *mut sys::ifnet, piece: usize) -> *mut
     first
 }
 
-/// Notes on a packet that ipsec(4) decrypted it.
+/// Marks a packet as decrypted by ipsec(4).
 pub(crate) fn mark_decrypted(m: *mut sys::mbuf) {
     let flags = sys::M_NOWAIT | sys::M_ZERO;
     let tag = thread::without_failures(|| allocate(size_of::<sys::m_tag>(), TAG, flags as i32));
@@ -205,7 +206,7 @@ pub(crate) fn free_chain(m: *mut sys::mbuf) {
 }
 
 impl Kernel {
-    /// mbufs that are in use.
+    /// How many mbufs are in use.
     pub fn mbufs(&self) -> usize {
         self.heap.count(MBUF)
     }
@@ -226,19 +227,19 @@ symbols! {
             let with_header = first.is_null() && m.is_null() && wanted as u32 & sys::M_PKTHDR != 0;
             let cluster = match left {
                 len if len > native::MCLBYTES as usize => native::MJUMPAGESIZE as usize,
-                len if len > HEADER_ROOM => native::MCLBYTES as usize,
+                len if len > HEADER_SPACE => native::MCLBYTES as usize,
                 _ => 0,
             };
             let Some(new) = get(flags, with_header, cluster) else {
                 free_chain(first);
                 return ptr::null_mut();
             };
-            let room = match (cluster, with_header) {
-                (0, true) => HEADER_ROOM,
-                (0, false) => PLAIN_ROOM,
+            let space = match (cluster, with_header) {
+                (0, true) => HEADER_SPACE,
+                (0, false) => PLAIN_SPACE,
                 (size, _) => size,
             };
-            left = left.saturating_sub(room);
+            left = left.saturating_sub(space);
             // SAFETY: the chain is ours.
             match unsafe { last.as_mut() } {
                 Some(last) => last.__bindgen_anon_1.m_next = new,
@@ -251,7 +252,7 @@ symbols! {
 
     pub unsafe extern "C" fn m_freem(m: *mut sys::mbuf) {
         if !m.is_null() && is_deferred(m) {
-            crate::freebsd::kernel::violation::violation("drops a packet that it held back".into());
+            violation("drops a deferred packet".into());
         }
         free_chain(m);
     }
@@ -279,15 +280,14 @@ symbols! {
         let bytes = bytes_of(m);
         let (offset, len) = (offset as usize, len as usize);
         match bytes.get(offset..offset + len) {
-            // SAFETY: the caller has room for so many bytes.
+            // SAFETY: the caller has space for so many bytes.
             Some(bytes) => unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast(), len) },
-            None => crate::freebsd::kernel::violation::violation("copies beyond the end of a packet".into()),
+            None => violation("copies beyond the end of a packet".into()),
         }
     }
 }
 
-/// Whether the packet is one that was given to the module to be held back,
-/// rather than one of its own.
+/// Whether pf gave the packet to the module to defer it.
 fn is_deferred(m: *mut sys::mbuf) -> bool {
     let heap = &thread::current().kernel.heap;
     // SAFETY: the mbuf is live if the heap knows it.

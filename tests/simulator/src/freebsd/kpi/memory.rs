@@ -11,8 +11,8 @@ use std::ffi::{c_void, CStr};
 use std::ptr;
 use sys_bindings as sys;
 
-/// Allocates as `flags` say: null when that may fail and does.
-pub fn allocate(size: usize, kind: &'static str, flags: i32) -> usize {
+/// Allocates memory as `flags` say. Returns 0 if the call may fail and does.
+pub(crate) fn allocate(size: usize, kind: &'static str, flags: i32) -> usize {
     let kernel = thread::current().kernel.clone();
     kernel.world().preemption_point();
     if !may_fail(flags) {
@@ -23,7 +23,7 @@ pub fn allocate(size: usize, kind: &'static str, flags: i32) -> usize {
     kernel.heap.allocate(size, kind, wants_zero(flags))
 }
 
-/// The kinds that blocks of modules are recorded as.
+/// The kind that a module's block is recorded as, by its malloc type.
 fn kind_of(kind: *const sys::malloc_type) -> &'static str {
     // SAFETY: a malloc type's description is terminated.
     let name = unsafe { CStr::from_ptr((*kind).ks_shortdesc) };
@@ -88,7 +88,7 @@ symbols! {
         if from.is_null() || thread::current().kernel.heap.fails() {
             return sys::EFAULT as i32;
         }
-        // SAFETY: a user program's memory is the test's, which passes enough.
+        // SAFETY: the user program is the test, which passes enough memory.
         unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast(), len) };
         0
     }

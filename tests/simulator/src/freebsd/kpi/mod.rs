@@ -1,23 +1,22 @@
-//! The functions that kernel modules call, by the kernel's names. Each checks
-//! what the kernel would check, and then does what the kernel does as far as
-//! pfsync can tell.
+//! The functions that kernel modules call, by the kernel's names. Each makes the
+//! kernel's checks, and then does what the kernel does as far as pfsync can tell.
 
-pub mod carp;
-pub mod ip;
-pub mod libc;
+pub(crate) mod carp;
+mod ip;
+mod libc;
 pub mod locks;
 pub mod mbuf;
 pub mod memory;
-pub mod nvlist;
+mod nvlist;
 pub mod probes;
-pub mod protocol;
-pub mod sysctl;
-pub mod time;
+pub(crate) mod protocol;
+mod sysctl;
+mod time;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-/// Defines functions for modules, and lists them as `symbols()`.
+/// Defines functions that modules can call, and `symbols()`, which lists them.
 macro_rules! symbols {
     ($(
         $(#[$attribute:meta])*
@@ -26,7 +25,8 @@ macro_rules! symbols {
         $(
             $(#[$attribute])*
             #[doc = concat!("`", stringify!($name), "`.\n\n# Safety\n\nAs for the kernel's function of that name.")]
-            #[allow(non_snake_case)]
+            // Tests call the functions of some modules, and these alone are reachable.
+            #[allow(non_snake_case, unreachable_pub)]
             pub unsafe extern "C" fn $name($($arguments)*) $(-> $result)? {
                 let _paused = $crate::freebsd::machine::steps::pause();
                 $body
@@ -34,7 +34,7 @@ macro_rules! symbols {
         )*
 
         /// The functions of this file that modules can call.
-        pub fn symbols() -> Vec<(&'static str, usize)> {
+        pub(crate) fn symbols() -> Vec<(&'static str, usize)> {
             vec![$((stringify!($name), $name as *const () as usize)),*]
         }
     };
@@ -42,7 +42,7 @@ macro_rules! symbols {
 pub(crate) use symbols;
 
 /// The address of a function that modules can call.
-pub fn find(name: &str) -> Option<usize> {
+pub(crate) fn find(name: &str) -> Option<usize> {
     static TABLE: OnceLock<HashMap<&'static str, usize>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
         let files = [

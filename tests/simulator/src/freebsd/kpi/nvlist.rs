@@ -18,7 +18,7 @@ fn give(list: List) -> *mut sys::nvlist {
     list.cast()
 }
 
-/// Whether a pointer is to a list, or to one inside it.
+/// Whether a pointer is to a list, or to a list inside it.
 fn contains(list: *const List, wanted: *const sys::nvlist) -> bool {
     // SAFETY: the caller's list lives.
     let pairs = unsafe { &(*list).pairs };
@@ -53,10 +53,10 @@ fn add(list: *mut sys::nvlist, name: *const c_char, value: Value) {
     unwrap(list).pairs.push((name, value));
 }
 
-/// The module takes a value that is not there, or of another type.
+/// Reports that a value is missing, or has another type.
 fn missing(name: *const c_char) -> ! {
     // SAFETY: the caller's name is terminated.
-    violation(format!("takes {:?} out of an nvlist, where it is not", unsafe { CStr::from_ptr(name) }))
+    violation(format!("gets {:?} from an nvlist that lacks it", unsafe { CStr::from_ptr(name) }))
 }
 
 /// Takes a list back from the module.

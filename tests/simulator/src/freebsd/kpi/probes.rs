@@ -1,4 +1,4 @@
-//! dtrace(1)'s side of a module's probes.
+//! DTrace's side of a module's probes.
 
 use crate::freebsd::kernel::{thread, Kernel};
 use crate::freebsd::native;
@@ -7,14 +7,15 @@ use crate::freebsd::pf::release;
 /// A probe that fired.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fired {
-    /// Its number: the one that [`Kernel::trace`] gave it, from 1.
+    /// Its number, counted from 1, in the list that [`Kernel::trace`] returned.
     pub probe: usize,
+    /// Its arguments.
     pub args: [usize; 5],
 }
 
 impl Kernel {
-    /// Enables every probe of the loaded module, and returns their names in
-    /// the order of their numbers.
+    /// Enables every probe of the loaded module. Returns their names in the
+    /// order of their numbers.
     pub fn trace(&self) -> Vec<String> {
         let Some(image) = self.image() else { return Vec::new() };
         let probes = image.set("sdt_probes_set").iter().map(|probe| *probe as *mut native::sdt_probe);
@@ -43,7 +44,7 @@ impl Kernel {
 }
 
 /// What `sdt_probe_func` points to.
-pub extern "C" fn fire(id: u32, a: usize, b: usize, c: usize, d: usize, e: usize) {
+pub(crate) extern "C" fn fire(id: u32, a: usize, b: usize, c: usize, d: usize, e: usize) {
     let fired = Fired { probe: id as usize, args: [a, b, c, d, e] };
     thread::current().kernel.fired.borrow_mut().push(fired);
 }

@@ -4,8 +4,8 @@ use super::symbols;
 use crate::freebsd::kernel::thread;
 use sys_bindings as sys;
 
-/// A handler: packet, length of the IP header, protocol.
-pub type Input = unsafe extern "C" fn(*mut *mut sys::mbuf, *mut i32, i32) -> i32;
+/// An input function. Its arguments are packet, length of the IP header, protocol.
+pub(crate) type Input = unsafe extern "C" fn(*mut *mut sys::mbuf, *mut i32, i32) -> i32;
 
 fn register(family: u8, protocol: u8, input: Option<Input>) -> i32 {
     let kernel = thread::current().kernel.clone();

@@ -1,4 +1,4 @@
-//! sysctl(9): reading and writing a module's nodes, and their handlers.
+//! sysctl(9): reads and writes a module's nodes, and handles the usual kinds.
 
 use super::symbols;
 use crate::freebsd::kernel::violation::violation;
@@ -51,7 +51,7 @@ impl Kernel {
 fn call(oid: *mut sys::sysctl_oid, size: usize, new: Option<&[u8]>) -> (i32, Vec<u8>) {
     let mut old = vec![0; size];
     // SAFETY: the node is the module's; the request lives during the call and
-    // has as much room as it says.
+    // has as much space as it says.
     let error = unsafe {
         let mut request: sys::sysctl_req = std::mem::zeroed();
         if size > 0 {

@@ -1,4 +1,4 @@
-//! Clocks, and sleeping by them.
+//! The clock, and sleeping for a time.
 
 use super::symbols;
 use crate::freebsd::kernel::sleep::may_sleep;

@@ -1,6 +1,6 @@
-//! The kernel's linker for relocatable objects, as amd64's `link_elf_obj`
-//! works: sections that are to be loaded are laid out, relocations of five
-//! kinds applied, undefined symbols looked up when something refers to them.
+//! The kernel's linker for relocatable objects, which works as amd64's
+//! `link_elf_obj`: it lays out the sections to load, applies relocations of five
+//! kinds, and looks up an undefined symbol when something refers to it.
 
 use super::cpu;
 use super::low::LowMemory;
@@ -17,10 +17,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// What an undefined symbol stands for.
+/// What an undefined symbol refers to.
 #[derive(Clone, Copy)]
-pub enum Outside {
-    /// A function of the host, anywhere in memory.
+pub(crate) enum Outside {
+    /// A function of the simulator, anywhere in memory.
     Function(usize),
     /// A variable at a low address.
     Data(usize),
@@ -28,9 +28,9 @@ pub enum Outside {
 
 /// A module in memory.
 pub struct Image {
-    /// The text's addresses.
+    /// Start and end of the text.
     text: (usize, usize),
-    /// The stubs' addresses, which come after the module's.
+    /// Start and end of the stubs, which follow the module.
     stubs: (usize, usize),
     functions: Vec<Function>,
     sets: HashMap<String, Vec<usize>>,
@@ -43,14 +43,14 @@ struct Function {
 }
 
 /// The section of VNET variables, which the caller places.
-pub const SET_VNET: &str = "set_vnet";
+const SET_VNET: &str = "set_vnet";
 
-/// What the linker needs to know of the kernel.
-pub struct Environment<'a> {
-    pub memory: &'a LowMemory,
-    pub resolve: &'a dyn Fn(&str) -> Option<Outside>,
-    /// Finds room for the module's VNET variables of that size.
-    pub place_vnet: &'a dyn Fn(usize) -> Option<usize>,
+/// What the linker needs from the kernel.
+pub(crate) struct Environment<'a> {
+    pub(crate) memory: &'a LowMemory,
+    pub(crate) resolve: &'a dyn Fn(&str) -> Option<Outside>,
+    /// Finds space for so many bytes of the module's VNET variables.
+    pub(crate) place_vnet: &'a dyn Fn(usize) -> Option<usize>,
 }
 
 type File<'a> = ElfFile64<'a, LittleEndian>;
@@ -58,14 +58,14 @@ type File<'a> = ElfFile64<'a, LittleEndian>;
 struct Linker<'a, 'data> {
     file: File<'data>,
     environment: &'a Environment<'a>,
-    /// Where each loaded section lies.
+    /// The address of each loaded section.
     places: HashMap<SectionIndex, usize>,
     stubs: RefCell<HashMap<usize, usize>>,
-    /// Where the text begins.
+    /// The address of the text.
     text: usize,
 }
 
-/// Pages are protected by what is in them.
+/// What pages hold, which decides their protection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
     Text,
@@ -98,7 +98,7 @@ const STUB_LEN: usize = 64;
 
 impl Image {
     /// Links a module into memory.
-    pub fn load(bytes: &[u8], environment: &Environment) -> Result<Image> {
+    pub(crate) fn load(bytes: &[u8], environment: &Environment) -> Result<Image> {
         let file = File::parse(bytes).context("not an ELF file")?;
         ensure!(file.elf_header().e_type.get(LittleEndian) == elf::ET_REL, "not a relocatable object");
         let mut linker =
@@ -121,11 +121,11 @@ impl Image {
     }
 
     /// The pointers of a linker set.
-    pub fn set(&self, name: &str) -> &[usize] {
+    pub(crate) fn set(&self, name: &str) -> &[usize] {
         self.sets.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Overwrites code of the module, which nobody runs meanwhile.
+    /// Overwrites code of the module while no thread runs it.
     pub fn patch(&self, at: usize, code: &[u8]) {
         let (from, to) = self.text;
         assert!(from <= at && at + code.len() <= to, "{at:#x} is not code");
@@ -140,22 +140,22 @@ impl Image {
         protect(Use::Text.protection());
     }
 
-    /// Function and offset of a code address of the module.
-    pub fn symbolise(&self, address: usize) -> Option<String> {
+    /// Function and offset of an address in the module, as text.
+    pub(crate) fn symbolise(&self, address: usize) -> Option<String> {
         let (name, offset) = self.function(address)?;
         Some(format!("{name}+{offset:#x}"))
     }
 
-    /// The function that an address is in, and where in it.
-    pub fn function(&self, address: usize) -> Option<(String, usize)> {
+    /// The function of an address in the module, and the offset there.
+    pub(crate) fn function(&self, address: usize) -> Option<(String, usize)> {
         let holds = |function: &&Function| (function.start..function.end).contains(&address);
         let function = self.functions.iter().find(holds)?;
         Some((format!("{:#}", rustc_demangle::demangle(&function.name)), address - function.start))
     }
 
-    /// The return addresses that led to a call of the host, innermost first.
-    /// Ends where the stack leaves the module.
-    pub fn walk(&self, call: cpu::Call) -> impl Iterator<Item = usize> + '_ {
+    /// The return addresses that led to a call of the simulator, innermost first,
+    /// up to where the stack leaves the module.
+    pub(crate) fn walk(&self, call: cpu::Call) -> impl Iterator<Item = usize> + '_ {
         // SAFETY: the stub stored the stack pointer of a call that has not
         // returned: the return address is there.
         let mut address = if call.stack == 0 { 0 } else { unsafe { *(call.stack as *const usize) } };
@@ -173,24 +173,24 @@ impl Image {
     }
 
     /// Whether an address is code of the module.
-    pub fn is_text(&self, address: usize) -> bool {
+    pub(crate) fn is_text(&self, address: usize) -> bool {
         (self.text.0..self.text.1).contains(&address)
     }
 
-    /// Whether an address is where a call of the host begins.
-    pub fn is_call(&self, address: usize) -> bool {
+    /// Whether a call of the simulator begins at an address.
+    pub(crate) fn is_call(&self, address: usize) -> bool {
         (self.stubs.0..self.stubs.1).contains(&address) && (address - self.stubs.0).is_multiple_of(STUB_LEN)
     }
 
-    /// The addresses that the text and the stubs lie in.
-    pub fn code(&self) -> Range<usize> {
+    /// The addresses of the text and the stubs.
+    pub(crate) fn code(&self) -> Range<usize> {
         self.text.0..self.stubs.1
     }
 }
 
 impl Linker<'_, '_> {
-    /// Loads the sections of one kind behind each other, on pages of their
-    /// own. Returns the range.
+    /// Loads the sections of one use one after the other, on pages of their own.
+    /// Returns start and end.
     fn lay_out(&mut self, kind: Use) -> Result<(usize, usize)> {
         let memory = self.environment.memory;
         let from = memory.next_page();
@@ -205,7 +205,7 @@ impl Linker<'_, '_> {
                 SET_VNET => (self.environment.place_vnet)(size),
                 _ => memory.take(size, usize::try_from(section.align())?),
             };
-            let place = place.with_context(|| format!("no room for section {:?}", section.name()))?;
+            let place = place.with_context(|| format!("no space for section {:?}", section.name()))?;
             if section.kind() != SectionKind::UninitializedData {
                 let data = section.data()?;
                 // SAFETY: the place was handed out for this section alone, and
@@ -279,14 +279,14 @@ impl Linker<'_, '_> {
         }
     }
 
-    /// A jump to a function of the host from within reach of the module. On
-    /// its way it leaves stack and frame pointer in the CPU's area, and counts
-    /// the place that it comes from.
+    /// A stub within reach of the module that jumps to a function of the
+    /// simulator. On the way it stores stack and frame pointer in the CPU's area
+    /// and counts the call.
     fn stub(&self, function: usize) -> Result<usize> {
         if let Some(stub) = self.stubs.borrow().get(&function) {
             return Ok(*stub);
         }
-        let stub = self.environment.memory.take(STUB_LEN, 16).context("no room for stubs")?;
+        let stub = self.environment.memory.take(STUB_LEN, 16).context("no space for stubs")?;
         let mut code = Vec::with_capacity(STUB_LEN);
         // mov %rsp, %gs:CALL_STACK; mov %rbp, %gs:CALL_FRAME
         code.extend([0x65, 0x48, 0x89, 0x24, 0x25]);

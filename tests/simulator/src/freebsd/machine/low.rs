@@ -6,8 +6,8 @@
 use anyhow::{ensure, Result};
 use std::cell::Cell;
 
-/// A region that is handed out from its start and given back as a whole.
-pub struct LowMemory {
+/// A region that is handed out piece by piece and released as a whole.
+pub(crate) struct LowMemory {
     start: usize,
     len: usize,
     used: Cell<usize>,
@@ -17,8 +17,8 @@ pub struct LowMemory {
 const PAGE: usize = 4096;
 
 impl LowMemory {
-    /// Maps `len` bytes of zeroes.
-    pub fn map(len: usize) -> Result<LowMemory> {
+    /// Maps `len` bytes of zeros.
+    pub(crate) fn map(len: usize) -> Result<LowMemory> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
         // SAFETY: a fresh anonymous mapping disturbs nobody's memory.
@@ -27,8 +27,8 @@ impl LowMemory {
         Ok(LowMemory { start: start as usize, len, used: Cell::new(0), mapped: Cell::new(true) })
     }
 
-    /// The next `len` bytes, aligned; `None` when there are no more.
-    pub fn take(&self, len: usize, align: usize) -> Option<usize> {
+    /// Hands out the next `len` bytes, aligned; `None` if too few are left.
+    pub(crate) fn take(&self, len: usize, align: usize) -> Option<usize> {
         let at = (self.start + self.used.get()).next_multiple_of(align.max(1));
         let end = at.checked_add(len)?;
         if end > self.start + self.len {
@@ -38,13 +38,13 @@ impl LowMemory {
         Some(at)
     }
 
-    /// Makes what is taken next begin on a page of its own.
-    pub fn next_page(&self) -> usize {
+    /// Makes the next piece begin on a page of its own. Returns that page's address.
+    pub(crate) fn next_page(&self) -> usize {
         self.take(0, PAGE).unwrap_or(self.start + self.len)
     }
 
-    /// Sets what may be done with the pages from `from` to `to`.
-    pub fn protect(&self, from: usize, to: usize, protection: i32) -> Result<()> {
+    /// Sets the protection of the pages from `from` to `to`.
+    pub(crate) fn protect(&self, from: usize, to: usize, protection: i32) -> Result<()> {
         if from == to {
             return Ok(());
         }
@@ -55,8 +55,8 @@ impl LowMemory {
         Ok(())
     }
 
-    /// Gives the memory back. Nobody may use it any more.
-    pub fn unmap(&self) {
+    /// Releases the memory, which nothing may use any more.
+    pub(crate) fn unmap(&self) {
         if self.mapped.replace(false) {
             // SAFETY: mapped in `map`, and given back once.
             unsafe { libc::munmap(self.start as *mut _, self.len) };

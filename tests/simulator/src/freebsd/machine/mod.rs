@@ -3,5 +3,5 @@
 
 pub mod cpu;
 pub mod image;
-pub mod low;
+pub(crate) mod low;
 pub mod steps;

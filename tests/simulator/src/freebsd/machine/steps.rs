@@ -1,6 +1,6 @@
-//! Counts the instructions that the module executes, one by one: the CPU's
-//! trap flag is set while its code runs, and cleared while the host's does. A
-//! repeated string instruction counts once for each repetition.
+//! Counts the instructions that the module executes. The CPU's trap flag is set
+//! while the module runs, and cleared while the simulator runs. A repeated string
+//! instruction counts once for each repetition.
 
 use super::image::Image;
 use std::arch::asm;
@@ -14,16 +14,16 @@ use std::sync::Once;
 /// The trap flag in the flags register.
 const TRAP: u64 = 1 << 8;
 
-/// What a module did while it was watched.
+/// What one kernel's module executed while it was watched.
 pub struct Steps {
     image: Rc<Image>,
     code: Range<usize>,
-    /// How often the instruction at each address of code was executed.
+    /// How often the instruction at each address of `code` was executed.
     hits: Vec<Cell<u32>>,
 }
 
 thread_local! {
-    /// Where this thread's steps are counted.
+    /// Where the steps of this OS thread are counted.
     static WATCHED: Cell<*const [Steps]> = const { Cell::new(NONE) };
 }
 
@@ -35,7 +35,7 @@ impl Steps {
         Steps { image, hits: vec![Cell::new(0); code.len()], code }
     }
 
-    /// Runs `inside` and counts what the images' code does meanwhile in this
+    /// Runs `inside` and counts what each image's code executes meanwhile on this
     /// OS thread.
     pub fn count(images: Vec<Rc<Image>>, inside: impl FnOnce()) -> Vec<Steps> {
         install();
@@ -52,12 +52,12 @@ impl Steps {
         hits.map(|(offset, hits)| (self.code.start + offset, u64::from(hits.get())))
     }
 
-    /// Instructions of the module's own.
+    /// How many instructions the module executed.
     pub fn instructions(&self) -> u64 {
         self.executed().filter(|(at, _)| self.image.is_text(*at)).map(|(_, hits)| hits).sum()
     }
 
-    /// The same for each function, the most first.
+    /// The same for each function, in descending order.
     pub fn functions(&self) -> Vec<(String, u64)> {
         let mut all = BTreeMap::new();
         for (at, hits) in self.executed().filter(|(at, _)| self.image.is_text(*at)) {
@@ -69,14 +69,14 @@ impl Steps {
         all
     }
 
-    /// Calls of the kernel's functions.
+    /// How many functions of the kernel the module called.
     pub fn calls(&self) -> u64 {
         self.executed().filter(|(at, _)| self.image.is_call(*at)).map(|(_, hits)| hits).sum()
     }
 }
 
-/// Runs module code: stepped if this thread counts.
-pub fn stepping<R>(inside: impl FnOnce() -> R) -> R {
+/// Runs module code, step by step if this OS thread counts.
+pub(crate) fn stepping<R>(inside: impl FnOnce() -> R) -> R {
     if WATCHED.get().is_empty() {
         return inside();
     }
@@ -86,14 +86,15 @@ pub fn stepping<R>(inside: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Module code called the host, which is not stepped.
-pub struct Paused {
+/// Restores stepping when it is dropped.
+pub(crate) struct Paused {
     flags: u64,
 }
 
-/// Stops stepping until the guard is dropped.
+/// The module called the simulator, whose instructions do not count: stops
+/// stepping until the guard is dropped.
 #[inline(always)]
-pub fn pause() -> Paused {
+pub(crate) fn pause() -> Paused {
     let flags = flags();
     if flags & TRAP != 0 {
         set_flags(flags & !TRAP);
@@ -124,7 +125,7 @@ fn set_flags(flags: u64) {
     unsafe { asm!("push {}", "popfq", in(reg) flags) };
 }
 
-/// Has the process handle the trap flag's signal from now on.
+/// Makes the process handle the trap flag's signal from now on.
 fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -141,7 +142,7 @@ fn install() {
 
 /// Called before each instruction while the trap flag is set.
 extern "C" fn step(_signal: i32, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel of the host passes a valid context.
+    // SAFETY: Linux passes a valid context.
     let at = unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_RIP as usize] };
     let at = at as usize;
     // SAFETY: `count` keeps what is watched until it has set the pointer back.

@@ -1,4 +1,4 @@
-//! What pf takes for granted of every state that it works with.
+//! What pf assumes of every state that it works with.
 
 use super::{release, Pf};
 use crate::freebsd::kernel::violation::violation;
@@ -7,7 +7,7 @@ use std::ptr;
 use sys_bindings as sys;
 
 impl Pf {
-    /// Ends the run unless pf can work with a state, which is locked.
+    /// Reports a violation unless pf can work with a state, which is locked.
     pub(super) fn check_usable(&self, st: &sys::pf_kstate) {
         if let Some(what) = self.trouble_with(st) {
             violation(format!("has a state of id {:#x} whose {what}", u64::from_be(st.id)));
@@ -15,8 +15,8 @@ impl Pf {
     }
 
     fn trouble_with(&self, st: &sys::pf_kstate) -> Option<String> {
-        // SAFETY: a linked state has its keys and its rule, unless they are
-        // null, which is looked at first; the variables are the stack's own.
+        // SAFETY: a linked state has keys and a rule, unless they are null,
+        // which is checked first; the variables are the vnet's own.
         unsafe {
             let [wire, stack] = st.key;
             let [rule, ..] = sys::pfs_rules(ptr::from_ref(st).cast_mut());
@@ -30,7 +30,7 @@ impl Pf {
             if st.act.rtableid < -1 || st.act.rtableid >= (*self.variables).numfibs as i32 {
                 return Some(format!("routing table is {}", st.act.rtableid));
             }
-            trouble_with_ends(st, proto)
+            trouble_with_endpoints(st, proto)
         }
         .or_else(|| self.trouble_with_interfaces(st))
     }
@@ -63,14 +63,14 @@ fn trouble_with_keys(wire: &sys::pf_state_key, stack: &sys::pf_state_key) -> Opt
     if is_translated && !release::TRANSLATES_FAMILIES {
         return Some(format!("keys are of address families {} and {}", wire.af, stack.af));
     }
-    // ICMP becomes ICMPv6, and the reverse.
+    // Translation turns ICMP into ICMPv6 and back.
     if wire.proto != stack.proto && !is_translated {
         return Some(format!("keys are of protocols {} and {}", wire.proto, stack.proto));
     }
     None
 }
 
-fn trouble_with_ends(st: &sys::pf_kstate, proto: u8) -> Option<String> {
+fn trouble_with_endpoints(st: &sys::pf_kstate, proto: u8) -> Option<String> {
     if ![sys::PF_IN, sys::PF_OUT].contains(&st.direction.into()) {
         return Some(format!("direction is {}", st.direction));
     }
@@ -99,15 +99,15 @@ fn trouble_with_ends(st: &sys::pf_kstate, proto: u8) -> Option<String> {
         sys::IPPROTO_SCTP => native::SCTP_SHUTDOWN_PENDING,
         _ => sys::PFOTHERS_MULTIPLE,
     };
-    for end in [&st.src, &st.dst] {
-        if u32::from(end.state) > highest {
-            return Some(format!("end is in state {} of protocol {proto}", end.state));
+    for endpoint in [&st.src, &st.dst] {
+        if u32::from(endpoint.state) > highest {
+            return Some(format!("endpoint is in state {} of protocol {proto}", endpoint.state));
         }
-        if u32::from(end.wscale) & sys::PF_WSCALE_MASK > native::TCP_MAX_WINSHIFT {
-            return Some(format!("window scale is {}", end.wscale));
+        if u32::from(endpoint.wscale) & sys::PF_WSCALE_MASK > native::TCP_MAX_WINSHIFT {
+            return Some(format!("window scale is {}", endpoint.wscale));
         }
-        if u32::from(proto) == sys::IPPROTO_SCTP && end.scrub.is_null() {
-            return Some("SCTP end has no scrub data".into());
+        if u32::from(proto) == sys::IPPROTO_SCTP && endpoint.scrub.is_null() {
+            return Some("SCTP endpoint has no scrub data".into());
         }
     }
     None

@@ -1,4 +1,4 @@
-//! What pf.ko exports.
+//! The functions that pf.ko exports.
 
 use super::{release, table, zone};
 use crate::freebsd::kernel::violation::violation;
@@ -49,7 +49,7 @@ symbols! {
             violation(format!("inserts a state at {} that is not filled in", table::uptime()));
         }
         if original.is_null() {
-            violation("inserts a state that no interface made".into());
+            violation("inserts a state without an original interface".into());
         }
         pf.insert([kif, original], [wire, stack], st).err().unwrap_or(0)
     }

@@ -1,4 +1,4 @@
-//! What pf of FreeBSD 14 does in its own way.
+//! What is particular to pf of FreeBSD 14.
 
 use super::table;
 use crate::freebsd::kernel::{thread, Kernel};
@@ -6,21 +6,21 @@ use crate::freebsd::kpi::symbols;
 use crate::freebsd::machine::image::Image;
 use sys_bindings as sys;
 
-/// What pf has in this release alone.
+/// What only pf of this release has.
 #[derive(Default)]
-pub struct Own;
+pub(crate) struct Own;
 
-/// Both keys of a state are of one address family.
-pub const TRANSLATES_FAMILIES: bool = false;
+/// Whether the keys of a state can be of different address families.
+pub(crate) const TRANSLATES_FAMILIES: bool = false;
 
-/// A state collides by its wire key: pf frees that key and, up to 14.2, forgets
-/// the stack key.
-pub fn frees_both_keys() -> bool {
+/// Whether pf frees both keys of a state whose wire key collides. Up to 14.2 it
+/// leaks the stack key.
+pub(crate) fn frees_both_keys() -> bool {
     thread::current().kernel.variables.release() >= 1_403_000
 }
 
-/// Now, as states have it.
-pub fn now() -> sys::pfs_time {
+/// The present time, in the unit of states.
+pub(crate) fn now() -> sys::pfs_time {
     table::uptime()
 }
 
@@ -28,8 +28,8 @@ pub fn now() -> sys::pfs_time {
 ///
 /// # Safety
 ///
-/// `ruleset` and the rules live, and nobody else uses them.
-pub unsafe fn install(
+/// `ruleset` and the rules live, and no thread uses them.
+pub(crate) unsafe fn install(
     ruleset: *mut sys::pf_kruleset,
     rules: &[*mut sys::pf_krule],
     allocate: impl Fn(usize) -> usize,
@@ -42,12 +42,12 @@ pub unsafe fn install(
     }
 }
 
-/// Here pf inserts and unlinks states wherever it is called.
-pub fn assert_epoch(_what: &str) {}
+/// pf of this release inserts and unlinks states also outside the network epoch.
+pub(crate) fn assert_epoch(_what: &str) {}
 
-/// Has the probes of a module call `sdt_probe_func`, as all of them do that
-/// have a number.
-pub fn patch_probes(_image: &Image) {}
+/// Enables the probes of a module. In this release, those that have a number call
+/// `sdt_probe_func`, without any change to the code.
+pub(crate) fn patch_probes(_image: &Image) {}
 
 symbols! {
     pub unsafe extern "C" fn pf_unlink_state(st: *mut sys::pf_kstate) -> i32 {

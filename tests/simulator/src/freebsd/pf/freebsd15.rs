@@ -1,4 +1,4 @@
-//! What pf of FreeBSD 15.0 does in its own way.
+//! What is particular to pf of FreeBSD 15.0.
 
 use crate::freebsd::kernel::sleep::epoch_assert;
 use crate::freebsd::kernel::violation::violation;
@@ -11,23 +11,23 @@ use std::cell::RefCell;
 use std::ffi::{c_char, CStr};
 use sys_bindings as sys;
 
-/// What pf has in this release alone.
+/// What only pf of this release has.
 #[derive(Default)]
 pub struct Own {
-    /// Names of tags. A tag's number is one more than its place.
+    /// The names of tags. A tag's number is its index and one.
     tags: RefCell<Vec<Vec<u8>>>,
 }
 
-/// An `af-to` rule makes states whose keys are of different address families.
-pub const TRANSLATES_FAMILIES: bool = true;
+/// Whether the keys of a state can be of different address families: `af-to` rules translate them.
+pub(crate) const TRANSLATES_FAMILIES: bool = true;
 
-/// A state collides by its wire key: pf frees both keys.
-pub fn frees_both_keys() -> bool {
+/// Whether pf frees both keys of a state whose wire key collides.
+pub(crate) fn frees_both_keys() -> bool {
     true
 }
 
-/// Now, as states have it.
-pub fn now() -> sys::pfs_time {
+/// The present time, in the unit of states.
+pub(crate) fn now() -> sys::pfs_time {
     (i128::from(thread::current().kernel.uptime()) * 1000 >> 32) as u64
 }
 
@@ -35,8 +35,8 @@ pub fn now() -> sys::pfs_time {
 ///
 /// # Safety
 ///
-/// `ruleset` and the rules live, and nobody else uses them.
-pub unsafe fn install(
+/// `ruleset` and the rules live, and no thread uses them.
+pub(crate) unsafe fn install(
     ruleset: *mut sys::pf_kruleset,
     rules: &[*mut sys::pf_krule],
     allocate: impl Fn(usize) -> usize,
@@ -54,15 +54,15 @@ pub unsafe fn install(
     }
 }
 
-/// pf inserts and unlinks states in the network epoch alone.
-pub fn assert_epoch(what: &str) {
+/// pf of this release inserts and unlinks states only in the network epoch.
+pub(crate) fn assert_epoch(what: &str) {
     epoch_assert(what);
 }
 
-/// Has the probes of a module call `sdt_probe`: their code is skipped until an
-/// instruction before it is overwritten by a jump.
-pub fn patch_probes(image: &Image) {
-    /// The opcode of a jump that a distance of four bytes follows.
+/// Enables the probes of a module. In this release, the code skips each call of
+/// `sdt_probe` until the kernel writes a jump to it.
+pub(crate) fn patch_probes(image: &Image) {
+    /// The opcode of a jump by a distance of four bytes.
     const JUMP: u8 = 0xe9;
     const WORDS: usize = size_of::<native::sdt_tracepoint>() / size_of::<usize>();
     for [_probe, from, to, _next] in image.set("sdt_tracepoint_set").as_chunks::<WORDS>().0 {
@@ -90,7 +90,7 @@ symbols! {
         place as u16 + 1
     }
 
-    /// Exports what nothing else tells: the name of the state's tag.
+    /// Writes only the name of the state's tag, which no other function tells.
     pub unsafe extern "C" fn pfsync_state_export(
         message: *mut sys::pfsync_state_union,
         st: *mut sys::pf_kstate,

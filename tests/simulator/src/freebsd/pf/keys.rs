@@ -1,4 +1,4 @@
-//! States' keys: attaching and detaching, with pf's rules for collisions.
+//! The keys of states: attaches and detaches them, with pf's rules for collisions.
 
 use super::{list, release, zone, Pf};
 use crate::freebsd::kernel::lock::Mode;
@@ -17,7 +17,7 @@ fn compared<'a>(key: *const sys::pf_state_key) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(key.cast(), offset_of!(sys::pf_state_key, entry)) }
 }
 
-/// What to do about a key's row when it is done with.
+/// The locked rows of one or two keys.
 struct KeyRows(Vec<usize>);
 
 impl KeyRows {
@@ -49,8 +49,8 @@ impl Pf {
         unsafe { self.keyhash.add(hash % self.rows) }
     }
 
-    /// Attaches a state to its keys, which pf takes over whatever comes of it.
-    /// On success the state's row is locked.
+    /// Attaches a state to its keys, which pf owns from then on. Returns whether it
+    /// succeeded; then the state's row is locked.
     pub(super) fn attach_keys(
         &self,
         wire: *mut sys::pf_state_key,
@@ -124,8 +124,8 @@ impl Pf {
         Ok(())
     }
 
-    /// A state of the same interface and direction that this key has already:
-    /// one that is closing makes room.
+    /// The state of the same interface and direction that this key has already, if
+    /// it is closing and must give way. Fails if it is not closing.
     ///
     /// # Safety
     ///
@@ -164,7 +164,7 @@ impl Pf {
         Ok(displaced)
     }
 
-    /// Puts a state into the list of its key: bound ones before floating.
+    /// Adds a state to the list of its key: bound states come before floating ones.
     fn list_state(&self, index: usize, st: *mut sys::pf_kstate) {
         // SAFETY: the key's row is locked by the caller.
         unsafe {
@@ -181,7 +181,7 @@ impl Pf {
         thread::current().kernel.heap.free(key as usize, zone::KEYS.name);
     }
 
-    /// Detaches a state that is unlinked from its keys.
+    /// Detaches an unlinked state from its keys.
     pub(super) fn detach_keys(&self, st: *mut sys::pf_kstate) {
         // SAFETY: the caller has unlinked the state: nobody else attaches or
         // detaches its keys.

@@ -8,7 +8,7 @@ use sys_bindings as sys;
 /// # Safety
 ///
 /// The row is locked, and the state in no row.
-pub unsafe fn row_insert(row: *mut sys::pf_idhash, st: *mut sys::pf_kstate) {
+pub(super) unsafe fn row_insert(row: *mut sys::pf_idhash, st: *mut sys::pf_kstate) {
     // SAFETY: as the caller promises.
     unsafe {
         let head = &raw mut (*row).states.lh_first;
@@ -26,7 +26,7 @@ pub unsafe fn row_insert(row: *mut sys::pf_idhash, st: *mut sys::pf_kstate) {
 /// # Safety
 ///
 /// The row is locked, and the state in it.
-pub unsafe fn row_remove(st: *mut sys::pf_kstate) {
+pub(super) unsafe fn row_remove(st: *mut sys::pf_kstate) {
     // SAFETY: as the caller promises.
     unsafe {
         let next = (*st).entry.le_next;
@@ -42,7 +42,7 @@ pub unsafe fn row_remove(st: *mut sys::pf_kstate) {
 /// # Safety
 ///
 /// The key's row is locked, and the key in none.
-pub unsafe fn key_insert(head: *mut *mut sys::pf_state_key, key: *mut sys::pf_state_key) {
+pub(super) unsafe fn key_insert(head: *mut *mut sys::pf_state_key, key: *mut sys::pf_state_key) {
     // SAFETY: as the caller promises.
     unsafe {
         (*key).entry.le_next = *head;
@@ -59,7 +59,7 @@ pub unsafe fn key_insert(head: *mut *mut sys::pf_state_key, key: *mut sys::pf_st
 /// # Safety
 ///
 /// The key's row is locked, and the key in it.
-pub unsafe fn key_remove(key: *mut sys::pf_state_key) {
+pub(super) unsafe fn key_remove(key: *mut sys::pf_state_key) {
     // SAFETY: as the caller promises.
     unsafe {
         let next = (*key).entry.le_next;
@@ -75,7 +75,7 @@ pub unsafe fn key_remove(key: *mut sys::pf_state_key) {
 /// # Safety
 ///
 /// The key's row is locked; the state is not in that list.
-pub unsafe fn state_insert_head(key: *mut sys::pf_state_key, index: usize, st: *mut sys::pf_kstate) {
+pub(super) unsafe fn state_insert_head(key: *mut sys::pf_state_key, index: usize, st: *mut sys::pf_kstate) {
     // SAFETY: as the caller promises.
     unsafe {
         let head = &raw mut (*key).states[index];
@@ -95,7 +95,7 @@ pub unsafe fn state_insert_head(key: *mut sys::pf_state_key, index: usize, st: *
 /// # Safety
 ///
 /// As for [`state_insert_head`].
-pub unsafe fn state_insert_tail(key: *mut sys::pf_state_key, index: usize, st: *mut sys::pf_kstate) {
+pub(super) unsafe fn state_insert_tail(key: *mut sys::pf_state_key, index: usize, st: *mut sys::pf_kstate) {
     // SAFETY: as the caller promises.
     unsafe {
         let head = &raw mut (*key).states[index];
@@ -112,7 +112,7 @@ pub unsafe fn state_insert_tail(key: *mut sys::pf_state_key, index: usize, st: *
 /// # Safety
 ///
 /// The key's row is locked; the state is in that list.
-pub unsafe fn state_remove(key: *mut sys::pf_state_key, index: usize, st: *mut sys::pf_kstate) {
+pub(super) unsafe fn state_remove(key: *mut sys::pf_state_key, index: usize, st: *mut sys::pf_kstate) {
     // SAFETY: as the caller promises.
     unsafe {
         let head = &raw mut (*key).states[index];

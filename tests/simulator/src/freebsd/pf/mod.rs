@@ -1,17 +1,17 @@
-//! pf(4)'s state table, on the kernel's own structures and by pf's locking
-//! rules: what pfsync calls, and what a firewall does with its states.
+//! pf(4)'s state table, on the kernel's own structures and with pf's locking
+//! rules: what pfsync calls, and what packets and operators do to states.
 
 mod check;
-pub mod exported;
-pub mod keys;
-pub mod list;
+pub(crate) mod exported;
+mod keys;
+mod list;
 #[cfg_attr(freebsd = "14", path = "freebsd14.rs")]
 #[cfg_attr(freebsd = "15", path = "freebsd15.rs")]
-pub mod release;
+pub(crate) mod release;
 pub mod rules;
-pub mod table;
+mod table;
 pub mod traffic;
-pub mod zone;
+pub(crate) mod zone;
 
 use crate::freebsd::kernel::lock::{Flags, Kind};
 use crate::freebsd::kernel::variables::VnetVariables;
@@ -27,23 +27,23 @@ use sys_bindings as sys;
 const HASH: &str = "pf hash";
 const KIF: &str = "pfi_kkif";
 
-/// The first state's id: pf takes the time for its upper half, so that a
-/// firewall that booted again does not repeat itself.
+/// The id of the first state. As in pf, its upper half is the time, so that a
+/// firewall that boots again does not repeat ids.
 fn first_id(kernel: &Kernel, rules: &Rules) -> u64 {
     let seconds = (kernel.world().now() >> 32) as u64 + 1;
     seconds << 32 | u64::from(rules.host_id & 0xff) << 24 | 1
 }
 
-/// pf of one network stack.
+/// pf of one vnet.
 pub struct Pf {
-    pub variables: *mut VnetVariables,
-    pub rules: Loaded,
+    variables: *mut VnetVariables,
+    rules: Loaded,
     keyhash: *mut native::pf_keyhash,
     rows: usize,
     kifs: RefCell<Vec<*mut sys::pfi_kkif>>,
     next_id: Cell<u64>,
     inserted: Cell<u64>,
-    /// How many states had been inserted when each linked one was.
+    /// The generation of each linked state: how many states had been inserted before.
     generations: RefCell<HashMap<usize, u64>>,
     #[allow(dead_code)] // empty in some releases
     own: release::Own,
@@ -75,7 +75,7 @@ impl Pf {
                 );
             }
         }
-        // SAFETY: the stack's own variables, which nobody else uses yet.
+        // SAFETY: the vnet's own variables, which no thread uses yet.
         unsafe {
             (*variables).idhash = idhash;
             (*variables).hashmask = rules.rows as u64 - 1;
@@ -111,8 +111,8 @@ impl Pf {
         pf
     }
 
-    /// pf learns of an interface, or of one that came back.
-    pub fn add_kif(&self, kernel: &Kernel, name: &str, ifp: *mut sys::ifnet) {
+    /// Tells pf of an interface that arrived, perhaps again.
+    pub(crate) fn add_kif(&self, kernel: &Kernel, name: &str, ifp: *mut sys::ifnet) {
         if let Some(known) = self.kif(name) {
             // SAFETY: kifs live as long as pf.
             unsafe { (*known).pfik_ifp = ifp };
@@ -127,8 +127,8 @@ impl Pf {
         self.kifs.borrow_mut().push(kif);
     }
 
-    /// An interface goes; states may refer to it still.
-    pub fn forget_ifp(&self, ifp: *mut sys::ifnet) {
+    /// Tells pf of an interface that departs. States may still refer to its kif.
+    pub(crate) fn forget_ifp(&self, ifp: *mut sys::ifnet) {
         for kif in self.kifs.borrow().iter().copied() {
             // SAFETY: kifs live as long as pf.
             unsafe {
@@ -147,8 +147,8 @@ impl Pf {
         }
     }
 
-    /// The interface of that name, as pf knows it.
-    pub fn kif(&self, name: &str) -> Option<*mut sys::pfi_kkif> {
+    /// The kif of that name.
+    pub(crate) fn kif(&self, name: &str) -> Option<*mut sys::pfi_kkif> {
         let kifs = self.kifs.borrow();
         kifs.iter().copied().find(|kif| {
             // SAFETY: kifs live as long as pf; the name is terminated.
@@ -157,7 +157,7 @@ impl Pf {
         })
     }
 
-    /// `V_pfi_all`: states on it are bound to no interface.
+    /// `V_pfi_all`: its states are bound to no interface.
     fn kif_all(&self) -> *mut sys::pfi_kkif {
         self.kifs.borrow()[0]
     }
@@ -174,9 +174,10 @@ impl Pf {
         self.rows
     }
 
-    /// Ends the run if a hook is set: pf would call into what is gone.
-    pub fn check_no_hooks(&self) {
-        // SAFETY: the stack's own variables.
+    /// Reports a violation if a hook is set, through which pf would call code that
+    /// is gone.
+    pub(crate) fn check_no_hooks(&self) {
+        // SAFETY: the vnet's own variables.
         let set = unsafe {
             let v = &*self.variables;
             [
@@ -193,9 +194,8 @@ impl Pf {
         }
     }
 
-    /// Ends the run if a state has another number of references than pf's own
-    /// two.
-    pub fn check_references(&self) {
+    /// Reports a violation if a state has more or fewer references than pf's two.
+    pub(crate) fn check_references(&self) {
         self.for_each(|st| {
             // SAFETY: linked states live; no other thread runs now.
             let refs = unsafe { (*st).refs };
@@ -205,24 +205,23 @@ impl Pf {
         });
     }
 
-    /// Ends the run if pf or its rules count another number of states than
-    /// there are.
-    pub fn check_counters(&self) {
+    /// Reports a violation if pf or its rules have miscounted the states.
+    pub(crate) fn check_counters(&self) {
         let (counted, there) = (self.rules.states(self.variables), self.states());
         if counted != there as u64 {
             violation(format!("the rules count {counted} states where there are {there}"));
         }
         let mut half_open = 0;
         self.for_each(|st| half_open += u32::from(self.is_half_open(st)));
-        // SAFETY: the stack's own variables.
+        // SAFETY: the vnet's own variables.
         let counted = unsafe { (*self.variables).status.states_halfopen };
         if counted != half_open {
             violation(format!("pf counts {counted} half-open states where there are {half_open}"));
         }
     }
 
-    /// Whether pf counts a linked state, which is locked, as half open: by that
-    /// it turns syncookies on and off.
+    /// Whether pf counts a linked state, which is locked, as half open. By that
+    /// count pf turns syncookies on and off.
     fn is_half_open(&self, st: *mut sys::pf_kstate) -> bool {
         // SAFETY: a linked state has its keys.
         unsafe {
@@ -232,17 +231,17 @@ impl Pf {
         }
     }
 
-    /// Counts a state that was half open, or not, and is now, or not.
+    /// Corrects the count for a state that was half open before, or is now, or both.
     fn count_half_open(&self, before: bool, now: bool) {
-        // SAFETY: the stack's own variables.
+        // SAFETY: the vnet's own variables.
         let count = unsafe { &mut (*self.variables).status.states_halfopen };
         *count = count.wrapping_add(now.into()).wrapping_sub(before.into());
     }
 
-    /// Visits every linked state, without locks: when no other thread runs.
+    /// Visits every linked state without locks, while no other thread runs.
     pub fn for_each(&self, mut visit: impl FnMut(*mut sys::pf_kstate)) {
         for row in 0..self.rows {
-            // SAFETY: rows live as long as pf, linked states as long as they
+            // SAFETY: rows live as long as pf, and states as long as they
             // are linked.
             unsafe {
                 let mut st = (*self.row(row)).states.lh_first;
@@ -260,15 +259,15 @@ impl Pf {
         self.generations.borrow().len()
     }
 
-    /// Whether there are as many states as there may be.
-    pub fn is_full(&self) -> bool {
-        // SAFETY: the stack's own variables.
+    /// Whether the table has as many states as the limit allows.
+    pub(crate) fn is_full(&self) -> bool {
+        // SAFETY: the vnet's own variables.
         let limit = unsafe { (*self.variables).limits[sys::PF_LIMIT_STATES as usize].limit };
         self.states() >= limit as usize
     }
 
-    /// Ends pf. Called in a thread of the stack.
-    pub fn dismantle(&self, kernel: &Kernel) {
+    /// Ends pf. Called in a thread of the vnet.
+    pub(crate) fn dismantle(&self, kernel: &Kernel) {
         self.flush(false);
         self.rules.free(&kernel.heap);
         for row in 0..self.rows {

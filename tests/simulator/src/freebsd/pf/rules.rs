@@ -16,22 +16,24 @@ pub struct Rule {
     pub max_states: u32,
 }
 
-/// A ruleset.
+/// The contents of a pf.conf.
 #[derive(Clone)]
 pub struct Rules {
+    /// The ruleset.
     pub rules: Vec<Rule>,
-    /// What peers compare, to know whether rule numbers mean the same.
+    /// The checksum by which peers know whether rule numbers mean the same.
     pub checksum: [u8; 16],
+    /// `set hostid`, in host byte order.
     pub host_id: u32,
     /// `set limit states`
     pub state_limit: u32,
-    /// Rows of the hash over states, a power of two.
+    /// How many rows the id hash has, a power of two.
     pub rows: usize,
 }
 
-/// Index of the rule that keeps state.
+/// Index of the default ruleset's rule that keeps state.
 pub const KEEP_STATE: usize = 0;
-/// Index of the rule whose states are not to be synchronised.
+/// Index of the default ruleset's `no-sync` rule.
 pub const NO_SYNC: usize = 1;
 
 impl Default for Rules {
@@ -41,7 +43,7 @@ impl Default for Rules {
     }
 }
 
-/// `PFTM_*` defaults of the default rule.
+/// The timeouts of the default rule, by `PFTM_*`, in seconds.
 const TIMEOUTS: &[(u32, u32)] = &[
     (sys::PFTM_TCP_FIRST_PACKET, sys::PFTM_TCP_FIRST_PACKET_VAL),
     (sys::PFTM_TCP_OPENING, sys::PFTM_TCP_OPENING_VAL),
@@ -61,15 +63,15 @@ const TIMEOUTS: &[(u32, u32)] = &[
 
 const KIND: &str = "pf rules";
 
-/// The rules in memory, with the counters behind them.
-pub struct Loaded {
-    /// Rules and what their fields point to.
+/// A ruleset in memory, with its counters.
+pub(crate) struct Loaded {
+    /// The rules, and what their fields point to.
     memory: RefCell<Vec<usize>>,
     active: Vec<*mut sys::pf_krule>,
 }
 
 impl Loaded {
-    /// Puts a ruleset where pf has its.
+    /// Makes a ruleset the active one.
     pub(crate) fn new(heap: &Heap, variables: *mut VnetVariables, rules: &Rules) -> Loaded {
         let mut loaded = Loaded { memory: RefCell::default(), active: Vec::new() };
         for (number, rule) in rules.rules.iter().enumerate() {
@@ -77,7 +79,7 @@ impl Loaded {
             loaded.fill(heap, raw, number as u32, rule);
             loaded.active.push(raw);
         }
-        // SAFETY: the variables are the stack's own, and nobody else uses them
+        // SAFETY: the variables are the vnet's own, and nobody else uses them
         // yet.
         unsafe {
             let ruleset = &raw mut (*variables).main_anchor.ruleset;
@@ -116,9 +118,9 @@ impl Loaded {
         self.active[number]
     }
 
-    /// States that the rules say they have.
+    /// How many states the rules count.
     pub(crate) fn states(&self, variables: *mut VnetVariables) -> u64 {
-        // SAFETY: the default rule lies in the stack's own variables; rules
+        // SAFETY: the default rule lies in the vnet's own variables; rules
         // and counters live as long as `self`.
         unsafe {
             let default = &raw mut (*variables).default_rule;

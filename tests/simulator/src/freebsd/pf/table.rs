@@ -1,4 +1,4 @@
-//! The state table: what pf does to a state from insertion to its end.
+//! The state table: what pf does to a state from its insertion to its end.
 
 use super::{list, zone, Pf};
 use crate::freebsd::kernel::lock::Mode;
@@ -7,7 +7,7 @@ use crate::freebsd::kernel::violation::violation;
 use crate::freebsd::machine::cpu::{self, into_module};
 use sys_bindings as sys;
 
-/// References that pf itself has to a linked state.
+/// How many references pf itself has to a linked state.
 const OWN_REFERENCES: u32 = 2;
 
 fn lock(address: usize) {
@@ -18,8 +18,8 @@ fn unlock(address: usize) {
     thread::current().kernel.locks.unlock(address, Mode::Exclusive);
 }
 
-/// Seconds since boot, as pf keeps them.
-pub fn uptime() -> u32 {
+/// Seconds since boot.
+pub(crate) fn uptime() -> u32 {
     (thread::current().kernel.uptime() >> 32) as u32
 }
 
@@ -47,7 +47,7 @@ impl Pf {
     }
 
     /// Runs `inside` with the rules locked for reading.
-    pub fn with_rules<R>(&self, inside: impl FnOnce() -> R) -> R {
+    pub(crate) fn with_rules<R>(&self, inside: impl FnOnce() -> R) -> R {
         // SAFETY: only the lock's address is taken.
         let rules = unsafe { &raw mut (*self.variables).rules_lock as usize };
         let kernel = thread::current().kernel.clone();
@@ -57,15 +57,15 @@ impl Pf {
         result
     }
 
-    /// Ends the run unless the rules are locked.
-    pub fn assert_rules(&self, what: &str) {
+    /// Reports a violation unless the rules are locked.
+    pub(crate) fn assert_rules(&self, what: &str) {
         // SAFETY: only the lock's address is taken.
         let rules = unsafe { &raw mut (*self.variables).rules_lock as usize };
         thread::current().kernel.locks.assert_held(rules, what);
     }
 
-    /// `pf_state_insert`, of a state bound to an interface and made by another:
-    /// on success the state's row is locked.
+    /// `pf_state_insert`, with the kif that the state is bound to and the original
+    /// one. On success the state's row is locked.
     pub(crate) fn insert(
         &self,
         kifs: [*mut sys::pfi_kkif; 2],
@@ -73,8 +73,8 @@ impl Pf {
         st: *mut sys::pf_kstate,
     ) -> Result<(), i32> {
         let [wire, stack] = keys;
-        // SAFETY: the state is the caller's alone; the variables are the
-        // stack's own.
+        // SAFETY: only the caller has the state; the variables are the
+        // vnet's own.
         unsafe {
             [(*st).kif, (*st).orig_kif] = kifs;
             if (*st).id == 0 && (*st).creatorid == 0 {
@@ -109,7 +109,7 @@ impl Pf {
         self.generations.borrow_mut().insert(st as usize, self.inserted.get());
     }
 
-    /// How many states had been inserted when a linked one was.
+    /// The generation of a linked state.
     pub(crate) fn generation(&self, st: *const sys::pf_kstate) -> u64 {
         self.generations.borrow().get(&(st as usize)).copied().unwrap_or(0)
     }
@@ -128,7 +128,7 @@ impl Pf {
         }
     }
 
-    /// `pf_find_state_byid`: what is found comes with its row locked.
+    /// `pf_find_state_byid`. The row of the state that is found is locked.
     pub(crate) fn find(&self, id: u64, creator: u32) -> Option<*mut sys::pf_kstate> {
         let row = self.row(u64::from_be(id) as usize % self.rows());
         // SAFETY: the row's lock lives as long as pf.
@@ -143,7 +143,7 @@ impl Pf {
         Some(st)
     }
 
-    /// `pf_unlink_state`: the state's row is locked, and unlocked here.
+    /// `pf_unlink_state`. Unlocks the state's row, which the caller has locked.
     pub(crate) fn unlink(&self, st: *mut sys::pf_kstate) {
         self.assert_locked(st, "unlinks a state");
         // SAFETY: the row is locked, as was just checked.
@@ -185,7 +185,7 @@ impl Pf {
     /// `pf_free_state`
     pub(crate) fn free(&self, st: *mut sys::pf_kstate) {
         let heap = &thread::current().kernel.heap;
-        // SAFETY: nobody references the state any more.
+        // SAFETY: there are no references to the state any more.
         unsafe {
             if (*st).refs != 0 {
                 violation(format!("frees a state with {} references", (*st).refs));
@@ -220,7 +220,7 @@ impl Pf {
         }
     }
 
-    /// Unlinks what has expired, as pf's purge thread does.
+    /// Unlinks the expired states, as pf's purge thread does.
     pub fn purge(&self) {
         for row in 0..self.rows() {
             // SAFETY: the row's lock lives as long as pf.
@@ -253,7 +253,7 @@ impl Pf {
         }
     }
 
-    /// Unlinks every state, as `pfctl -Fs` does; `tell` has the hook called.
+    /// Unlinks every state, as `pfctl -Fs` does. With `tell`, calls pfsync's hook.
     pub fn flush(&self, tell: bool) {
         for row in 0..self.rows() {
             // SAFETY: as in `purge`.
@@ -264,7 +264,7 @@ impl Pf {
                     unlock(row_lock);
                     break;
                 };
-                // SAFETY: the row is locked. Peers are told of all at once.
+                // SAFETY: the row is locked. One clear tells peers of all states.
                 unsafe {
                     (*st).timeout = sys::PFTM_PURGE as u8;
                     (*st).state_flags |= sys::PFSTATE_NOSYNC as u16;
@@ -272,7 +272,7 @@ impl Pf {
                 self.unlink(st);
             }
         }
-        // SAFETY: the stack's own variables; the name is IFNAMSIZ zeroes.
+        // SAFETY: the vnet's own variables; the name is IFNAMSIZ zeroes.
         unsafe {
             if let Some(hook) = (*self.variables).clear.filter(|_| tell) {
                 let name = [0i8; 16];

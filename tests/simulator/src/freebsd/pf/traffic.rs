@@ -1,5 +1,4 @@
-//! What packets do to states: pf's part in forwarding, called in a thread of
-//! the network stack.
+//! What packets do to states. All of this is called in a thread of the vnet.
 
 use super::{release, zone, Pf};
 use crate::freebsd::kernel::sleep::{epoch_enter, epoch_exit};
@@ -9,51 +8,59 @@ use crate::freebsd::machine::cpu::{self, into_module};
 use std::ptr;
 use sys_bindings as sys;
 
-/// A state's identity: id and creator, as pf keeps them.
+/// The identity of a state: id and creator id, in network byte order as in pf.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Id {
+    /// The id.
     pub id: u64,
+    /// The creator id.
     pub creator: u32,
 }
 
-/// One end of a connection.
+/// Address and port of one end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Endpoint {
-    /// IPv4 addresses are the first four bytes.
+    /// The address; one of IPv4 has only the first four bytes.
     pub addr: [u8; 16],
+    /// The port, in host byte order.
     pub port: u16,
 }
 
 /// A connection through the firewall.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Connection {
+    /// Whether it is one of IPv6.
     pub is_inet6: bool,
-    /// IP protocol.
+    /// The IP protocol.
     pub proto: u8,
+    /// The end that opens it.
     pub client: Endpoint,
+    /// The other end.
     pub server: Endpoint,
     /// What the client is translated to.
     pub nat: Option<Endpoint>,
-    /// Index of the rule that lets it through.
+    /// The index of the rule that passes it.
     pub rule: usize,
-    /// `route-to`
+    /// The interface of `route-to`.
     pub route_to: Option<&'static str>,
-    /// Interface that it leaves by.
+    /// The interface that it leaves by.
     pub interface: &'static str,
 }
 
-/// What is known of a state, read at one moment.
+/// What was read of a state at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seen {
+    /// Its identity.
     pub id: Id,
-    pub proto: u8,
-    /// State of source and destination.
+    /// The states of source and destination endpoint.
     pub states: [u8; 2],
+    /// `seqlo` of source and destination endpoint.
     pub seqlo: [u32; 2],
-    pub nosync: bool,
+    /// Whether a `no-sync` rule made it.
     pub of_nosync_rule: bool,
+    /// Its timeout, a `PFTM_*`.
     pub timeout: u8,
-    /// Tells states apart that had the same identity one after the other.
+    /// Distinguishes states that had the same identity one after the other.
     pub generation: u64,
 }
 
@@ -76,8 +83,8 @@ impl Pf {
         }
     }
 
-    /// The first packet of a connection. Returns the state's identity, if one
-    /// could be made, and whether the packet was held back.
+    /// The first packet of a connection. Returns the identity of the state, if one
+    /// could be made, and whether the packet was deferred.
     pub fn open(&self, connection: &Connection, packet: Option<&[u8]>) -> Option<(Id, bool)> {
         epoch_enter();
         let made = self.with_rules(|| self.create_state(connection, packet));
@@ -128,9 +135,9 @@ impl Pf {
         // SAFETY: inserted, and its row locked.
         let id = unsafe { Id { id: (*st).id, creator: (*st).creatorid } };
         self.count_half_open(false, self.is_half_open(st));
-        let held = packet.is_some_and(|packet| self.offer(st, packet));
+        let deferred = packet.is_some_and(|packet| self.offer(st, packet));
         self.unlock_state(st);
-        Some((id, held))
+        Some((id, deferred))
     }
 
     /// # Safety
@@ -167,7 +174,7 @@ impl Pf {
         self.free(st);
     }
 
-    /// A state that collided: pf freed the keys that it looked at.
+    /// Frees a state that collided, and those of its keys that pf has not freed.
     fn forget_failed(
         &self,
         st: *mut sys::pf_kstate,
@@ -175,7 +182,7 @@ impl Pf {
         keys: [*mut sys::pf_state_key; 2],
     ) {
         let [wire, stack] = keys;
-        // SAFETY: the state is not linked, and its memory still ours.
+        // SAFETY: the state is not linked, and only this function has it.
         unsafe {
             *cpu::value_of((*rule).states_cur) -= 1;
             let wire_was_attached = !(*st).key_list[0].tqe_prev.is_null();
@@ -187,25 +194,25 @@ impl Pf {
         self.free(st);
     }
 
-    /// Lets pfsync hold the first packet back. The state's row is locked.
+    /// Lets pfsync defer the first packet. The state's row is locked.
     fn offer(&self, st: *mut sys::pf_kstate, packet: &[u8]) -> bool {
-        // SAFETY: the row is locked; the variables are the stack's own.
+        // SAFETY: the row is locked; the variables are the vnet's own.
         let hook = unsafe {
             let nosync = (*st).state_flags & sys::PFSTATE_NOSYNC as u16 != 0;
             (*self.variables).defer.filter(|_| !nosync)
         };
         let Some(hook) = hook else { return false };
         let m = mbuf::received(packet, ptr::null_mut(), usize::MAX);
-        // SAFETY: the hook takes the packet over if it says so.
-        let held = into_module(|| unsafe { hook(st, m) }) != 0;
-        if !held {
+        // SAFETY: the hook owns the packet if it returns that it does.
+        let deferred = into_module(|| unsafe { hook(st, m) }) != 0;
+        if !deferred {
             mbuf::free_chain(m);
         }
-        held
+        deferred
     }
 
-    /// A packet of a connection that has a state: moves the state on by what
-    /// the packet says. Returns whether there is such a state.
+    /// A further packet of a connection, which changes the state. Returns whether
+    /// there is such a state.
     pub fn pass(&self, id: Id, change: impl FnOnce(&mut sys::pf_kstate)) -> bool {
         epoch_enter();
         let found = self.with_rules(|| {
@@ -231,14 +238,14 @@ impl Pf {
         found
     }
 
-    /// Ends a state, as `pfctl -k` does: peers are told.
+    /// Ends a state, as `pfctl -k` does.
     pub fn kill(&self, id: Id) {
         if let Some(st) = self.find(id.id, id.creator) {
             self.unlink(st);
         }
     }
 
-    /// Everything that is known of every state, when no thread runs.
+    /// Reads every state, while no thread runs.
     pub fn see(&self) -> Vec<Seen> {
         let mut all = Vec::new();
         self.for_each(|st| {
@@ -246,10 +253,8 @@ impl Pf {
             unsafe {
                 all.push(Seen {
                     id: Id { id: (*st).id, creator: (*st).creatorid },
-                    proto: (*(*st).key[0]).proto,
                     states: [(*st).src.state, (*st).dst.state],
                     seqlo: [(*st).src.seqlo, (*st).dst.seqlo],
-                    nosync: (*st).state_flags & sys::PFSTATE_NOSYNC as u16 != 0,
                     of_nosync_rule: (**sys::pfs_rules(st)[0]).rule_flag & sys::PFRULE_NOSYNC != 0,
                     timeout: (*st).timeout,
                     generation: self.generation(st),

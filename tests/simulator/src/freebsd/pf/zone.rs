@@ -1,23 +1,24 @@
-//! pf's zones of uma(9).
+//! pf's uma(9) zones.
 
 use std::mem::offset_of;
 use sys_bindings as sys;
 
-/// A zone, as `uma_zalloc` finds it.
-pub struct Zone {
-    pub name: &'static str,
-    pub size: usize,
+/// What a `uma_zone_t` points to.
+pub(crate) struct Zone {
+    pub(crate) name: &'static str,
+    pub(crate) size: usize,
     /// The zone's constructor.
-    pub construct: fn(usize),
+    pub(crate) construct: fn(usize),
 }
 
-pub static STATES: Zone = Zone { name: "pf states", size: size_of::<sys::pf_kstate>(), construct: |_| () };
-pub static KEYS: Zone =
+pub(crate) static STATES: Zone =
+    Zone { name: "pf states", size: size_of::<sys::pf_kstate>(), construct: |_| () };
+pub(crate) static KEYS: Zone =
     Zone { name: "pf state keys", size: size_of::<sys::pf_state_key>(), construct: construct_key };
-pub static SCRUBS: Zone =
+pub(crate) static SCRUBS: Zone =
     Zone { name: "pf state scrubs", size: size_of::<sys::pf_state_scrub>(), construct: |_| () };
 
-/// Clears what is compared, and makes the lists empty.
+/// Clears the part of a key that is compared, and empties the lists.
 fn construct_key(item: usize) {
     let key = item as *mut sys::pf_state_key;
     // SAFETY: fresh memory of that size.
@@ -32,7 +33,7 @@ fn construct_key(item: usize) {
 
 impl Zone {
     /// The zone for kernel code.
-    pub fn raw(&'static self) -> sys::uma_zone_t {
+    pub(crate) fn raw(&'static self) -> sys::uma_zone_t {
         std::ptr::from_ref(self).cast_mut().cast()
     }
 }
