@@ -11,7 +11,7 @@ use anyhow::{ensure, Context, Result};
 use arbitrary::Unstructured;
 use lists::list;
 use pfsync_simulator::freebsd::nv::{List, Value};
-use settings::{parse_peer, Peer, Settings, GROUP4, INTERFACES};
+use settings::{parse_peer, Settings, SyncPeer, GROUP4, INTERFACES};
 use std::ffi::CStr;
 use sys_bindings as sys;
 
@@ -175,7 +175,7 @@ impl Run {
         let defer = old.pfsyncr_defer as u32 & sys::PFSYNCF_DEFER != 0;
         ensure!(defer == self.settings.defer, "old defer");
         let peer = match self.settings.peer {
-            Some(Peer::Inet(address)) => address,
+            Some(SyncPeer::Inet(address)) => address,
             _ => [0; 4],
         };
         ensure!(old.pfsyncr_syncpeer.s_addr.to_ne_bytes() == peer, "old syncpeer");

@@ -1,4 +1,6 @@
-//! The demonstration loses nothing, leaves captures, and says what it shows.
+// SPDX-License-Identifier: BSD-2-Clause
+
+//! The demonstration loses no connection, writes captures, and prints what it shows.
 
 use std::process::Command;
 

@@ -1,9 +1,11 @@
-//! Fixed seeds of the simulator. A seed that failed once is kept here by its
-//! number; `cargo run -p pfsync-simulator --bin soak` looks for more.
+// SPDX-License-Identifier: BSD-2-Clause
+
+//! Random simulations with fixed seeds. `cargo run -p pfsync-simulator --bin soak`
+//! tries others.
 
 use pfsync_simulator::sim::{run, Plan};
 
-/// Runs seeds, and checks that they did something.
+/// Runs seeds, and checks that something happened in each.
 fn seeds(range: std::ops::Range<u64>) -> anyhow::Result<()> {
     let mut crashes = 0;
     for seed in range {

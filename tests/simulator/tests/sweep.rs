@@ -1,7 +1,10 @@
-//! Every scenario again, with each call failing once that can fail: memory
-//! without waiting, output, user memory, registration, joining a group.
-//! Whatever is then not done, nothing leaks, nothing breaks, demotion is
-//! given back, and a full update afterwards makes the tables equal.
+// SPDX-License-Identifier: BSD-2-Clause
+
+//! Runs scenarios again and again, and lets one call fail each time, until each
+//! call has failed that can: allocations that do not wait, output, access to user
+//! memory, registration, joining a group. Whatever the module cannot do then, it
+//! leaks nothing, breaks nothing and ends its demotion, and a bulk update afterwards
+//! makes the tables equal.
 
 mod common;
 
@@ -9,14 +12,13 @@ use common::{plain_lab, tcp};
 use pfsync_simulator::freebsd::kernel::violation::Violation;
 use pfsync_simulator::freebsd::pf::rules::NO_SYNC;
 use pfsync_simulator::freebsd::pf::traffic::{Connection, Id};
-use pfsync_simulator::lab::{connection, Config, Firewall, Lab, Peer, GROUP6, SYNC};
+use pfsync_simulator::lab::{connection, Config, Firewall, Lab, SyncPeer, GROUP6, SYNC};
 use sys_bindings as sys;
 
-/// A scenario does what it can: operations that fail are left out, as an
-/// operator's script would go on. Only broken rules end it.
+/// A scenario goes on after an operation that fails. Only a violation ends it.
 type Scenario = fn(&Lab, &[Firewall; 2]) -> Result<(), Violation>;
 
-/// Keeps the result of an operation unless a rule was broken.
+/// The result of an operation, unless there was a violation.
 fn attempt<T>(lab: &Lab, result: anyhow::Result<T>) -> Result<Option<T>, Violation> {
     lab.check()?;
     Ok(result.ok())
@@ -59,24 +61,28 @@ fn multicast(lab: &Lab, firewalls: &[Firewall; 2]) -> Result<(), Violation> {
     life(lab, firewalls, &Config::default())
 }
 
-fn inet6_and_the_old_format(lab: &Lab, firewalls: &[Firewall; 2]) -> Result<(), Violation> {
-    life(lab, firewalls, &Config { peer: Some(Peer::Inet6(GROUP6)), version: 1301, ..Config::default() })
+fn inet6_and_format_1301(lab: &Lab, firewalls: &[Firewall; 2]) -> Result<(), Violation> {
+    life(
+        lab,
+        firewalls,
+        &Config { syncpeer: Some(SyncPeer::Inet6(GROUP6)), version: 1301, ..Config::default() },
+    )
 }
 
 fn deferral(lab: &Lab, firewalls: &[Firewall; 2]) -> Result<(), Violation> {
     let [one, _] = firewalls;
     start(lab, firewalls, &Config { defer: true, ..Config::default() })?;
-    let mut held = 0;
+    let mut deferred = 0;
     for number in 0..6 {
         let opened = attempt(lab, one.open_with(&tcp(number), vec![0x45; 60]))?;
-        held += usize::from(opened.is_some_and(|(_, held)| held));
+        deferred += usize::from(opened.is_some_and(|(_, deferred)| deferred));
     }
     lab.seconds(2)?;
-    assert_eq!(lab.world.network.take_forwarded().len(), held);
+    assert_eq!(lab.world.network.take_forwarded().len(), deferred);
     Ok(())
 }
 
-fn full_update_and_reconfiguration(lab: &Lab, firewalls: &[Firewall; 2]) -> Result<(), Violation> {
+fn bulk_update_and_reconfiguration(lab: &Lab, firewalls: &[Firewall; 2]) -> Result<(), Violation> {
     let [one, two] = firewalls;
     attempt(lab, one.start_pfsync(&Config::default()))?;
     for number in 0..20 {
@@ -85,7 +91,7 @@ fn full_update_and_reconfiguration(lab: &Lab, firewalls: &[Firewall; 2]) -> Resu
     lab.seconds(2)?;
     attempt(lab, two.start_pfsync(&Config::default()))?;
     lab.seconds(5)?;
-    attempt(lab, two.configure(&Config { peer: Some(Peer::Inet6(GROUP6)), ..Config::default() }))?;
+    attempt(lab, two.configure(&Config { syncpeer: Some(SyncPeer::Inet6(GROUP6)), ..Config::default() }))?;
     attempt(lab, two.configuration())?;
     attempt(lab, two.configuration_old())?;
     attempt(lab, two.destroy())?;
@@ -103,7 +109,7 @@ fn loss_of_the_sync_interface(lab: &Lab, firewalls: &[Firewall; 2]) -> Result<()
     lab.seconds(2)
 }
 
-/// Without failures any more: everything comes right, and nothing is left.
+/// Once no call fails any more, the tables become equal, and unloading leaves nothing.
 fn finish(lab: &Lab, firewalls: &[Firewall; 2]) -> anyhow::Result<()> {
     for firewall in firewalls {
         firewall.kernel.heap.fail_once(None);
@@ -127,11 +133,11 @@ fn finish(lab: &Lab, firewalls: &[Firewall; 2]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A full update in both directions: whatever one has, the other has.
+/// Bulk updates in both directions. Then each firewall must have all states of the other.
 fn make_equal(lab: &Lab, firewalls: &[Firewall; 2]) -> anyhow::Result<()> {
     for firewall in firewalls {
         firewall.start_pfsync(&Config::default())?;
-        firewall.kernel.sysctl_write(&firewall.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())?;
+        firewall.request_bulk_update()?;
     }
     lab.seconds(10)?;
     for (from, to) in [(&firewalls[0], &firewalls[1]), (&firewalls[1], &firewalls[0])] {
@@ -146,8 +152,8 @@ fn make_equal(lab: &Lab, firewalls: &[Firewall; 2]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a scenario with the n-th call of one firewall failing. Returns how
-/// many calls could have failed.
+/// Runs a scenario in which the n-th call of one firewall fails. Returns how many
+/// calls could have failed.
 fn run(scenario: Scenario, failing: Option<(usize, u64)>) -> anyhow::Result<[u64; 2]> {
     let lab = plain_lab();
     let firewalls = [lab.boot(1)?, lab.boot(2)?];
@@ -178,8 +184,8 @@ fn states_by_multicast() -> anyhow::Result<()> {
 }
 
 #[test]
-fn states_over_ipv6_in_the_old_format() -> anyhow::Result<()> {
-    sweep(inet6_and_the_old_format)
+fn states_over_ipv6_in_format_1301() -> anyhow::Result<()> {
+    sweep(inet6_and_format_1301)
 }
 
 #[test]
@@ -188,11 +194,11 @@ fn deferred_packets() -> anyhow::Result<()> {
 }
 
 #[test]
-fn full_updates_and_new_configurations() -> anyhow::Result<()> {
-    sweep(full_update_and_reconfiguration)
+fn bulk_updates_and_new_configurations() -> anyhow::Result<()> {
+    sweep(bulk_update_and_reconfiguration)
 }
 
 #[test]
-fn a_sync_interface_that_goes_away() -> anyhow::Result<()> {
+fn a_sync_interface_that_departs() -> anyhow::Result<()> {
     sweep(loss_of_the_sync_interface)
 }

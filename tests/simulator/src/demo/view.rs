@@ -90,7 +90,14 @@ impl View {
     }
 
     /// Shows both firewalls; `None` stands for one that is down.
-    pub(super) fn update(&self, seconds: f64, total: u32, one: Option<Side>, two: Option<Side>, decoded: &Decoded) {
+    pub(super) fn update(
+        &self,
+        seconds: f64,
+        total: u32,
+        one: Option<Side>,
+        two: Option<Side>,
+        decoded: &Decoded,
+    ) {
         let wire = format!(
             "t={seconds:.2} s, {} packets: {} inserts, {} updates, {} compressed",
             decoded.packets.get(),

@@ -1,5 +1,7 @@
-//! A firewall that runs the module, and a peer on its sync network that sends
-//! whatever a test wants.
+// SPDX-License-Identifier: BSD-2-Clause
+
+//! A firewall that runs the module, and a peer on its sync wire that sends whatever
+//! a test wants.
 
 use anyhow::Result;
 use pfsync::wire::{Action, FrameWriter, Ipv4Header, RawState1301, RawState1400, RawState1500};
@@ -10,23 +12,23 @@ use sys_bindings as sys;
 use zerocopy::byteorder::big_endian::{I32, U16, U32};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
-/// The peer's host id.
-pub const PEER: [u8; 4] = [9, 9, 9, 9];
-/// `Rules`' checksum: the peer's rules are the same.
-pub const SAME_RULES: [u8; 16] = [7; 16];
+/// The peer's host id, in network byte order.
+pub(crate) const PEER: [u8; 4] = [9, 9, 9, 9];
+/// The checksum of the default ruleset, which the peer has too.
+pub(crate) const SAME_RULES: [u8; 16] = [7; 16];
 
-pub struct Target {
-    pub lab: Lab,
-    pub fw: Firewall,
+pub(crate) struct Target {
+    pub(crate) lab: Lab,
+    pub(crate) fw: Firewall,
     peer: Firewall,
 }
 
 impl Target {
-    pub fn new() -> Result<Target> {
+    pub(crate) fn new() -> Result<Target> {
         Target::with(&Rules::default())
     }
 
-    pub fn with(rules: &Rules) -> Result<Target> {
+    pub(crate) fn with(rules: &Rules) -> Result<Target> {
         let lab = super::plain_lab();
         let fw = lab.boot_with(1, rules)?;
         let peer = lab.boot(2)?;
@@ -35,24 +37,24 @@ impl Target {
         Ok(Target { lab, fw, peer })
     }
 
-    /// Sends a packet, IP header and all.
-    pub fn send_packet(&self, packet: Vec<u8>) -> Result<()> {
+    /// Sends a packet, which begins with an IP header.
+    pub(crate) fn send_packet(&self, packet: Vec<u8>) -> Result<()> {
         self.lab.world.network.transmit(&self.lab.world, self.peer.sync(), packet);
         Ok(self.lab.advance(50)?)
     }
 
-    /// Sends what follows an IP header.
-    pub fn send_bytes(&self, frame: &[u8]) -> Result<()> {
+    /// Sends a frame in an IPv4 packet.
+    pub(crate) fn send_bytes(&self, frame: &[u8]) -> Result<()> {
         self.send_packet(in_packet(frame))
     }
 
     /// Sends messages of one kind in one frame.
-    pub fn send<T: IntoBytes + Immutable>(&self, action: Action, messages: &[T]) -> Result<()> {
+    pub(crate) fn send<T: IntoBytes + Immutable>(&self, action: Action, messages: &[T]) -> Result<()> {
         self.send_bytes(&frame(action, messages))
     }
 
-    /// The statistics.
-    pub fn stats(&self) -> sys::pfsyncstats {
+    /// The counters of `net.pfsync.stats`.
+    pub(crate) fn stats(&self) -> sys::pfsyncstats {
         let name = "net.pfsync.stats";
         let size = size_of::<sys::pfsyncstats>();
         let bytes = self.fw.kernel.sysctl_read(&self.fw.vnet, name, size).expect("readable");
@@ -61,18 +63,18 @@ impl Target {
     }
 
     /// A counter of `net.pfsync.limited`.
-    pub fn limited(&self, name: &str) -> u64 {
+    pub(crate) fn limited(&self, name: &str) -> u64 {
         let name = format!("net.pfsync.limited.{name}");
         let bytes = self.fw.kernel.sysctl_read(&self.fw.vnet, &name, 8).expect("readable");
         u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
     }
 
-    pub fn set(&self, name: &str, value: u32) -> Result<()> {
+    pub(crate) fn set(&self, name: &str, value: u32) -> Result<()> {
         self.fw.kernel.sysctl_write(&self.fw.vnet, &format!("net.pfsync.{name}"), &value.to_le_bytes())
     }
 
-    /// Looks at the state that [`state`] makes, if it is there.
-    pub fn look<R: 'static>(&self, look: impl FnOnce(&sys::pf_kstate) -> R + 'static) -> Option<R> {
+    /// Applies `look` to the state that [`state`] makes, if the firewall has it.
+    pub(crate) fn look<R: 'static>(&self, look: impl FnOnce(&sys::pf_kstate) -> R + 'static) -> Option<R> {
         let seen = self.fw.run("look", move |vnet| {
             let mut found = None;
             let mut look = Some(look);
@@ -88,12 +90,12 @@ impl Target {
         seen.expect("a walk over the table breaks no rule")
     }
 
-    pub fn has_state(&self) -> bool {
+    pub(crate) fn has_state(&self) -> bool {
         self.look(|_| ()).is_some()
     }
 
-    /// The peer's states go their way, and so does the module; nothing is left.
-    pub fn finish(self) -> Result<()> {
+    /// Flushes the states and unloads the module, which must leave nothing behind.
+    pub(crate) fn finish(self) -> Result<()> {
         self.fw.flush()?;
         self.lab.seconds(2)?;
         self.fw.unload()
@@ -101,12 +103,12 @@ impl Target {
 }
 
 /// The identity of [`state`].
-pub fn raw_id() -> Id {
+pub(crate) fn raw_id() -> Id {
     Id { id: u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 1, 2]), creator: u32::from_ne_bytes(PEER) }
 }
 
-/// A TCP state that any firewall takes in.
-pub fn state() -> RawState1400 {
+/// A TCP state that any firewall inserts.
+pub(crate) fn state() -> RawState1400 {
     let mut raw = RawState1400::new_zeroed();
     raw.common.id = raw_id().id.to_ne_bytes();
     raw.common.creator = PEER;
@@ -132,8 +134,8 @@ pub fn state() -> RawState1400 {
     raw
 }
 
-/// The n-th of many states with ends and an id of their own.
-pub fn numbered(number: u32) -> RawState1400 {
+/// The n-th state, with an id and a client address of its own.
+pub(crate) fn numbered(number: u32) -> RawState1400 {
     let mut raw = state();
     raw.common.id = (u64::from(number) + (1 << 40)).to_be_bytes();
     for key in &mut raw.common.key {
@@ -142,8 +144,8 @@ pub fn numbered(number: u32) -> RawState1400 {
     raw
 }
 
-/// The same state as FreeBSD 13 would say it.
-pub fn in_1301(raw: &RawState1400) -> RawState1301 {
+/// The same state in message format 1301.
+pub(crate) fn in_1301(raw: &RawState1400) -> RawState1301 {
     RawState1301 {
         common: raw.common,
         af: raw.af,
@@ -158,8 +160,8 @@ pub fn in_1301(raw: &RawState1400) -> RawState1301 {
     }
 }
 
-/// The same state as FreeBSD 15 would say it.
-pub fn in_1500(raw: &RawState1400) -> RawState1500 {
+/// The same state in message format 1500.
+pub(crate) fn in_1500(raw: &RawState1400) -> RawState1500 {
     RawState1500 {
         common: raw.common,
         tagname: [0; 64],
@@ -188,18 +190,36 @@ pub fn in_1500(raw: &RawState1400) -> RawState1500 {
     }
 }
 
-/// A whole frame.
-pub fn frame<T: IntoBytes + Immutable>(action: Action, messages: &[T]) -> Vec<u8> {
+/// The bytes of a name in a message.
+pub(crate) fn name<const N: usize>(text: &str) -> [u8; N] {
+    let mut name = [0; N];
+    name[..text.len()].copy_from_slice(text.as_bytes());
+    name
+}
+
+/// Makes it a state of an `af-to` rule.
+pub(crate) fn translate(s: &mut RawState1500) {
+    s.stack_af = sys::AF_INET6 as u8;
+    s.common.key[1].addr[0] = [0x20; 16];
+}
+
+/// Makes it a state of a `route-to` rule, with a gateway of that address family.
+pub(crate) fn route(s: &mut RawState1500, af: u32) {
+    (s.rt, s.rt_ifname, s.rt_af) = (2, name("em1"), af as u8);
+}
+
+/// A frame with messages of one kind.
+pub(crate) fn frame<T: IntoBytes + Immutable>(action: Action, messages: &[T]) -> Vec<u8> {
     let mut bytes = vec![0; 65_000];
-    let mut writer = FrameWriter::new(&mut bytes, &SAME_RULES).expect("room");
-    messages.iter().for_each(|message| writer.push(action, message).expect("room"));
+    let mut writer = FrameWriter::new(&mut bytes, &SAME_RULES).expect("space");
+    messages.iter().for_each(|message| writer.push(action, message).expect("space"));
     let len = writer.finish();
     bytes.truncate(len);
     bytes
 }
 
-/// A frame in an IPv4 packet to the multicast group.
-pub fn in_packet(frame: &[u8]) -> Vec<u8> {
+/// An IPv4 packet to the multicast group with a frame in it.
+pub(crate) fn in_packet(frame: &[u8]) -> Vec<u8> {
     let mut header = Ipv4Header::new([224, 0, 0, 240], [0; 2], frame.len());
     header.src = address4(2);
     header.len = U16::new((20 + frame.len()) as u16);

@@ -1,5 +1,7 @@
-//! The host itself: it sees what a kernel with INVARIANTS and WITNESS sees.
-//! Each test does in a kernel thread what a module must not do.
+// SPDX-License-Identifier: BSD-2-Clause
+
+//! The simulator itself: it reports what a kernel with INVARIANTS and WITNESS
+//! reports. Each test does in a kernel thread what a module must not do.
 
 mod common;
 
@@ -11,7 +13,7 @@ use std::mem::zeroed;
 use std::ptr::{addr_of_mut, null, null_mut};
 use sys_bindings as sys;
 
-/// Runs something in a kernel and returns what the host says of it.
+/// Runs `body` in a kernel and returns the violation that the simulator reports.
 fn complaint(body: impl FnOnce() + 'static) -> String {
     let lab = plain_lab();
     let fw = lab.boot(1).expect("boots");
@@ -68,7 +70,7 @@ fn a_well_behaved_thread_is_left_alone() {
 }
 
 #[test]
-fn taking_a_mutex_twice_is_seen() {
+fn taking_a_mutex_twice_is_reported() {
     assert!(complaint(|| {
         let mtx = mutex(c"a");
         lock(mtx);
@@ -78,7 +80,7 @@ fn taking_a_mutex_twice_is_seen() {
 }
 
 #[test]
-fn a_lock_order_reversal_is_seen() {
+fn a_lock_order_reversal_is_reported() {
     assert!(complaint(|| {
         let [a, b] = [mutex(c"a"), mutex(c"b")];
         lock(a);
@@ -92,7 +94,7 @@ fn a_lock_order_reversal_is_seen() {
 }
 
 #[test]
-fn two_locks_of_a_class_are_seen() {
+fn two_locks_of_a_class_are_reported() {
     assert!(complaint(|| {
         lock(mutex(c"a"));
         lock(mutex(c"a"));
@@ -101,17 +103,17 @@ fn two_locks_of_a_class_are_seen() {
 }
 
 #[test]
-fn unlocking_what_is_not_held_is_seen() {
+fn unlocking_what_is_not_held_is_reported() {
     assert!(complaint(|| unlock(mutex(c"a"))).contains("without holding it"));
 }
 
 #[test]
-fn ending_with_a_lock_is_seen() {
+fn ending_with_a_lock_is_reported() {
     assert!(complaint(|| lock(mutex(c"a"))).contains("thread ends with a locked"));
 }
 
 #[test]
-fn sleeping_with_a_mutex_is_seen() {
+fn sleeping_with_a_mutex_is_reported() {
     assert!(complaint(|| {
         lock(mutex(c"a"));
         memory(sys::M_WAITOK);
@@ -120,7 +122,7 @@ fn sleeping_with_a_mutex_is_seen() {
 }
 
 #[test]
-fn sleeping_in_the_network_epoch_is_seen() {
+fn sleeping_in_the_network_epoch_is_reported() {
     assert!(complaint(|| {
         pfsync_simulator::freebsd::kernel::sleep::epoch_enter();
         memory(sys::M_WAITOK);
@@ -129,7 +131,7 @@ fn sleeping_in_the_network_epoch_is_seen() {
 }
 
 #[test]
-fn waiting_for_the_epoch_in_the_epoch_is_seen() {
+fn waiting_for_the_epoch_in_the_epoch_is_reported() {
     assert!(complaint(|| {
         pfsync_simulator::freebsd::kernel::sleep::epoch_enter();
         pfsync_simulator::freebsd::kernel::sleep::epoch_wait();
@@ -138,7 +140,7 @@ fn waiting_for_the_epoch_in_the_epoch_is_seen() {
 }
 
 #[test]
-fn freeing_twice_is_seen() {
+fn freeing_twice_is_reported() {
     assert!(complaint(|| {
         let block = memory(sys::M_WAITOK);
         release(block);
@@ -148,10 +150,10 @@ fn freeing_twice_is_seen() {
 }
 
 #[test]
-fn writing_beyond_memory_is_seen() {
+fn writing_beyond_memory_is_reported() {
     assert!(complaint(|| {
         let block = memory(sys::M_WAITOK);
-        // SAFETY: behind the block lies its fence, which is the host's.
+        // SAFETY: the fence of the block lies behind it.
         unsafe { *block.add(32) = 1 };
         release(block);
     })
@@ -159,11 +161,11 @@ fn writing_beyond_memory_is_seen() {
 }
 
 #[test]
-fn writing_after_free_is_seen() {
+fn writing_after_free_is_reported() {
     assert!(complaint(|| {
         let block = memory(sys::M_WAITOK);
         release(block);
-        // SAFETY: freed memory stays allocated until the host has checked it.
+        // SAFETY: freed memory stays allocated until the simulator has checked it.
         unsafe { *block.add(5) = 1 };
         thread::current().kernel.heap.check_freed();
     })
@@ -171,11 +173,11 @@ fn writing_after_free_is_seen() {
 }
 
 #[test]
-fn using_a_callout_without_initialising_it_is_seen() {
+fn using_a_callout_without_initialising_it_is_reported() {
     assert!(complaint(|| {
         // SAFETY: plain data.
         let callout: &mut sys::callout = Box::leak(Box::new(unsafe { zeroed() }));
-        // SAFETY: no more than the host's table is looked at.
+        // SAFETY: the function only looks the address up.
         unsafe {
             pfsync_simulator::freebsd::kernel::callout::_callout_stop_safe(callout, native::CS_DRAIN as i32)
         };
@@ -184,7 +186,7 @@ fn using_a_callout_without_initialising_it_is_seen() {
 }
 
 #[test]
-fn a_state_that_pf_cannot_work_with_is_seen() {
+fn a_state_that_pf_cannot_work_with_is_reported() {
     let lab = plain_lab();
     let fw = lab.boot(1).expect("boots");
     let id = fw.open(&tcp(1)).expect("opened");
@@ -194,7 +196,7 @@ fn a_state_that_pf_cannot_work_with_is_seen() {
 }
 
 #[test]
-fn a_deadlock_is_seen() {
+fn a_deadlock_is_reported() {
     let lab = plain_lab();
     let fw = lab.boot(1).expect("boots");
     let result = fw.run("test", |_| thread::current().wait("nothing", || false));
