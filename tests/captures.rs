@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Golden vectors: what stock FreeBSD 14.2 sent is read, passes every check and
 //! is written back byte for byte.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The package: what is in it, and that the same source gives the same bytes
 //! wherever and by whomever it is packed.
 

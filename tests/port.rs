@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Holds the port to the source: version, crates and installed files.
 //!
 //! `UPDATE_PORT=1` writes `Makefile.crates` and `distinfo` anew instead, from

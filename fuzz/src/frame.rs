@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The reader of frames: it ends on any bytes, and what it accepts is what the
 //! types promise.
 

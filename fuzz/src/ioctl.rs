@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What ifconfig(8), sysctl(8) and older programs ask of `pfsync.ko`, in the
 //! host kernel. What was accepted last is what reads back; what is refused is
 //! refused with an error that the C module gives, and changes nothing.

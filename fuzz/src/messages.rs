@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Messages with values that pf can have, out of a fuzzer's bytes.
 
 use arbitrary::{Arbitrary, Result, Unstructured};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The whole way of a packet through `pfsync.ko`, in the host kernel: frames of
 //! peers between local traffic, time, operators and failing memory. At the end
 //! a packet comes for every state, states expire, and the module is unloaded.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What is written is read back; and what is read is written as it was, but
 //! for what is refused and what means nothing.
 

@@ -1,4 +1,6 @@
 #!/usr/sbin/dtrace -qs
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Who sends packets that are refused, and why? Prints a table every ten
  * seconds and at the end: sender, kind of message, reason, how many. Ends with

@@ -1,4 +1,6 @@
 #!/usr/sbin/dtrace -qs
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * How far is the full update? Prints a line a second while one is sent or
  * awaited. A firewall that sends shows the row of pf's table that it has come

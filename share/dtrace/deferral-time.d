@@ -1,4 +1,6 @@
 #!/usr/sbin/dtrace -qs
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * How long are first packets deferred? Prints, when ended with ^C, the times
  * in microseconds by what let the packets go. Those that the peer's

@@ -1,4 +1,6 @@
 #!/usr/sbin/dtrace -qs
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Why was this state not synced? Follows one state, by its id as
  * `pfctl -vv -s states`, tcpdump or pfsyncdump shows it:

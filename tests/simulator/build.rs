@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Reads from FreeBSD's headers the structures that only the kernel's side of
 //! an interface needs, and that `sys-bindings` therefore lacks.
 

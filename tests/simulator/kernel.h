@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The kernel's structures that only the kernel's own side of an interface
  * knows; build.rs reads them. */
 #include "../../kmod/kernel.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Frames of a peer: valid messages, of which some bytes may be changed then.
 
 use crate::messages::Message;

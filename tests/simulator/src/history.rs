@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The record of what the hot paths cost in each release.
 
 use crate::hot_paths::Cost;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What the hot paths cost: the module's instructions and its calls of the
 //! kernel's functions, for one state, message or row.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Firewalls: kernels with pf and pfsync, and what operators and packets do to
 //! them.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! A simulator of a FreeBSD kernel, as far as pfsync can tell. It loads the
 //! `pfsync.ko` that ships into a Linux process; see README.md.
 //!

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! Bulk updates, and the demotion of carp(4) until they end.
 
 mod common;

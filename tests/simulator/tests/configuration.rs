@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! What ifconfig(8), older programs and sysctl(8) can set.
 
 mod common;

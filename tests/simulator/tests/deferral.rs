@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! Deferred packets: each leaves once, whatever happens meanwhile.
 
 mod common;

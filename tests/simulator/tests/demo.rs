@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! The demonstration loses no connection, writes captures, and prints what it shows.
 
 use std::process::Command;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! Message formats: each is understood by a peer that sends another, and format
 //! 1500 carries all that earlier ones do not. A module for FreeBSD 14 does not
 //! know format 1500.

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! pfsync0 and the sync interface: created, destroyed, brought up, pulled.
 
 mod common;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! Loading and unloading the module, and the vnets that come and end meanwhile.
 
 mod common;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! What pfsync0 shows on bpf(4) and to DTrace, and how large its packets are.
 
 mod common;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! Random simulations with fixed seeds. `cargo run -p pfsync-simulator --bin soak`
 //! tries others.
 

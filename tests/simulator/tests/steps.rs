@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! The simulator counts the module's instructions.
 
 mod common;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! Runs scenarios again and again, and lets one call fail each time, until each
 //! call has failed that can: allocations that do not wait, output, access to user
 //! memory, registration, joining a group. Whatever the module cannot do then, it

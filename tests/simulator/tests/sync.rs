@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! Two firewalls: what happens to a state of one happens to it on the other.
 
 mod common;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! The simulator itself: it reports what a kernel with INVARIANTS and WITNESS
 //! reports. Each test does in a kernel thread what a module must not do.
 

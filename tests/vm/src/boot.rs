@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Boots a guest through its console, and starts the case runner in it.
 
 use std::time::{Duration, Instant};

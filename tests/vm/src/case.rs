@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Test cases: shell scripts that say in their first comment lines what they need.
 
 use std::path::Path;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The command line, and the checks that precede the start of any guest.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! A guest's first serial port: the kernel's console, and the shell that runs there after boot.
 
 use std::fs::File;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! Files of a directory.
 
 use std::path::{Path, PathBuf};

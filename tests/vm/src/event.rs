@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What the guests tell the harness.
 //!
 //! A case script sends a message by printing a line that starts with `@`; `lib.sh`

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! One running FreeBSD machine.
 
 use std::fs::File;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The guests that run a case together.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! A test harness that boots FreeBSD in QEMU and runs the cases of tests/vm/cases there.
 
 mod boot;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The payload: a raw disk with a tar archive for the guest.
 
 use std::fs::File;

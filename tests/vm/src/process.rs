@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! QEMU's processes, none of which outlives the harness.
 
 use std::process::{Child, ChildStdin, ChildStdout, ExitStatus};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Small programs for the guest, compiled from C when a case needs them.
 
 use std::path::{Path, PathBuf};

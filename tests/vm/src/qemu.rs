@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! QEMU's command line.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Panics and reports on a kernel's console, and which of them fail a case.
 
 use crate::event::Loaded;

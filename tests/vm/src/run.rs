@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Runs one case on the guests of a lab and judges it.
 
 use std::collections::BTreeMap;

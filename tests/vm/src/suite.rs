@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Runs cases one after the other, with as few boots as possible.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The result of each case, and the summary at the end.
 
 use crate::run::Verdict;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The harness says why it cannot run, and lists its cases.
 
 use std::process::{Command, Output};

@@ -1,5 +1,6 @@
-//! How much stack each function takes: its code is followed along every branch
-//! while pushes, pops and arithmetic on the stack pointer are added up.
+// SPDX-License-Identifier: BSD-2-Clause
+//! How much stack each function takes: the code is followed along every branch, and
+//! pushes, pops and arithmetic on the stack pointer are added up.
 
 use std::collections::BTreeMap;
 
@@ -7,33 +8,33 @@ use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 use crate::graph::Graph;
 
-/// No kernel stack is this large: a frame that gets here grows in a loop.
+/// More bytes than any kernel stack has: a frame of this size grows in a loop.
 const ENDLESS: i64 = 1 << 20;
 
 /// A function's use of the stack, without the return address.
 pub(crate) struct Frame {
     pub(crate) bytes: u64,
-    /// Calls through a pointer, whose own frames nobody knows.
+    /// How many calls through a pointer it makes, whose frames are unknown.
     pub(crate) unknown_calls: usize,
-    /// Bytes in use before each instruction that can be reached.
+    /// How many bytes are in use before each instruction that can be reached.
     depths: BTreeMap<u64, u64>,
 }
 
 impl Frame {
-    /// Follows a function; the error is the instruction that makes its frame
-    /// no fixed size.
+    /// Measures a function. The error is the offset of an instruction that gives the
+    /// frame no fixed size.
     pub(crate) fn of(code: &[Instruction]) -> Result<Self, u64> {
         Walk { code, depths: vec![None; code.len()], base: 0, table: None, deepest: 0 }.run()
     }
 
-    /// Bytes in use at an instruction.
+    /// How many bytes are in use at an instruction.
     pub(crate) fn depth_at(&self, offset: u64) -> u64 {
         self.depths.get(&offset).copied().unwrap_or(self.bytes)
     }
 }
 
-/// The frames of the functions among `items`, and a problem for each function
-/// that has no fixed one.
+/// The frames of the functions among `items`, and a problem for each function whose
+/// frame has no fixed size.
 pub(crate) fn measure<'a>(
     graph: &Graph,
     items: impl IntoIterator<Item = &'a usize>,
@@ -69,11 +70,11 @@ pub(crate) fn table(graph: &Graph, frames: &BTreeMap<usize, Frame>, rows: usize)
 
 struct Walk<'a> {
     code: &'a [Instruction],
-    /// Bytes in use before each instruction, the most of any way there.
+    /// The most bytes in use before each instruction, on any path to it.
     depths: Vec<Option<i64>>,
-    /// Bytes in use where `rbp` points.
+    /// How many bytes are in use where `rbp` points.
     base: i64,
-    /// Bytes in use at a jump through a table.
+    /// How many bytes are in use at a jump through a table.
     table: Option<i64>,
     deepest: i64,
 }
@@ -82,7 +83,7 @@ impl Walk<'_> {
     fn run(mut self) -> Result<Frame, u64> {
         self.follow(0, 0)?;
         for index in 0..self.code.len() {
-            // Only a jump table leads to what no branch has led to.
+            // Only a jump table leads to code that no branch leads to.
             if let (None, Some(depth)) = (self.depths[index], self.table) {
                 self.follow(index, depth)?;
             }
@@ -117,7 +118,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Bytes in use after an instruction; none if that cannot be known.
+    /// How many bytes are in use after an instruction; `None` if that cannot be known.
     fn step(&mut self, code: &Instruction, depth: i64) -> Option<i64> {
         let after = match code.mnemonic() {
             Mnemonic::Call => depth,
@@ -137,7 +138,7 @@ impl Walk<'_> {
         match code.mnemonic() {
             Mnemonic::Sub if is_immediate => Some(depth + code.immediate(1) as i64),
             Mnemonic::Add if is_immediate => Some(depth - code.immediate(1) as i64),
-            // Aligning takes at most the alignment, less the eight bytes there are.
+            // Aligning takes at most the alignment less eight bytes.
             Mnemonic::And if is_immediate => Some(depth - code.immediate(1) as i64 - 8),
             Mnemonic::Lea if code.memory_index() != Register::None => None,
             Mnemonic::Lea if code.memory_base() == Register::RSP => Some(depth - displacement),
@@ -175,8 +176,8 @@ impl Walk<'_> {
     }
 }
 
-/// A jump through a pointer with the frame still there goes to a `switch` of
-/// the function itself; without one it is a call in last place.
+/// Whether a jump through a pointer stays in the function, as a `match` does that
+/// uses a table. Without a frame it is a tail call.
 fn is_table_jump(code: &Instruction, depth: i64) -> bool {
     depth > 0 || code.memory_index() != Register::None
 }

@@ -1,5 +1,6 @@
-//! Who refers to whom: the module cut into functions and data objects, with
-//! the calls, jumps and addresses that lead from one to another.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The module divided into functions and data objects, with the references
+//! between them: calls, jumps and addresses.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -8,10 +9,10 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
 
 use crate::module::{Module, Relocation, Section, Symbol, Target};
 
-/// Sections that the kernel goes through by itself: what they point to runs.
+/// Sections that the kernel reads at load: it runs what they point to.
 const ROOTS: [&str; 4] = ["set_", ".init_array", ".fini_array", ".ctors"];
 
-/// Where a branch goes that leaves its section.
+/// Stands for the target of a branch that leaves its section.
 const ELSEWHERE: u64 = u64::MAX;
 
 /// The module's items, sorted by section and offset, and their names.
@@ -21,21 +22,21 @@ pub(crate) struct Graph {
     names: HashMap<String, usize>,
 }
 
-/// A function, a data object, or a stretch of a section that has no symbol.
+/// A function, a data object, or a part of a section without a symbol.
 pub(crate) struct Item {
-    /// Demangled.
+    /// Its demangled name.
     pub(crate) name: String,
     pub(crate) section: usize,
     pub(crate) range: Range<u64>,
     pub(crate) executable: bool,
-    /// Empty for data. Addresses are offsets in the section.
+    /// Its instructions, addressed by their offsets in the section; empty for data.
     pub(crate) code: Vec<Instruction>,
     pub(crate) references: Vec<Reference>,
 }
 
-/// One item's mention of another.
+/// A reference from one item to another.
 pub(crate) struct Reference {
-    /// Where in the section.
+    /// The offset of the reference in the section.
     pub(crate) from: u64,
     pub(crate) how: How,
     pub(crate) to: To,
@@ -50,7 +51,7 @@ pub(crate) enum How {
 
 pub(crate) enum To {
     Item(usize),
-    /// A name outside the module.
+    /// A symbol outside the module.
     Outside(String),
 }
 
@@ -73,7 +74,7 @@ impl Graph {
         graph
     }
 
-    /// The item at a place.
+    /// The item at an offset of a section.
     fn find(&self, section: usize, offset: u64) -> Option<usize> {
         let after = self.items.partition_point(|item| (item.section, item.range.start) <= (section, offset));
         let last = after.checked_sub(1)?;
@@ -86,13 +87,13 @@ impl Graph {
         self.names.get(name).copied()
     }
 
-    /// A place in words, for a person to find it.
+    /// An offset of a section, in words for a reader.
     pub(crate) fn place(&self, section: usize, offset: u64) -> String {
         let name = self.find(section, offset).map_or("", |item| &self.items[item].name);
         format!("{}+{offset:#x} (in {name})", self.sections[section])
     }
 
-    /// Every item that code from the kernel can get to: from the linker sets
+    /// Every item that the kernel can reach: from the linker sets
     /// and from `entries`.
     pub(crate) fn reachable(&self, entries: &[usize]) -> BTreeSet<usize> {
         let mut work: Vec<_> = (0..self.items.len()).filter(|&item| self.is_root(item)).collect();
@@ -111,8 +112,7 @@ impl Graph {
         ROOTS.iter().any(|root| section.starts_with(root))
     }
 
-    /// The functions among `items` whose address one of them holds: those that
-    /// the kernel may call.
+    /// The functions whose address one of `items` holds. These the kernel may call.
     pub(crate) fn address_taken(&self, items: &BTreeSet<usize>) -> BTreeSet<usize> {
         items
             .iter()
@@ -134,8 +134,8 @@ impl Graph {
         places.into_iter().filter_map(|place| self.reference(item, place)).collect()
     }
 
-    /// Leaves out what is no way from one item to another: jumps within a
-    /// function, and addresses inside one (a jump table's).
+    /// Omits references that lead to no other item: jumps within a function, and
+    /// addresses inside one, such as those of a jump table.
     fn reference(&self, from: usize, (at, how, place): (u64, How, Place)) -> Option<Reference> {
         let (section, offset) = match place {
             Place::Inside(section, offset) => (section, offset),
@@ -170,12 +170,12 @@ impl Reference {
     }
 }
 
-/// A name as a person writes it; a name that is not Rust's stays as it is.
+/// A name without Rust's mangling.
 pub(crate) fn demangle(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-/// Cuts a section at its symbols.
+/// Divides a section at its symbols.
 fn cut(module: &Module, index: usize) -> Vec<Item> {
     let section = &module.sections[index];
     let symbols: Vec<_> = module.symbols.iter().filter(|symbol| symbol.section == index).collect();
@@ -197,7 +197,7 @@ fn cut(module: &Module, index: usize) -> Vec<Item> {
     items
 }
 
-/// A symbol without a size reaches to the next one.
+/// The range of a symbol. One without a size extends to the next symbol.
 fn end_of(symbol: &Symbol, symbols: &[&Symbol], section: &Section) -> u64 {
     if symbol.size > 0 {
         return section.size.min(symbol.offset.saturating_add(symbol.size));
@@ -216,7 +216,7 @@ fn item(section: &Section, index: usize, name: String, range: Range<u64>) -> Ite
     Item { name, section: index, range, executable, code, references: Vec::new() }
 }
 
-/// Disassembles, with branches as they will be after relocation.
+/// Disassembles an item, with its branches relocated.
 fn decode(section: &Section, index: usize, range: &Range<u64>) -> Vec<Instruction> {
     let bytes = &section.data[range.start as usize..range.end as usize];
     let decoder = Decoder::with_ip(64, bytes, range.start, DecoderOptions::NONE);
@@ -232,7 +232,7 @@ fn decode(section: &Section, index: usize, range: &Range<u64>) -> Vec<Instructio
     code
 }
 
-/// What a relocation or a resolved operand points to.
+/// The target of a relocation, or of an operand that the assembler resolved.
 enum Place {
     Inside(usize, u64),
     Outside(String),
@@ -245,8 +245,8 @@ fn relocations_in(section: &Section, range: Range<u64>) -> &[Relocation] {
     &relocations[start..end]
 }
 
-/// `next` is the next instruction's address, from which an instruction's own
-/// relative fields count.
+/// `next` is the address of the next instruction, which relative fields are
+/// relative to.
 fn place(relocation: &Relocation, next: Option<u64>) -> Option<Place> {
     match relocation.target {
         Target::Absolute => None,
@@ -275,7 +275,7 @@ fn code_places(section: &Section, index: usize, code: &Instruction) -> Vec<(u64,
     places.into_iter().map(|place| (code.ip(), how, place)).collect()
 }
 
-/// Where an operand points that the assembler has resolved by itself.
+/// The target of an operand that the assembler resolved.
 fn resolved(code: &Instruction) -> Option<u64> {
     if code.op0_kind() == OpKind::NearBranch64 {
         return Some(code.near_branch_target());
@@ -352,7 +352,7 @@ mod tests {
         let mut builder = Builder::new();
         builder.data(".data", "before", &[0; 8]);
         let flag = builder.data(".data", "flag", &[0; 8]);
-        // cmp dword ptr [rip + flag], 1: the field counts from five bytes on
+        // cmp dword ptr [rip + flag], 1: the field is relative to five bytes further on
         let tests = builder.function("tests", &[0x83, 0x3d, 0, 0, 0, 0, 1, 0xc3]);
         builder.relocate(tests, 2, elf::R_X86_64_PC32, flag, -5);
         let graph = builder.graph();

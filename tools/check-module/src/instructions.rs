@@ -1,15 +1,16 @@
-//! Check 3: instructions that a kernel must not run, since it does not save
-//! the registers of SSE, AVX, MMX or the x87 when it interrupts a program.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Check 3: no SSE, AVX, MMX or x87 instructions. The kernel does not save these
+//! registers when it interrupts a program.
 
 use iced_x86::{CpuidFeature, Instruction, InstructionInfoFactory, Mnemonic, Register};
 
 use crate::graph::Graph;
 
-/// Features whose every instruction touches such state, named registers or not.
+/// Features whose instructions all touch such state, even if they name no register.
 const FEATURES: [CpuidFeature; 4] =
     [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU387, CpuidFeature::MMX];
 
-/// What every executable section holds is looked at, reachable or not.
+/// Checks all executable sections, whether or not their code can be reached.
 pub(crate) fn problems(graph: &Graph) -> Vec<String> {
     let mut factory = InstructionInfoFactory::new();
     let mut problems = Vec::new();

@@ -1,5 +1,7 @@
-//! Says whether FreeBSD's kernel linker can load a module and whether its code
-//! may run in a kernel, and how much stack it takes. See `--help`.
+// SPDX-License-Identifier: BSD-2-Clause
+//! A linter of the linked module: checks that FreeBSD's kernel linker can load it
+//! and that its code may run in a kernel, and prints how much stack it takes. See
+//! `--help`.
 
 mod frames;
 mod graph;
@@ -28,41 +30,41 @@ use crate::symbols::Imports;
 const FRAMES_TITLE: &str = "Largest stack frames, in bytes:";
 const PATHS_TITLE: &str = "Deepest calls below each entry point, in bytes:";
 
-/// Checks a kernel module for FreeBSD on amd64: its imports against a list, its
-/// relocations, instructions and linker sets, and that nothing in it can panic
-/// in Rust's way. Prints the largest stack frames and the deepest calls. Exits
-/// with 1 if anything is wrong.
+/// Checks a kernel module for FreeBSD on amd64: that it imports exactly the
+/// listed symbols, that its relocations, instructions and linker sets suit the
+/// kernel, and that no code in it can panic as Rust does. Prints the largest
+/// stack frames and the deepest calls. Exits with 1 if a check fails.
 #[derive(Parser)]
 struct Args {
-    /// What the module may import, and its exceptions (headings [kernel],
-    /// [pf.ko], [panic])
+    /// The file that lists the imports ([kernel], [pf.ko]) and the functions that
+    /// may refer to panics ([panic])
     #[arg(long, value_name = "FILE", default_value = "kmod/exports")]
     exports: PathBuf,
-    /// The FreeBSD that the module is for: the headings [kernel N] and
-    /// [pf.ko N] of others are passed over
+    /// The FreeBSD release that the module is for: the headings [kernel N] and
+    /// [pf.ko N] of other releases do not count
     #[arg(long, value_name = "N", default_value_t = 14)]
     freebsd: u32,
     /// How many of the largest stack frames to print
     #[arg(long, value_name = "N", default_value_t = 10)]
     frames: usize,
-    /// The most stack that an entry point and what it calls may take
+    /// How many bytes of stack an entry point may take with all that it calls
     #[arg(long, value_name = "BYTES", default_value_t = 2048)]
     stack_limit: u64,
-    /// A function that the kernel calls; repeat for more. Without any: every
-    /// function whose address the module gives away
+    /// A function that the kernel calls; may be repeated [default: every function
+    /// whose address the module hands out]
     #[arg(long, value_name = "NAME")]
     entry: Vec<String>,
     /// The module, a relocatable object
     module: PathBuf,
 }
 
-/// What there is to say about a module.
+/// The result of all checks.
 #[derive(Default)]
 struct Report {
     problems: Vec<String>,
     /// The tables, printed whether or not there are problems.
     tables: String,
-    /// What was looked at, in a few words.
+    /// What was checked, in a few words.
     counts: String,
 }
 

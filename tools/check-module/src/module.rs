@@ -1,5 +1,6 @@
-//! The module's file, as the kernel's linker reads it (sys/kern/link_elf_obj.c):
-//! the sections it loads, their relocations, and where each symbol is.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The module's file as the kernel's linker reads it (sys/kern/link_elf_obj.c): the
+//! sections that it loads, their relocations, and the symbols in them.
 
 use std::collections::HashMap;
 
@@ -14,14 +15,14 @@ use object::{
 
 type Elf<'d> = ElfFile64<'d, Endianness>;
 
-/// Sections without which the kernel finds no module in the file: its metadata
-/// (name, version, dependencies) and its registration at load.
+/// The sections without which the kernel finds no module in the file: the metadata
+/// (name, version, dependencies) and the registration at load.
 const NEEDED_SETS: [&str; 2] = ["set_modmetadata_set", "set_sysinit_set"];
 
 /// A relocatable object.
 pub(crate) struct Module {
     pub(crate) sections: Vec<Section>,
-    /// Symbols defined in those sections, sorted by where they are.
+    /// The symbols in those sections, sorted by section and offset.
     pub(crate) symbols: Vec<Symbol>,
 }
 
@@ -29,14 +30,14 @@ pub(crate) struct Module {
 pub(crate) struct Section {
     pub(crate) name: String,
     pub(crate) executable: bool,
-    /// Empty for `.bss`.
+    /// Its bytes; empty for `.bss`.
     pub(crate) data: Vec<u8>,
     pub(crate) size: u64,
     /// Sorted by offset.
     pub(crate) relocations: Vec<Relocation>,
 }
 
-/// A name for some bytes of a section.
+/// A name for bytes of a section.
 pub(crate) struct Symbol {
     pub(crate) name: String,
     pub(crate) section: usize,
@@ -44,36 +45,36 @@ pub(crate) struct Symbol {
     pub(crate) size: u64,
 }
 
-/// A place in a section that the kernel fills in at load.
+/// A field in a section that the kernel fills in at load.
 pub(crate) struct Relocation {
     pub(crate) offset: u64,
     pub(crate) r_type: RelocationType,
-    /// The symbol's name, or its section's.
+    /// The name of the symbol, or of its section.
     pub(crate) symbol: String,
     pub(crate) target: Target,
     pub(crate) addend: i64,
 }
 
-/// What a relocation's symbol is.
+/// What the symbol of a relocation refers to.
 pub(crate) enum Target {
     Inside {
         section: usize,
         offset: u64,
     },
     Undefined,
-    /// A fixed number: no place at all.
+    /// A fixed number.
     Absolute,
 }
 
 impl Relocation {
-    /// Whether the field counts from its own place.
+    /// Whether the value is relative to the field.
     pub(crate) fn is_relative(&self) -> bool {
         [R_X86_64_PC32, R_X86_64_PLT32].contains(&self.r_type)
     }
 }
 
 impl Module {
-    /// Reads a file; the error is what makes it no module at all.
+    /// Reads a file. The error says why it is no module.
     pub(crate) fn parse(file: &[u8]) -> Result<Self, String> {
         let elf = Elf::parse(file).map_err(|error| format!("not a 64-bit ELF file: {error}"))?;
         check_kind(&elf)?;
@@ -87,7 +88,7 @@ impl Module {
         Ok(Self { sections: sections.collect::<object::Result<_>>()?, symbols: read_symbols(elf, &places)? })
     }
 
-    /// Needed linker sets that are absent or empty.
+    /// A problem for each needed linker set that is absent or empty.
     pub(crate) fn missing_sets(&self) -> Vec<String> {
         let holds = |name: &str| self.sections.iter().any(|s| s.name == name && s.size > 0);
         NEEDED_SETS
@@ -98,7 +99,7 @@ impl Module {
     }
 }
 
-/// Where each loaded section is in [`Module::sections`].
+/// The index of each loaded section in [`Module::sections`].
 type Places = HashMap<SectionIndex, usize>;
 
 fn check_kind(elf: &Elf) -> Result<(), String> {
@@ -113,7 +114,7 @@ fn check_kind(elf: &Elf) -> Result<(), String> {
     Ok(())
 }
 
-/// The kernel skips sections that take no memory, and the relocations in them.
+/// Whether the kernel loads a section. It skips those without memory, and their relocations.
 fn is_loaded<'d>(section: &impl ObjectSection<'d>) -> bool {
     section.size() > 0 && has_flag(section, SHF_ALLOC)
 }
@@ -198,7 +199,7 @@ mod tests {
         Module::parse(file).err().expect("a refused file")
     }
 
-    /// A good module's file with one 16-bit field of its header overwritten.
+    /// The file of a good module with one 16-bit field of its header overwritten.
     fn with_header_field(at: usize, value: u16) -> Vec<u8> {
         let mut file = Builder::good().file();
         file[at..at + 2].copy_from_slice(&value.to_le_bytes());

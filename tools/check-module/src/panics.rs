@@ -1,12 +1,13 @@
-//! Check 4: no code that can run refers to Rust's panic machinery.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Check 4: no code that can be reached refers to Rust's panic machinery.
 
 use std::collections::BTreeSet;
 
 use crate::graph::{demangle, Graph, Item, To};
 
-/// What such names contain. Everything that panics ends in `core::panicking`
-/// or the handler; the others are the usual ways there, so that a report names
-/// the function that takes one.
+/// Parts of the machinery's names. Every panic ends in `core::panicking` or the
+/// handler. The other names are the usual ways there; with them, a report names the
+/// function that begins the panic.
 const MACHINERY: [&str; 16] = [
     "core::panicking",
     "rust_begin_unwind",
@@ -26,8 +27,8 @@ const MACHINERY: [&str; 16] = [
     "alloc::raw_vec::capacity_overflow",
 ];
 
-/// `allowed` names functions that may refer to it; one that does not need the
-/// exception is a problem too.
+/// `allowed` names functions that may refer to the machinery. A function that does
+/// not need this exception is a problem too.
 pub(crate) fn problems(
     graph: &Graph,
     reachable: &BTreeSet<usize>,
@@ -51,8 +52,8 @@ pub(crate) fn problems(
     problems
 }
 
-/// An item's references to the machinery, unless it is itself part of it: then
-/// the one who refers to this item is to blame.
+/// An item's references to the machinery. An item that is part of the machinery has
+/// none; its callers are reported instead.
 fn panics(graph: &Graph, item: &Item) -> Vec<String> {
     if is_machinery(&item.name) {
         return Vec::new();

@@ -1,6 +1,7 @@
-//! How deep the stack gets below each entry point: the frames along the calls
-//! and last-place jumps within the module. What the kernel's own functions
-//! take, and what is called through a pointer, is not known and counts nothing.
+// SPDX-License-Identifier: BSD-2-Clause
+//! How deep the stack gets below each entry point: the sum of the frames along
+//! calls and tail calls within the module. The frames of the kernel's functions,
+//! and of functions that are called through a pointer, are unknown and do not count.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -10,12 +11,12 @@ use crate::graph::{Graph, How};
 /// A call leaves its return address on the stack.
 const RETURN_ADDRESS: u64 = 8;
 
-/// The deepest way down from each function looked at so far.
+/// The deepest path down from each function followed so far.
 pub(crate) struct Paths<'a> {
     graph: &'a Graph,
     frames: &'a BTreeMap<usize, Frame>,
     deepest: HashMap<usize, Step>,
-    /// The calls that lead to the function being looked at.
+    /// The calls that lead to the function being followed.
     calls: Vec<usize>,
     cycles: BTreeSet<String>,
 }
@@ -31,7 +32,7 @@ impl<'a> Paths<'a> {
         Self { graph, frames, deepest: HashMap::new(), calls: Vec::new(), cycles: BTreeSet::new() }
     }
 
-    /// Looks at a function and at what it calls.
+    /// Follows a function and what it calls.
     pub(crate) fn follow(&mut self, function: usize) {
         if self.deepest.contains_key(&function) {
             return;
@@ -46,8 +47,8 @@ impl<'a> Paths<'a> {
         self.deepest.insert(function, step);
     }
 
-    /// Bytes of stack below a function that has been looked at, its own frame
-    /// included.
+    /// How many bytes of stack a function takes that has been followed, with its own
+    /// frame.
     pub(crate) fn depth(&self, function: usize) -> u64 {
         self.deepest.get(&function).map_or(0, |step| step.bytes)
     }
@@ -69,9 +70,9 @@ impl<'a> Paths<'a> {
         step
     }
 
-    /// Functions that call themselves, directly or not, among those looked at.
+    /// A problem for each recursion among the functions that have been followed.
     pub(crate) fn recursion(&self) -> impl Iterator<Item = String> + '_ {
-        self.cycles.iter().map(|cycle| format!("recursion, whose depth nothing bounds: {cycle}"))
+        self.cycles.iter().map(|cycle| format!("recursion of unbounded depth: {cycle}"))
     }
 
     /// A line for each entry point.
@@ -80,7 +81,7 @@ impl<'a> Paths<'a> {
         entries.iter().map(line).collect()
     }
 
-    /// The names on the deepest way down, and what it does not count.
+    /// The names on the deepest path down, and what does not count.
     pub(crate) fn path(&self, entry: usize) -> String {
         let next = |function: &usize| self.deepest.get(function)?.next;
         let path = self.names(std::iter::successors(Some(entry), next));
@@ -90,7 +91,7 @@ impl<'a> Paths<'a> {
         }
     }
 
-    /// Calls through a pointer in the functions that `entry` leads to.
+    /// How many calls through a pointer there are in the functions below `entry`.
     fn unknown_calls(&self, entry: usize) -> usize {
         let mut seen = HashSet::new();
         let mut work = vec![entry];
@@ -184,7 +185,7 @@ mod tests {
             paths.follow(graph.named("top").unwrap());
             Vec::from_iter(paths.recursion())
         });
-        assert_eq!(recursion, ["recursion, whose depth nothing bounds: one > two > one"]);
+        assert_eq!(recursion, ["recursion of unbounded depth: one > two > one"]);
     }
 
     #[test]

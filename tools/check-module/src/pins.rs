@@ -1,4 +1,5 @@
-//! The exports file: the names the module may take from the kernel and from
+// SPDX-License-Identifier: BSD-2-Clause
+//! The exports file: the symbols that the module takes from the kernel and from
 //! pf.ko, and the functions that may refer to Rust's panic machinery.
 //!
 //! ```text
@@ -12,17 +13,17 @@
 //! pfsync::engine::merge   # why this cannot happen
 //! ```
 //!
-//! A comment starts with `#` at the start of a line or after a space, since
-//! names like `{closure#0}` have one inside.
+//! A comment starts with `#` at the start of a line or after a space, because
+//! names such as `{closure#0}` contain a `#`.
 
 use std::collections::BTreeSet;
 
 /// What the exports file lists.
 #[derive(Debug, Default)]
 pub(crate) struct Pins {
-    /// Names under `[kernel]` and `[pf.ko]`, and those of the release.
+    /// The names under `[kernel]` and `[pf.ko]`, with or without the release's number.
     pub(crate) imports: BTreeSet<String>,
-    /// Demangled names under `[panic]`.
+    /// The demangled names under `[panic]`.
     pub(crate) panics: BTreeSet<String>,
 }
 
@@ -31,12 +32,12 @@ pub(crate) struct Pins {
 enum Heading {
     Imports,
     Panics,
-    /// What another release alone has.
+    /// The names of another release.
     Elsewhere,
 }
 
 impl Pins {
-    /// Reads the file's text for a release of FreeBSD; an error names the line.
+    /// Reads the file's text for a release of FreeBSD. An error names the line.
     pub(crate) fn parse(text: &str, release: u32) -> Result<Self, String> {
         let mut pins = Self::default();
         let mut heading = None;

@@ -1,4 +1,5 @@
-//! Check 2: relocations that amd64's kernel linker knows
+// SPDX-License-Identifier: BSD-2-Clause
+//! Check 2: all relocations are of types that amd64's kernel linker knows
 //! (`elf_reloc_internal` in sys/amd64/amd64/elf_machdep.c).
 
 use object::elf::{self, RelocationType};
@@ -6,8 +7,9 @@ use object::elf::{self, RelocationType};
 use crate::graph::Graph;
 use crate::module::{Module, Relocation};
 
-/// `R_X86_64_32` is not among them: the kernel is at the top of the address
-/// space, where only `32S` reaches.
+/// The types that it knows and that can hold the kernel's addresses. `R_X86_64_32`
+/// is not among them: the kernel is at the top of the address space, which only
+/// `32S` reaches.
 const KNOWN: [RelocationType; 5] =
     [elf::R_X86_64_NONE, elf::R_X86_64_64, elf::R_X86_64_PC32, elf::R_X86_64_PLT32, elf::R_X86_64_32S];
 

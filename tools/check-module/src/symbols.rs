@@ -1,18 +1,18 @@
-//! Check 1: what the module takes from the kernel and pf.ko is exactly what the
-//! exports file lists.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Check 1: the module imports exactly the symbols that the exports file lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::Graph;
 use crate::module::{Module, Target};
 
-/// The names that the kernel looks up outside the module, each with the first
-/// place that needs it.
+/// The symbols that the kernel looks up outside the module, each with the section
+/// and offset of its first use.
 pub(crate) struct Imports(BTreeMap<String, (usize, u64)>);
 
 impl Imports {
-    /// Only what a relocation names is looked up: an undefined symbol that
-    /// nothing refers to is never missed.
+    /// Reads the imports of a module. The kernel looks up only what a relocation
+    /// names, not every undefined symbol.
     pub(crate) fn of(module: &Module) -> Self {
         let mut imports = BTreeMap::new();
         for (index, section) in module.sections.iter().enumerate() {
@@ -30,7 +30,7 @@ impl Imports {
         self.0.len()
     }
 
-    /// Names needed and not listed, names listed and not needed.
+    /// A problem for each import that is not listed, and for each listed name that is not imported.
     pub(crate) fn problems(&self, graph: &Graph, listed: &BTreeSet<String>) -> Vec<String> {
         let needed = self.0.iter().filter(|(name, _)| !listed.contains(*name));
         let needed = needed.map(|(name, &(section, offset))| {
@@ -38,12 +38,12 @@ impl Imports {
             format!("undefined symbol {name}, used at {place}, is not in the exports file")
         });
         let stale = listed.iter().filter(|name| !self.0.contains_key(*name));
-        let stale = stale.map(|name| format!("the exports file lists {name}, which nothing uses"));
+        let stale = stale.map(|name| format!("the exports file lists {name}, which the module does not use"));
         needed.chain(stale).collect()
     }
 }
 
-/// The kernel's linker itself defines where a section starts and stops.
+/// Whether the kernel's linker itself defines the symbol, as start or stop of a section.
 fn is_set_bound(module: &Module, name: &str) -> bool {
     let bound = name.strip_prefix("__start_").or(name.strip_prefix("__stop_"));
     bound.is_some_and(|bound| module.sections.iter().any(|section| section.name == bound))
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn listed_but_not_needed() {
         let problems = problems(&Builder::good(), &["malloc", "bcmp"]);
-        assert_eq!(problems, ["the exports file lists bcmp, which nothing uses"]);
+        assert_eq!(problems, ["the exports file lists bcmp, which the module does not use"]);
     }
 
     #[test]

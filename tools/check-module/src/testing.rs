@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Builds small modules for tests.
 
 use std::collections::HashMap;
@@ -14,12 +15,12 @@ use crate::module::Module;
 
 /// `ret`
 pub(crate) const RET: &[u8] = &[0xc3];
-/// `call` of what a relocation at offset 1 says, then `ret`.
+/// `call` with a relocation at offset 1, then `ret`.
 pub(crate) const CALL: &[u8] = &[0xe8, 0, 0, 0, 0, 0xc3];
-/// `jmp` to what a relocation at offset 1 says.
+/// `jmp` with a relocation at offset 1.
 pub(crate) const JUMP: &[u8] = &[0xe9, 0, 0, 0, 0];
 
-/// A module in the making.
+/// A module under construction.
 pub(crate) struct Builder {
     object: Object<'static>,
     text: SectionId,
@@ -28,14 +29,14 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// No symbol, no linker set.
+    /// A module without symbols and linker sets.
     pub(crate) fn new() -> Self {
         let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
         let text = object.add_section(Vec::new(), b".text".to_vec(), SectionKind::Text);
         Self { object, text, data: HashMap::new(), symbols: HashMap::new() }
     }
 
-    /// The linker sets, the second of which points to a function `start` that
+    /// A module with both linker sets. The second points to a function `start`, which
     /// calls the kernel's `malloc`.
     pub(crate) fn good() -> Self {
         let mut builder = Self::new();
@@ -88,12 +89,12 @@ impl Builder {
         symbol
     }
 
-    /// Relocates `caller`'s second to fifth byte: [`CALL`], [`JUMP`].
+    /// Relocates the second to fifth byte of `caller`: [`CALL`], [`JUMP`].
     pub(crate) fn calls(&mut self, caller: SymbolId, callee: SymbolId) {
         self.relocate(caller, 1, elf::R_X86_64_PLT32, callee, -4);
     }
 
-    /// Relocates the pointer at `data`'s start.
+    /// Relocates the pointer at the start of `data`.
     pub(crate) fn points(&mut self, data: SymbolId, to: SymbolId) {
         self.relocate(data, 0, elf::R_X86_64_64, to, 0);
     }

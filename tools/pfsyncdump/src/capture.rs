@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Reads recorded packets from pcap and pcapng files.
 
 use std::io::{Cursor, Read};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Takes a frame apart with the module's own reader, and keeps count of where
 //! everything is.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Finds the pfsync frame in a recorded packet.
 
 use std::net::IpAddr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Decodes captures of pfsync(4), with the module's own reader. See `--help`.
 
 mod capture;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What pf, pfctl and the kernel's headers call things.
 
 use std::borrow::Cow;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Why something in a capture was rejected, in words.
 
 use std::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What is printed of a packet: a record for each message and for each thing
 //! that was rejected, as a line of text or a JSON object.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Counts by action.
 
 use std::collections::{BTreeMap, BTreeSet};

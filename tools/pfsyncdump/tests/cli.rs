@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Runs pfsyncdump on the captures of stock FreeBSD and on damaged input.
 
 use std::io::Write;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Two firewalls at work, and the crash of one of them.
 
 use anyhow::Result;

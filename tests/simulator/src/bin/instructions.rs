@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Prints what the hot paths of pfsync.ko cost, and compares it with the record of
 //! this release.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Runs random simulations, or repeats one.
 
 use anyhow::Result;

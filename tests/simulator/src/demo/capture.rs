@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Counts the packets on the wire, and writes capture files.
 
 use crate::freebsd::kernel::world::Sbt;

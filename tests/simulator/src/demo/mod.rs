@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The demonstration: two firewalls, connections through one of them, and the
 //! crash of that one.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The output of the demonstration: bars on a terminal, lines elsewhere.
 
 use super::capture::Decoded;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! The FreeBSD that the simulator plays.
 //!
 //! - [`machine`]: memory, CPU and linker;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The network between the kernels: segments with multicast, faults and
 //! observers.
 

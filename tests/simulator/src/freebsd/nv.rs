@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Packed nvlists (nv(9)), which ifconfig(8) and the kernel exchange.
 
 use crate::freebsd::native as sys;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Random simulations: firewalls, traffic through them, and faults, all decided by
 //! one seed.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What must hold all the time, and what must hold in the end.
 
 use super::workload::{number_of, Workload};

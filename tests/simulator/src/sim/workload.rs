@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Traffic: connections that open, transfer data and end. The workload knows the
 //! true state of each connection, which only advances. A firewall learns about it
 //! from the packets that pass it.

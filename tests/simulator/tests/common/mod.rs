@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! What the tests share. Each test file uses a part of it.
 #![allow(dead_code)]
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! A firewall that runs the module, and a peer on its sync wire that sends whatever
 //! a test wants.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! The rows for message format 1500: what it carries beyond format 1400. A module
 //! for FreeBSD 14 does not know the actions of this format.
 

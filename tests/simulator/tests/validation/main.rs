@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-2-Clause
-
 //! What a peer may send: one test for each row of docs/validation.md. Each sends a
 //! message to the module in a packet. The last test checks that every row has its
 //! test.

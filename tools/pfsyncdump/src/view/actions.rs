@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What format 1400 adds to a state.
 
 use std::fmt::{self, Display, Formatter};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The two ends of a connection.
 
 use std::fmt::{self, Display, Formatter};

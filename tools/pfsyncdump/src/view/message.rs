@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The messages that are not whole states.
 
 use std::fmt::{self, Display, Formatter};

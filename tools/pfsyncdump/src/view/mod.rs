@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Messages with every field as it is shown, in a line of text (`Display`) and
 //! in JSON (`Serialize`) alike.
 

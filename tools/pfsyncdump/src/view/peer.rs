@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What is known of one end of a connection.
 
 use std::borrow::Cow;

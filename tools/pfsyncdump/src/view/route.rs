@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Where packets of a state are sent.
 
 use std::fmt::{self, Display, Formatter};

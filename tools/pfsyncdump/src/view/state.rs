@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Whole states, of inserts and updates.
 
 use std::fmt::{self, Display, Formatter};

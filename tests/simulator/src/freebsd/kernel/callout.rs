@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! callout(9) on the simulated clock.
 
 use super::sleep::may_sleep;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Page faults and the like: the process prints the module's function and ends,
 //! as a kernel panics.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! malloc(9) and uma(9). Every block is recorded, to find leaks, wrong frees,
 //! and writes beyond a block's end or after its free.
 

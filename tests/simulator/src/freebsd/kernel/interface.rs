@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Network interfaces: ifnet(9), their cloners and bpf(4).
 
 use super::heap::Heap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Software interrupts: swi(9).
 
 use super::sleep::may_sleep;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Locks, with the checks of WITNESS and INVARIANTS: owner, recursion, order,
 //! and sleeping with a lock held that does not allow it.
 

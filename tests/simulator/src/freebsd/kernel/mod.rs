@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The kernel: threads, locks, memory, timers, interfaces, vnets and modules.
 
 pub mod callout;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Loads and unloads the module, in the kernel's order.
 
 use super::interface;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Places in the module, recorded as addresses and named when they are printed.
 
 use super::{thread, Kernel};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Sleeping, and the network epoch.
 
 use super::thread;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Kernel threads: coroutines that the scheduler runs one at a time.
 
 use super::lock::Held;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The kernel's variables that modules refer to by name, and the region of VNET
 //! variables.
 

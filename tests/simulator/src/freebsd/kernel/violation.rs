@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Violations: the module did something for which a kernel with INVARIANTS and
 //! WITNESS would panic. A violation ends the run.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Network stacks (vnets).
 
 use super::interface::{Cloner, Interfaces};

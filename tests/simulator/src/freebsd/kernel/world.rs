@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The scheduler and the clock of all simulated kernels. One seed decides which
 //! thread runs when.
 

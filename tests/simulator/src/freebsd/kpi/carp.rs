@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! carp(4)'s demotion counter.
 
 use crate::freebsd::kernel::violation::violation;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! IPv4 and IPv6: output to the simulated network, and multicast membership.
 
 use super::mbuf::{bytes_of, free_chain, packet_len};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The C library of the kernel.
 
 use super::symbols;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The lock functions, on the kernel's own structures.
 
 use super::symbols;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! mbuf(9): packets with clusters, on the kernel's own structure.
 
 use super::memory::allocate;

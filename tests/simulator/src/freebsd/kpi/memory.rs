@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! malloc(9), uma(9), counter(9), and memory of user programs.
 
 use super::symbols;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The functions that kernel modules call, by the kernel's names. Each makes the
 //! kernel's checks, and then does what the kernel does as far as pfsync can tell.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! nv(9), for modules.
 
 use super::symbols;

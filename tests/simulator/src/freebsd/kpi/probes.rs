@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! DTrace's side of a module's probes.
 
 use crate::freebsd::kernel::{thread, Kernel};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! IP protocol handlers.
 
 use super::symbols;

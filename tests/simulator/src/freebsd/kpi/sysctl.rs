@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! sysctl(9): reads and writes a module's nodes, and handles the usual kinds.
 
 use super::symbols;

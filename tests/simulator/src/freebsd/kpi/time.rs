@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The clock, and sleeping for a time.
 
 use super::symbols;

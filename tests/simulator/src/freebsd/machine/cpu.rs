@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The area of a CPU, which kernel code finds behind `%gs` and which begins with
 //! the current thread. Every OS thread of the simulator is a CPU.
 

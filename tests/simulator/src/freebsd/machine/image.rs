@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The kernel's linker for relocatable objects, which works as amd64's
 //! `link_elf_obj`: it lays out the sections to load, applies relocations of five
 //! kinds, and looks up an undefined symbol when something refers to it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Memory below 2 GiB.
 //!
 //! Kernel code uses sign-extended 32-bit absolute addresses. In the kernel

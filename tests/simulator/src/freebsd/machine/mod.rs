@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The machine: memory at low addresses, a per-CPU area behind `%gs`, and
 //! `pfsync.ko` linked into that memory.
 

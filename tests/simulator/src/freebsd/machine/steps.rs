@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Counts the instructions that the module executes. The CPU's trap flag is set
 //! while the module runs, and cleared while the simulator runs. A repeated string
 //! instruction counts once for each repetition.

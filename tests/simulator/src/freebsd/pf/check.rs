@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What pf assumes of every state that it works with.
 
 use super::{release, Pf};

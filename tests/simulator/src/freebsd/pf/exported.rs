@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The functions that pf.ko exports.
 
 use super::{release, table, zone};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What is particular to pf of FreeBSD 14.
 
 use super::table;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What is particular to pf of FreeBSD 15.0.
 
 use crate::freebsd::kernel::sleep::epoch_assert;

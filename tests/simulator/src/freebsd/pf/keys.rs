@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The keys of states: attaches and detaches them, with pf's rules for collisions.
 
 use super::{list, release, zone, Pf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The kernel's lists (queue(3)), on its own structures.
 
 use std::ptr;

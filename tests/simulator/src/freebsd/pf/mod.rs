@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! pf(4)'s state table, on the kernel's own structures and with pf's locking
 //! rules: what pfsync calls, and what packets and operators do to states.
 

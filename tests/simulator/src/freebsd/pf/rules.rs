@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! pf's rules, as far as states refer to them.
 
 use super::release;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The state table: what pf does to a state from its insertion to its end.
 
 use super::{list, zone, Pf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What packets do to states. All of this is called in a thread of the vnet.
 
 use super::{release, zone, Pf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! pf's uma(9) zones.
 
 use std::mem::offset_of;
