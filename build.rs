@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Compiles `kmod/`, the module's C, with the kernel's own flags. Builds for
 //! the host (tests of `wire` and `engine`) have no C in them.
 

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+
 # Fuzzes each target for so many seconds, one after the other, and says how
 # many inputs were tried. `make fuzz` calls it, with build/env read.
 #

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* The shims that only FreeBSD 15 and later have. See shims.h. */
 #include "kernel.h"
 #include "shims.h"

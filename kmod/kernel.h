@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * The kernel headers that the module is built from, in one list: kmod/'s C
  * includes it and sys-bindings reads it.

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * The options of FreeBSD's GENERIC kernel that decide the layout of what the
  * module shares with it. A kernel built without one of them needs a module

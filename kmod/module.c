@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * What makes pfsync.ko a FreeBSD kernel module: its declaration, its storage
  * in each vnet, and its sysctl nodes. The code is in src/.

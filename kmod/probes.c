@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * DTrace probes: the life of a message. src/probe.rs says what each argument
  * is, and calls these only while some probe of the system is enabled.

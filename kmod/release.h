@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * What FreeBSD's releases spell differently, under one name, for the C here.
  * sys-bindings/src/freebsd14.rs and freebsd15.rs do the same for Rust.

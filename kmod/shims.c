@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /* See shims.h. A shim decides nothing: no `if`. */
 #include "kernel.h"
 #include "shims.h"

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
  * Macros, inline functions and VNET variables of the kernel, as functions that
  * Rust can call. None of them decides anything; src/kernel and src/pf give

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Reads the kernel's headers with bindgen.
 //!
 //! `KERNEL_INCLUDE` (set by the Makefile) is a colon-separated list of the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Holds the manual to the source: every sysctl, probe, counter and option
 //! that it lists is there, and every one that is there is listed. Likewise the
 //! DTrace scripts.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Holds the port to the source: version, crates and installed files.
 //!
 //! `UPDATE_PORT=1` writes `Makefile.crates` and `distinfo` anew instead, from
@@ -34,33 +35,33 @@ type Crates = BTreeMap<String, String>;
 
 /// The crates that cargo leaves in `Cargo.lock` for the port's workspace.
 fn crates() -> Crates {
-    let folder = empty_folder("workspace");
+    let directory = empty_directory("workspace");
     for entry in std::fs::read_dir(path("")).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name();
         if !["Cargo.toml", "Cargo.lock", "target"].iter().any(|other| name == *other) {
-            std::os::unix::fs::symlink(entry.path(), folder.join(name)).unwrap();
+            std::os::unix::fs::symlink(entry.path(), directory.join(name)).unwrap();
         }
     }
-    std::fs::write(folder.join("Cargo.toml"), patched_manifest()).unwrap();
-    std::fs::copy(path("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    std::fs::write(directory.join("Cargo.toml"), patched_manifest()).unwrap();
+    std::fs::copy(path("Cargo.lock"), directory.join("Cargo.lock")).unwrap();
     let mut update = Command::new(env!("CARGO"));
-    update.args(["update", "--workspace", "--offline"]).current_dir(&folder);
+    update.args(["update", "--workspace", "--offline"]).current_dir(&directory);
     let output = update.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-    let lock: Table = read(folder.join("Cargo.lock")).parse().unwrap();
+    let lock: Table = read(directory.join("Cargo.lock")).parse().unwrap();
     let packages = lock["package"].as_array().unwrap().iter();
     let text = |package: &Value, key: &str| package.get(key).map(|value| value.as_str().unwrap().to_owned());
     let named = |package| Some(format!("{}-{}", text(package, "name")?, text(package, "version")?));
     packages.filter_map(|package| Some((named(package)?, text(package, "checksum")?))).collect()
 }
 
-fn empty_folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("port").join(name);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
+fn empty_directory(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("port").join(name);
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
 }
 
 /// Where cargo keeps what it downloaded, if it did.
@@ -121,7 +122,7 @@ fn the_version_is_the_module_s() {
 
 #[test]
 fn the_list_of_files_is_what_is_installed() {
-    let stage = empty_folder("stage");
+    let stage = empty_directory("stage");
     let stage = stage.to_str().unwrap();
     let install = format!(
         "make -s --assume-old=pfsync.ko install DESTDIR='{stage}' PREFIX=/usr/local && \

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+
 # Prints where this source comes from.
 #
 #   tools/origin.sh commit    its commit, with "-dirty" if files were changed

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+
 # Packs what `make install` installs into build/pfsync-kmod-*.tar.gz, which
 # `tar -xpf FILE -C /` puts in its place. The same source gives the same bytes.
 #

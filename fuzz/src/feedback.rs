@@ -2,10 +2,10 @@
 //! What libFuzzer is told of `pfsync.ko`, which carries no instrumentation: the
 //! places that called the host, probes with their arguments, and counters.
 
-use pfsync_host::kernel::Kernel;
-use pfsync_host::kpi::probes::Fired;
-use pfsync_host::lab::Firewall;
-use pfsync_host::machine::cpu::{self, CALLS};
+use pfsync_simulator::freebsd::kernel::Kernel;
+use pfsync_simulator::freebsd::kpi::probes::Fired;
+use pfsync_simulator::freebsd::machine::cpu::{self, CALLS};
+use pfsync_simulator::lab::Firewall;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -3,9 +3,9 @@
 
 use crate::feedback;
 use anyhow::Result;
-use pfsync_host::kernel::violation::Violation;
-use pfsync_host::kernel::world::Policy;
-use pfsync_host::lab::{Firewall, Lab, SYNC};
+use pfsync_simulator::freebsd::kernel::violation::Violation;
+use pfsync_simulator::freebsd::kernel::world::Policy;
+use pfsync_simulator::lab::{Firewall, Lab, SYNC};
 
 /// Whether a step could not be read, for the input ends in its midst. Another
 /// error is one.

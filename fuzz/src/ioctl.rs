@@ -11,8 +11,8 @@ use crate::firewall::{ends_input, Fuzzed};
 use anyhow::{ensure, Context, Result};
 use arbitrary::Unstructured;
 use lists::list;
-use pfsync_host::nv::{List, Value};
-use settings::{parse_peer, Peer, Settings, GROUP4, INTERFACES};
+use pfsync_simulator::freebsd::nv::{List, Value};
+use settings::{parse_peer, Settings, SyncPeer, GROUP4, INTERFACES};
 use std::ffi::CStr;
 use sys_bindings as sys;
 
@@ -176,7 +176,7 @@ impl Run {
         let defer = old.pfsyncr_defer as u32 & sys::PFSYNCF_DEFER != 0;
         ensure!(defer == self.settings.defer, "old defer");
         let peer = match self.settings.peer {
-            Some(Peer::Inet(address)) => address,
+            Some(SyncPeer::Inet(address)) => address,
             _ => [0; 4],
         };
         ensure!(old.pfsyncr_syncpeer.s_addr.to_ne_bytes() == peer, "old syncpeer");

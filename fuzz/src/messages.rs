@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Messages with values that pf can have, made from a fuzzer's bytes.
+//! Messages with values that pf can have, out of a fuzzer's bytes.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use pfsync::wire::{

@@ -12,10 +12,10 @@ use anyhow::{ensure, Result};
 use arbitrary::Unstructured;
 use frames::{envelope, packet, put_right, Sender, CHECKSUM};
 use pfsync::wire::Frame;
-use pfsync_host::lab::{address4, address6, connection, Config, Peer, GROUP6, OUTSIDE, SYNC};
-use pfsync_host::net::Sent;
-use pfsync_host::pf::rules::NO_SYNC;
-use pfsync_host::pf::traffic::{Connection, Id};
+use pfsync_simulator::freebsd::net::Sent;
+use pfsync_simulator::freebsd::pf::rules::NO_SYNC;
+use pfsync_simulator::freebsd::pf::traffic::{Connection, Id};
+use pfsync_simulator::lab::{address4, address6, connection, Config, SyncPeer, GROUP6, OUTSIDE, SYNC};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -151,8 +151,12 @@ impl Run {
     }
 
     fn configure(&self, u: &mut Unstructured) -> Result<()> {
-        let peers =
-            [None, Some(Peer::Inet(address4(2))), Some(Peer::Inet6(GROUP6)), Some(Peer::Inet6(address6(2)))];
+        let peers = [
+            None,
+            Some(SyncPeer::Inet(address4(2))),
+            Some(SyncPeer::Inet6(GROUP6)),
+            Some(SyncPeer::Inet6(address6(2))),
+        ];
         let config = Config {
             syncdev: u.ratio(7, 8)?.then(|| SYNC.to_string()),
             peer: *u.choose(&peers)?,

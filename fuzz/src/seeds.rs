@@ -6,7 +6,7 @@ use crate::receive::{FRAME, TIME};
 use anyhow::{Context, Result};
 use pcap_file::pcap::PcapReader;
 use pfsync::wire::{Action, Format, Subheader};
-use pfsync_host::lab::{Config, Peer, GROUP6};
+use pfsync_simulator::lab::{Config, SyncPeer, GROUP6};
 use std::fs::File;
 use std::path::Path;
 use zerocopy::FromBytes;
@@ -78,13 +78,13 @@ fn rename_interfaces(frame: &mut [u8]) {
 
 /// Configurations as ifconfig(8) sends them, for the target `ioctl`.
 pub fn configurations() -> Result<Vec<Vec<u8>>> {
-    let peers = [None, Some(Peer::Inet([192, 0, 2, 2])), Some(Peer::Inet6(GROUP6))];
+    let peers = [None, Some(SyncPeer::Inet([192, 0, 2, 2])), Some(SyncPeer::Inet6(GROUP6))];
     let mut seeds = Vec::new();
     for peer in peers {
         for (maxupd, defer, version) in
             [(128, false, 0), (7, true, 1301), (256, false, 1400), (9, true, 1500)]
         {
-            let config = Config { peer, maxupd, defer, version, ..Config::default() };
+            let config = Config { syncpeer: peer, maxupd, defer, version, ..Config::default() };
             let packed = config.to_list().pack();
             let len = (packed.len() as u16).to_le_bytes();
             seeds.push([vec![crate::ioctl::BYTES, len[0], len[1]], packed].concat());

@@ -19,7 +19,7 @@ pub(crate) fn from_peer(
     same_rules: bool,
     rules: &Rules,
 ) -> Result<(), Refused> {
-    let found = import(state, Origin::Endpoint { same_rules }, rules)?;
+    let found = import(state, Origin::Peer { same_rules }, rules)?;
     if state.flags.contains(StateFlags::ACK) {
         let bucket = softc.bucket(&found);
         let wake = bucket.queues.lock().acknowledge(&found);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! FreeBSD 14.
 
 use crate::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! FreeBSD 15.
 
 use crate::*;

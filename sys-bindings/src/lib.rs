@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The FreeBSD kernel's structures, constants and functions as bindgen reads
 //! them from the kernel's own headers, with the option set that the GENERIC
 //! kernel is built with; `wrapper.h` lists the headers and `build.rs` the names

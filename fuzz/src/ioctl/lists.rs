@@ -3,8 +3,8 @@
 
 use anyhow::Result;
 use arbitrary::{Arbitrary, Unstructured};
-use pfsync_host::lab::{OUTSIDE, SYNC};
-use pfsync_host::nv::{List, Value};
+use pfsync_simulator::freebsd::nv::{List, Value};
+use pfsync_simulator::lab::{OUTSIDE, SYNC};
 use std::ffi::{CStr, CString};
 use sys_bindings as sys;
 

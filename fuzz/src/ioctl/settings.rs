@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What requests lead to: a model of what pfsync(4) documents.
 
-use pfsync_host::lab::{GROUP6, OUTSIDE, SYNC};
-use pfsync_host::nv::{List, Value};
+use pfsync_simulator::freebsd::nv::{List, Value};
+use pfsync_simulator::lab::{GROUP6, OUTSIDE, SYNC};
 use std::ffi::CStr;
 use sys_bindings as sys;
 
@@ -15,7 +15,7 @@ pub const GROUP4: [u8; 4] = [224, 0, 0, 240];
 
 /// An address of a peer, as `af` and bytes of a sockaddr.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Peer {
+pub enum SyncPeer {
     Inet([u8; 4]),
     Inet6([u8; 16], u32),
 }
@@ -24,7 +24,7 @@ pub enum Peer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     pub syncdev: Option<String>,
-    pub peer: Option<Peer>,
+    pub peer: Option<SyncPeer>,
     pub maxupd: u64,
     pub defer: bool,
     pub version: u64,
@@ -65,7 +65,7 @@ impl Settings {
         let bytes = old.pfsyncr_syncdev.map(|byte| byte as u8);
         let name = CStr::from_bytes_until_nul(&bytes).ok()?.to_str().ok()?;
         let address = old.pfsyncr_syncpeer.s_addr.to_ne_bytes();
-        let peer = (address != [0; 4]).then_some(Peer::Inet(address));
+        let peer = (address != [0; 4]).then_some(SyncPeer::Inet(address));
         let defer = old.pfsyncr_defer as u32 & sys::PFSYNCF_DEFER != 0;
         let maxupd = u64::try_from(old.pfsyncr_maxupdates).ok()?;
         self.changed((!name.is_empty()).then(|| name.to_string()), peer, maxupd, 0, defer)
@@ -74,7 +74,7 @@ impl Settings {
     fn changed(
         &self,
         syncdev: Option<String>,
-        peer: Option<Peer>,
+        peer: Option<SyncPeer>,
         maxupd: u64,
         version: u64,
         defer: bool,
@@ -88,15 +88,15 @@ impl Settings {
             _ => return None,
         };
         let peer = match peer {
-            Some(Peer::Inet([0, 0, 0, 0])) => Some(Peer::Inet(GROUP4)),
-            Some(Peer::Inet6(addr, scope)) if addr == [0; 16] => Some(Peer::Inet6(GROUP6, scope)),
+            Some(SyncPeer::Inet([0, 0, 0, 0])) => Some(SyncPeer::Inet(GROUP4)),
+            Some(SyncPeer::Inet6(addr, scope)) if addr == [0; 16] => Some(SyncPeer::Inet6(GROUP6, scope)),
             Some(peer) => Some(peer),
-            None if syncdev.is_some() => Some(Peer::Inet(GROUP4)),
+            None if syncdev.is_some() => Some(SyncPeer::Inet(GROUP4)),
             None => self.peer,
         };
         let to_group = match peer {
-            Some(Peer::Inet([first, ..])) => (224..240).contains(&first),
-            Some(Peer::Inet6([first, ..], _)) => first == 0xff,
+            Some(SyncPeer::Inet([first, ..])) => (224..240).contains(&first),
+            Some(SyncPeer::Inet6([first, ..], _)) => first == 0xff,
             None => false,
         };
         // pfsync0 itself knows no multicast.
@@ -106,14 +106,14 @@ impl Settings {
 }
 
 /// The peer in a list, if the list says one; outside, `None` refuses it.
-pub fn parse_peer(list: &List) -> Option<Option<Peer>> {
+pub fn parse_peer(list: &List) -> Option<Option<SyncPeer>> {
     let Some(Value::Binary(address)) = list.get(c"address") else { return None };
     match u32::try_from(list.number(c"af")?).ok()? {
-        sys::AF_UNSPEC => Some(Some(Peer::Inet([0; 4]))),
-        sys::AF_INET if address.len() == 16 => Some(Some(Peer::Inet(address[4..8].try_into().ok()?))),
+        sys::AF_UNSPEC => Some(Some(SyncPeer::Inet([0; 4]))),
+        sys::AF_INET if address.len() == 16 => Some(Some(SyncPeer::Inet(address[4..8].try_into().ok()?))),
         sys::AF_INET6 if address.len() == 28 => {
             let scope = u32::from_le_bytes(address[24..28].try_into().ok()?);
-            Some(Some(Peer::Inet6(address[8..24].try_into().ok()?, scope)))
+            Some(Some(SyncPeer::Inet6(address[8..24].try_into().ok()?, scope)))
         }
         _ => None,
     }

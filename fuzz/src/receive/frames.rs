@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Frames of a peer: valid messages, in which some bytes may then be changed.
+//! Frames of a peer: valid messages, of which some bytes may be changed then.
 
 use crate::messages::Message;
 use anyhow::Result;
@@ -8,7 +8,7 @@ use pfsync::wire::{
     BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Endpoint, Family, Format, FrameWriter, Header,
     IfName, Ipv4Header, Ipv6Header, Key, RouteTo, RuleActions, Scrub, State, StateFlags, StateId, TagName,
 };
-use pfsync_host::lab::{address4, address6, connection, Firewall, GROUP6, OUTSIDE, SYNC};
+use pfsync_simulator::lab::{address4, address6, connection, Firewall, GROUP6, OUTSIDE, SYNC};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Bits of the byte that says how a frame comes.

@@ -1,4 +1,5 @@
-# about: TCP, UDP, ICMP and IPv6 states appear on the peer, follow updates and go; no-sync states do not
+# SPDX-License-Identifier: BSD-2-Clause
+# about: TCP, UDP, ICMP and IPv6 states appear, change and end on the peer too; no-sync states do not
 # param: to multicast unicast
 . /tmp/vm/lib.sh
 
@@ -16,7 +17,7 @@ rules() {
 	RULES
 }
 
-# Whether both firewalls hold the same states, sequence numbers and all.
+# Whether both firewalls hold the same states, with the same sequence numbers.
 same_states() {
 	state_lines one | grep -v ':5999 ' > $RUN/states.one
 	state_lines two > $RUN/states.two
@@ -66,11 +67,11 @@ wait_for 15 same_states || {
 close_tcp
 soon "two did not see the connection end" has_state two "tcp $SERVER:7000 .*(FIN_WAIT_2|TIME_WAIT)"
 
-echo "no-sync states stay at home"
+echo "no-sync states are not sent"
 must lacks_state two ":5999"
-equal "inserts that two sent of its own" 0 "$(sent two 'state insert')"
+equal "inserts that two sent" 0 "$(sent two 'state insert')"
 
-echo "states go"
+echo "states end"
 must has_state two "udp $SERVER:5001"
 must jexec one pfctl -q -k $CLIENT
 soon "two still has killed states" lacks_state two "$CLIENT"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Why a packet, a frame or a message was rejected.
+//! Why something in a capture was rejected, in words.
 
 use std::fmt;
 
@@ -9,18 +9,19 @@ use crate::names;
 
 /// A rejection: what was rejected, and why.
 #[derive(Debug, PartialEq)]
-pub struct Rejection {
-    /// Where the rejected part begins in the recorded packet.
-    pub offset: usize,
-    /// The action of the rejected messages. `None` if the whole frame is rejected.
-    pub action: Option<Action>,
-    pub reason: Reason,
+pub(crate) struct Rejection {
+    /// In the recorded packet.
+    pub(crate) offset: usize,
+    /// Of the messages that it concerns, if it concerns some and not the whole
+    /// frame.
+    pub(crate) action: Option<Action>,
+    pub(crate) reason: Reason,
 }
 
 /// Why a packet, a frame or a message was rejected.
 #[derive(Debug, PartialEq)]
-pub enum Reason {
-    /// This program does not know the link type.
+pub(crate) enum Reason {
+    /// A link type that this program does not know.
     LinkType(u32),
     /// The packet is shorter than its link header.
     Link,

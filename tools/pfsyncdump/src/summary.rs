@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The summary: counts for each action.
+//! Counts by action.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -13,8 +13,8 @@ use crate::view::hex;
 
 /// The summary of a capture.
 #[derive(Default)]
-pub struct Summary {
-    /// The counts for each action, by its number.
+pub(crate) struct Summary {
+    /// By the number of the action.
     actions: BTreeMap<u8, (Action, Count)>,
     total: Count,
 }
@@ -33,8 +33,8 @@ struct Count {
 }
 
 impl Summary {
-    /// Adds the content of a packet.
-    pub fn add(&mut self, decoded: &Decoded) {
+    /// Counts what is in a packet.
+    pub(crate) fn add(&mut self, decoded: &Decoded) {
         let mut seen = BTreeMap::new();
         for run in &decoded.runs {
             seen.insert(run.action as u8, run.action);
@@ -67,7 +67,7 @@ impl Summary {
     }
 
     /// The table as an array of objects.
-    pub fn to_json(&self) -> serde_json::Result<String> {
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.rows().collect::<Vec<_>>())
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One end of a connection.
+//! What is known of one end of a connection.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
@@ -12,41 +12,41 @@ use crate::names::{self, ProtocolKind};
 
 /// An endpoint.
 #[derive(Serialize)]
-pub struct EndpointView {
-    pub state: Cow<'static, str>,
-    pub seqlo: u32,
-    pub seqhi: u32,
-    pub seqdiff: u32,
-    pub max_win: u16,
-    pub mss: u16,
-    /// The shift, without the flag.
-    pub wscale: u8,
+pub(crate) struct EndpointView {
+    pub(crate) state: Cow<'static, str>,
+    pub(crate) seqlo: u32,
+    pub(crate) seqhi: u32,
+    pub(crate) seqdiff: u32,
+    pub(crate) max_win: u16,
+    pub(crate) mss: u16,
+    /// The shift alone.
+    pub(crate) wscale: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scrub: Option<ScrubView>,
+    pub(crate) scrub: Option<ScrubView>,
 }
 
 /// What pf's normalisation keeps for an endpoint.
 #[derive(Serialize)]
-pub struct ScrubView {
-    pub timestamp: bool,
-    pub ttl: u8,
-    pub ts_mod: u32,
+pub(crate) struct ScrubView {
+    pub(crate) timestamp: bool,
+    pub(crate) ttl: u8,
+    pub(crate) ts_mod: u32,
 }
 
 /// The bits of a window scale that are a shift (`PF_WSCALE_MASK`).
 const WSCALE_MASK: u8 = 0x0f;
 
 impl EndpointView {
-    pub fn new(endpoint: &Endpoint, kind: ProtocolKind) -> EndpointView {
+    pub(crate) fn new(peer: &Peer, kind: PeerKind) -> EndpointView {
         EndpointView {
-            state: names::endpoint_state(kind, endpoint.state),
-            seqlo: endpoint.seqlo,
-            seqhi: endpoint.seqhi,
-            seqdiff: endpoint.seqdiff,
-            max_win: endpoint.max_win,
-            mss: endpoint.mss,
-            wscale: endpoint.wscale & WSCALE_MASK,
-            scrub: endpoint.scrub.map(ScrubView::from),
+            state: names::peer_state(kind, peer.state),
+            seqlo: peer.seqlo,
+            seqhi: peer.seqhi,
+            seqdiff: peer.seqdiff,
+            max_win: peer.max_win,
+            mss: peer.mss,
+            wscale: peer.wscale & WSCALE_MASK,
+            scrub: peer.scrub.map(ScrubView::from),
         }
     }
 
@@ -63,8 +63,8 @@ impl From<Scrub> for ScrubView {
     }
 }
 
-/// The states of both endpoints, then their sequence windows.
-pub fn endpoints(f: &mut Formatter, src: &EndpointView, dst: &EndpointView) -> fmt::Result {
+/// The state of both peers, then what is known of their sequence numbers.
+pub(crate) fn peers(f: &mut Formatter, src: &EndpointView, dst: &EndpointView) -> fmt::Result {
     write!(f, " {}:{}", src.state, dst.state)?;
     for (side, endpoint) in [("src", src), ("dst", dst)] {
         if endpoint.has_details() {
