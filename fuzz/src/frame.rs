@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The reader of frames: it ends on any bytes, and what it accepts is what the
-//! types promise.
+//! The reader of frames: it ends whatever the bytes are, and what it accepts is as
+//! the types promise.
 
 use crate::messages::Message;
 use pfsync::wire::{Direction, Family, Frame, IfName, Peer, RouteTo, Run, State, StateFlags};
 
-/// Reads an input as a frame, and everything in it.
+/// Reads an input as a frame with all its messages.
 pub fn run(input: &[u8]) {
     let Ok(mut frame) = Frame::parse(input) else { return };
     let mut left = frame.unread();
     let mut ended = false;
     while let Some(run) = frame.next() {
-        assert!(!ended, "something is read behind the end");
-        assert!(frame.unread() < left, "reading moves on");
+        assert!(!ended, "a run follows the end");
+        assert!(frame.unread() < left, "reading does not advance");
         left = frame.unread();
         match run {
             Ok(Run::Eof(_)) | Err(_) => ended = true,
@@ -21,8 +21,8 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Checks what the types promise, and that a message that was accepted is
-/// accepted again as it is written.
+/// Checks what the types promise, and that the reader accepts the message again when
+/// it is written.
 fn check(message: &Message) {
     match message {
         Message::Insert(_, state) | Message::Update(_, state) => check_state(state),
@@ -57,7 +57,7 @@ fn check_state(state: &State) {
     }
 }
 
-/// pf has no timeouts of states from `PFTM_FRAG` to `PFTM_TS_DIFF`, nor above
+/// Timeouts from `PFTM_FRAG` to `PFTM_TS_DIFF` are not those of states, nor any above
 /// `PFTM_SCTP_CLOSED`.
 fn check_timeout(timeout: u8) {
     assert!(matches!(timeout, 0..14 | 20..25), "{timeout}");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Messages with values that pf can have, out of a fuzzer's bytes.
+//! Makes messages with values that pf can have from a fuzzer's bytes.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use pfsync::wire::{
@@ -8,9 +8,9 @@ use pfsync::wire::{
     RawState1301, RawState1400, RawState1500, RouteTo, Run, Scrub, State, StateFlags, StateId, TagName,
 };
 
-/// A message that passed its checks.
+/// A message that has passed its checks.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Message {
+pub(crate) enum Message {
     Clear(Clear),
     Insert(Format, State),
     Ack(StateId),
@@ -22,7 +22,7 @@ pub enum Message {
 }
 
 impl Message {
-    pub fn arbitrary(u: &mut Unstructured) -> Result<Message> {
+    pub(crate) fn arbitrary(u: &mut Unstructured) -> Result<Message> {
         Ok(match u.int_in_range(0..=7)? {
             0 => Message::Clear(Clear { ifname: maybe(u, name)?, creator: u.arbitrary()? }),
             1 => state_in_format(u).map(|(format, state)| Message::Insert(format, state))?,
@@ -44,7 +44,7 @@ impl Message {
         })
     }
 
-    pub fn action(&self) -> Action {
+    pub(crate) fn action(&self) -> Action {
         match self {
             Message::Clear(_) => Action::Clear,
             Message::Insert(format, _) => format.insert(),
@@ -57,8 +57,8 @@ impl Message {
         }
     }
 
-    /// Bytes of the message.
-    pub fn size(&self) -> usize {
+    /// The size of the message in bytes.
+    pub(crate) fn size(&self) -> usize {
         match self {
             Message::Clear(_) => size_of::<RawClear>(),
             Message::Insert(format, _) | Message::Update(format, _) => format.size(),
@@ -68,7 +68,7 @@ impl Message {
         }
     }
 
-    pub fn push(&self, writer: &mut FrameWriter) -> core::result::Result<(), Full> {
+    pub(crate) fn push(&self, writer: &mut FrameWriter) -> core::result::Result<(), Full> {
         let action = self.action();
         match self {
             Message::Clear(clear) => writer.push(action, &RawClear::from(clear)),
@@ -85,8 +85,8 @@ impl Message {
         }
     }
 
-    /// The messages of a run; `None` stands for one that is refused.
-    pub fn all(run: &Run) -> Vec<Option<Message>> {
+    /// The messages of a run; `None` stands for a message that is refused.
+    pub(crate) fn all(run: &Run) -> Vec<Option<Message>> {
         let insert = |format, state: Checked| state.ok().map(|state| Message::Insert(format, state));
         let update = |format, state: Checked| state.ok().map(|state| Message::Update(format, state));
         match run {
@@ -106,8 +106,8 @@ impl Message {
         }
     }
 
-    /// The message as it is read after it was written.
-    pub fn reread(&self) -> Option<Message> {
+    /// The message after it was written and read.
+    pub(crate) fn reread(&self) -> Option<Message> {
         let mut buffer = [0; 512];
         let mut writer = FrameWriter::new(&mut buffer, &[0; 16]).ok()?;
         self.push(&mut writer).ok()?;
@@ -116,8 +116,8 @@ impl Message {
         Message::all(&run).pop()?
     }
 
-    /// The message as its format carries it.
-    pub fn carried(mut self) -> Message {
+    /// The message without what its format does not carry.
+    pub(crate) fn carried(mut self) -> Message {
         if let Message::Insert(format, state) | Message::Update(format, state) = &mut self {
             *state = in_format(*format, *state);
         }
@@ -125,7 +125,7 @@ impl Message {
     }
 }
 
-/// What a format carries of a state.
+/// A state without what a format does not carry.
 fn in_format(format: Format, mut state: State) -> State {
     if format >= Format::V1500 {
         return State { sync_flags: 0, updates: 0, ..state };
@@ -154,7 +154,7 @@ fn maybe<'a, T>(
     bool::arbitrary(u)?.then(|| make(u)).transpose()
 }
 
-pub fn id(u: &mut Unstructured) -> Result<StateId> {
+pub(crate) fn id(u: &mut Unstructured) -> Result<StateId> {
     Ok(StateId { id: u.arbitrary()?, creator: u.arbitrary()? })
 }
 
@@ -232,8 +232,8 @@ fn tag(u: &mut Unstructured) -> Result<Option<TagName>> {
     TagName::new(&bytes).map_err(|_| arbitrary::Error::IncorrectFormat)
 }
 
-/// A state of format 1500.
-pub fn state(u: &mut Unstructured) -> Result<State> {
+/// A state with what only format 1500 carries.
+pub(crate) fn state(u: &mut Unstructured) -> Result<State> {
     let proto = *u.choose(&[6, 17, 1, 58, 132, 0, 47, 255])?;
     let family = family(u)?;
     let is_translated = u.ratio(1, 8)?;

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is written is read back; and what is read is written as it was, but
-//! for what is refused and what means nothing.
+//! The reader and the writer of frames. What is written reads back. What is read is
+//! written as it was, except for messages that are refused and for bytes without
+//! meaning.
 
 use crate::messages::Message;
 use arbitrary::{Result, Unstructured};
 use pfsync::wire::{Action, Frame, FrameWriter, Run};
 
-/// Bytes of the largest frame that is written.
+/// The size in bytes of the largest frame that is written.
 const LARGEST: usize = 9000;
 
-/// `MCLBYTES`: what the C module takes behind one subheader at most.
+/// `MCLBYTES`: the most bytes that the C module accepts behind one subheader.
 const CLUSTER: usize = 2048;
 
-/// Takes an input for a frame or for messages, as its first byte says.
+/// Runs an input as a frame or as messages, by its first byte.
 pub fn run(input: &[u8]) {
     match input.split_first() {
         Some((first, rest)) if first % 2 == 0 => rewrite(rest),
@@ -21,27 +22,27 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Reads a frame, writes what was accepted, and reads that.
+/// Reads a frame, writes the messages that were accepted, and reads them back.
 fn rewrite(bytes: &[u8]) {
     let Ok(frame) = Frame::parse(bytes) else { return };
     let messages: Vec<_> =
         frame.flatten().flat_map(|run| Message::all(&run)).flatten().map(Message::carried).collect();
-    // Each message may need a subheader of its own, and ends a longer run.
+    // Each message may need a subheader of its own, and split a longer run.
     let mut buffer = vec![0xff; bytes.len() + 4 * messages.len() + 28];
     let written = fill(&mut buffer, &messages);
-    assert_eq!(written, messages.len(), "there is room for all of them");
+    assert_eq!(written, messages.len(), "some messages do not fit");
     assert_eq!(read(&buffer), messages);
 }
 
-/// Writes as many messages as there is room for, and reads them.
+/// Writes as many messages as there is space for, and reads them back.
 fn write(u: &mut Unstructured) -> Result<()> {
-    let room = u.int_in_range(0..=LARGEST)?;
+    let space = u.int_in_range(0..=LARGEST)?;
     let mut messages = Vec::new();
     while !u.is_empty() {
         messages.push(Message::arbitrary(u)?);
     }
-    let mut buffer = vec![0xff; room];
-    if room < 24 {
+    let mut buffer = vec![0xff; space];
+    if space < 24 {
         assert!(FrameWriter::new(&mut buffer, &[7; 16]).is_err());
         return Ok(());
     }
@@ -51,16 +52,16 @@ fn write(u: &mut Unstructured) -> Result<()> {
     Ok(())
 }
 
-/// Fills a buffer with a frame, up to the first message that does not fit.
-/// Returns how many did.
+/// Fills a buffer with a frame, up to the first message that does not fit. Returns
+/// how many messages did.
 fn fill(buffer: &mut Vec<u8>, messages: &[Message]) -> usize {
-    let room = buffer.len();
-    let mut writer = FrameWriter::new(buffer, &[7; 16]).expect("room for an empty frame");
+    let space = buffer.len();
+    let mut writer = FrameWriter::new(buffer, &[7; 16]).expect("space for an empty frame");
     let mut written = 0;
     for message in messages {
         let fits = writer.fits(message.action(), message.size()) > 0;
         let pushed = message.push(&mut writer).is_ok();
-        // A run that is full may be followed by another of its kind.
+        // Another run of its kind may follow a full run.
         assert!(pushed || !fits, "what fits can be pushed");
         if !pushed {
             writer.end_run();
@@ -71,12 +72,12 @@ fn fill(buffer: &mut Vec<u8>, messages: &[Message]) -> usize {
         written += 1;
     }
     let len = writer.finish();
-    assert!(len <= room, "{len} bytes in a buffer of {room}");
+    assert!(len <= space, "{len} bytes in a buffer of {space}");
     buffer.truncate(len);
     written
 }
 
-/// The messages of a frame that was written, whose structure is checked.
+/// Checks the structure of a frame that was written, and returns its messages.
 fn read(bytes: &[u8]) -> Vec<Message> {
     let frame = Frame::parse(bytes).expect("a whole frame");
     assert_eq!(frame.checksum, &[7; 16]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Frames of a peer: valid messages, of which some bytes may be changed then.
+//! Frames from a peer: valid messages, in some of which bytes are changed afterwards.
 
 use crate::messages::Message;
 use anyhow::Result;
@@ -11,39 +11,39 @@ use pfsync::wire::{
 use pfsync_simulator::lab::{address4, address6, connection, Firewall, GROUP6, OUTSIDE, SYNC};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Bits of the byte that says how a frame comes.
-pub mod envelope {
-    pub const INET6: u8 = 0x01;
-    /// By IPv4 or IPv6 unicast, not multicast.
-    pub const UNICAST: u8 = 0x02;
-    /// As the bytes say: else the header is put right, and the ruleset's
-    /// checksum is that of the firewall.
-    pub const RAW: u8 = 0x04;
-    /// Of another ruleset.
-    pub const OTHER_RULES: u8 = 0x08;
-    /// All bits: from afar.
-    pub const ROUTED: u8 = 0x30;
-    /// All bits: not by the sync interface.
-    pub const ASIDE: u8 = 0xc0;
+/// Bits of the byte that says how a frame arrives.
+pub(crate) mod envelope {
+    pub(crate) const INET6: u8 = 0x01;
+    /// By unicast, not multicast.
+    pub(crate) const UNICAST: u8 = 0x02;
+    /// With the header that it has. Otherwise the header is made valid, with the
+    /// checksum of the firewall's ruleset.
+    pub(crate) const RAW: u8 = 0x04;
+    /// With the checksum of another ruleset.
+    pub(crate) const OTHER_RULES: u8 = 0x08;
+    /// If all bits are set: through a router.
+    pub(crate) const ROUTED: u8 = 0x30;
+    /// If all bits are set: by another interface than the sync interface.
+    pub(crate) const ASIDE: u8 = 0xc0;
 }
 
-/// The peer's host id.
+/// The peer's host id, in network byte order.
 const PEER_HOST: [u8; 4] = [2, 0, 0, 1];
-/// Checksum of the firewall's ruleset.
-pub const CHECKSUM: [u8; 16] = [7; 16];
+/// The checksum of the firewall's ruleset.
+pub(crate) const CHECKSUM: [u8; 16] = [7; 16];
 
-/// A peer of a firewall, whose states it may speak of.
-pub struct Sender<'a>(pub &'a Firewall);
+/// A peer of a firewall. Its messages may be about the firewall's states.
+pub(crate) struct Sender<'a>(pub(crate) &'a Firewall);
 
 impl Sender<'_> {
-    /// A frame of valid messages, of which some bytes may be changed then.
-    pub fn frame(&self, u: &mut Unstructured) -> Result<Vec<u8>> {
+    /// A frame of valid messages, in some of which bytes are changed afterwards.
+    pub(crate) fn frame(&self, u: &mut Unstructured) -> Result<Vec<u8>> {
         let mut buffer = vec![0; 1480];
-        let mut writer = FrameWriter::new(&mut buffer, &CHECKSUM).expect("room");
+        let mut writer = FrameWriter::new(&mut buffer, &CHECKSUM).expect("space");
         for _ in 0..u.int_in_range(1..=4)? {
             let message = self.message(u)?;
             for _ in 0..u.int_in_range(1..=2)? {
-                // A message that does not fit is left out.
+                // A message that does not fit is omitted.
                 let _ = message.push(&mut writer);
             }
         }
@@ -78,7 +78,7 @@ impl Sender<'_> {
         })
     }
 
-    /// The identity of a state that is there, or one of the peer's.
+    /// The identity of one of the firewall's states, or of the peer's.
     fn state_id(&self, u: &mut Unstructured) -> Result<StateId> {
         let number = u.arbitrary::<u8>()?;
         let states = self.0.states();
@@ -146,8 +146,8 @@ impl Sender<'_> {
     }
 }
 
-/// Makes a frame's header one that is accepted.
-pub fn put_right(frame: &mut [u8], checksum: [u8; 16]) {
+/// Makes the header of a frame valid.
+pub(crate) fn put_right(frame: &mut [u8], checksum: [u8; 16]) {
     let len = frame.len() as u16;
     if let Ok((header, _)) = Header::mut_from_prefix(frame) {
         *header = Header { version: 5, pad: 0, len: len.into(), pfcksum: checksum };
@@ -155,7 +155,7 @@ pub fn put_right(frame: &mut [u8], checksum: [u8; 16]) {
 }
 
 /// A frame in an IP packet.
-pub fn packet(frame: &[u8], how: u8, aside: bool) -> Vec<u8> {
+pub(crate) fn packet(frame: &[u8], how: u8, aside: bool) -> Vec<u8> {
     let unicast = how & envelope::UNICAST != 0;
     let routed = how & envelope::ROUTED == envelope::ROUTED;
     let mut packet = if how & envelope::INET6 != 0 {
@@ -187,7 +187,7 @@ fn tag(text: &str) -> Option<TagName> {
     TagName::new(&bytes).expect("a tag")
 }
 
-/// An interface that pf knows, one that it does not, or none.
+/// The name of an interface that pf knows, of one that it does not know, or none.
 fn interface(u: &mut Unstructured) -> Result<Option<IfName>> {
     Ok(u.choose(&[Some(OUTSIDE), Some(OUTSIDE), Some(SYNC), Some("em7"), None]).copied()?.map(name))
 }
@@ -200,7 +200,7 @@ fn family(u: &mut Unstructured) -> Result<Family> {
     Ok(*u.choose(&[Family::Inet, Family::Inet6])?)
 }
 
-/// One end of a connection, in a state that most protocols have.
+/// An endpoint in a state that most protocols have.
 fn peer(u: &mut Unstructured) -> Result<Peer> {
     let seqlo = u32::from(u.arbitrary::<u16>()?);
     Ok(Peer {
