@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The reader of frames: it ends on any bytes, and what it accepts is what the
-//! types promise.
+//! Reads any bytes as a frame. The reader always comes to an end, and what it
+//! accepts has the values that its types promise.
 
 use crate::messages::Message;
 use pfsync::wire::{Direction, Endpoint, Family, Frame, IfName, RouteTo, Run, State, StateFlags};

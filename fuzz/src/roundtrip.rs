@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is written is read back; and what is read is written as it was, but
-//! for what is refused and what means nothing.
+//! Messages that are written are read back. A frame that is read is written as it
+//! was, without refused messages and without bytes that mean nothing.
 
 use crate::messages::Message;
 use arbitrary::{Result, Unstructured};

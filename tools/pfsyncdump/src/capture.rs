@@ -24,9 +24,9 @@ type Input = Box<dyn Read>;
 /// A recorded packet.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Packet {
-    /// Since 1970, UTC.
+    /// Since the beginning of 1970, UTC.
     pub(crate) time: Duration,
-    /// What the packet begins with.
+    /// The kind of header that the packet begins with.
     pub(crate) link: DataLink,
     pub(crate) data: Vec<u8>,
 }
@@ -39,7 +39,7 @@ pub(crate) enum Capture {
 }
 
 impl Capture {
-    /// Begins to read a capture, of the kind that its first bytes tell.
+    /// Begins to read a capture. The first bytes tell whether it is pcap or pcapng.
     pub(crate) fn new(mut input: impl Read + 'static) -> Result<Capture> {
         let mut magic = [0; 4];
         input.read_exact(&mut magic).context("too short for a capture")?;

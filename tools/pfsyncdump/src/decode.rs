@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Takes a frame apart with the module's own reader, and keeps count of where
-//! everything is.
+//! Decodes a frame with the module's own reader, and keeps track of the offset of
+//! each message.
 
 use pfsync::wire::{
     Action, BulkStatus, Clear, CompressedUpdate, Frame, FrameError, Header, Invalid, RawTdb, Run, State,
@@ -12,10 +12,10 @@ use crate::reason::{Reason, Rejection};
 /// The content of a frame.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
-    /// The sender's ruleset checksum, unless the header was refused.
+    /// The checksum of the sender's ruleset. `None` if the header was refused.
     pub(crate) checksum: Option<[u8; 16]>,
     pub(crate) runs: Vec<DecodedRun>,
-    /// What ended the frame before its end mark.
+    /// What ended the frame before the end mark.
     pub(crate) rejection: Option<Rejection>,
 }
 
@@ -25,16 +25,16 @@ pub(crate) struct DecodedRun {
     pub(crate) action: Action,
     /// Bytes of the subheader and of the messages.
     pub(crate) len: usize,
-    /// None for the end mark.
+    /// Empty for the end mark.
     pub(crate) messages: Vec<DecodedMessage>,
 }
 
 /// A message, whether or not it passed the checks.
 #[derive(Debug)]
 pub(crate) struct DecodedMessage {
-    /// In the recorded packet.
+    /// Where the message begins in the recorded packet.
     pub(crate) offset: usize,
-    /// The state that it is about.
+    /// The state that the message is about.
     pub(crate) id: Option<StateId>,
     pub(crate) content: Result<Message, Invalid>,
 }
@@ -70,12 +70,12 @@ impl Message {
 }
 
 impl Decoded {
-    /// A packet of which nothing could be read.
+    /// A packet in which nothing could be read.
     pub(crate) fn rejected(rejection: Rejection) -> Decoded {
         Decoded { rejection: Some(rejection), ..Decoded::default() }
     }
 
-    /// Reads a frame that begins at an offset in the recorded packet.
+    /// Reads a frame. `offset` is where it begins in the recorded packet.
     pub(crate) fn read(bytes: &[u8], offset: usize) -> Decoded {
         let frame = match Frame::parse(bytes) {
             Ok(frame) => frame,

@@ -19,15 +19,15 @@ const IP_FAMILIES: [u32; 5] = [2, 24, 28, 30, 10];
 /// A pfsync frame in a recorded packet.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Located<'a> {
-    /// Sender and receiver, where there is an IP header.
+    /// Sender and receiver. `None` without an IP header.
     pub(crate) addresses: Option<(IpAddr, IpAddr)>,
-    /// Of the frame in the recorded packet.
+    /// Where the frame begins in the recorded packet.
     pub(crate) offset: usize,
-    /// From behind the IP header to the end of the IP packet.
+    /// The payload of the IP packet.
     pub(crate) frame: &'a [u8],
 }
 
-/// The pfsync frame in a packet, `None` if it carries something else.
+/// The pfsync frame in a packet. `None` if the packet carries something else.
 pub(crate) fn locate(packet: &Packet) -> Result<Option<Located<'_>>, Rejection> {
     let data = packet.data.as_slice();
     match packet.link {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What pf, pfctl and the kernel's headers call things.
+//! The names that pf, pfctl(8) and the kernel's headers use.
 
 use std::borrow::Cow;
 
@@ -8,15 +8,15 @@ use pfsync::wire::Action;
 
 /// Kinds of protocols: each has its own states of endpoints and its own timeouts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum PeerKind {
+pub(crate) enum ProtocolKind {
     Tcp,
     Sctp,
     /// UDP, ICMP and everything else.
     Other,
 }
 
-impl PeerKind {
-    pub(crate) fn of_protocol(proto: u8) -> PeerKind {
+impl ProtocolKind {
+    pub(crate) fn of_protocol(proto: u8) -> ProtocolKind {
         match IpNumber(proto) {
             IpNumber::TCP => ProtocolKind::Tcp,
             IpNumber::SCTP => ProtocolKind::Sctp,
@@ -24,9 +24,9 @@ impl PeerKind {
         }
     }
 
-    /// A compressed update does not carry the protocol, but each protocol has
-    /// its own timeouts (`PFTM_*`).
-    pub(crate) fn of_timeout(timeout: u8) -> PeerKind {
+    /// The kind that uses a timeout (`PFTM_*`). A compressed update carries the
+    /// timeout, but not the protocol.
+    pub(crate) fn of_timeout(timeout: u8) -> ProtocolKind {
         match timeout {
             0..=5 => ProtocolKind::Tcp,
             20..=24 => ProtocolKind::Sctp,
@@ -54,8 +54,8 @@ const TCP_STATES: [&str; 13] = [
 /// `PFUDPS_*` and `PFOTHERS_*`.
 const OTHER_STATES: [&str; 3] = ["NO_TRAFFIC", "SINGLE", "MULTIPLE"];
 
-/// The state of a peer, as pfctl shows it; a number if it has no name.
-pub(crate) fn peer_state(kind: PeerKind, state: u8) -> Cow<'static, str> {
+/// The state of an endpoint, as pfctl(8) shows it. A number if it has no name.
+pub(crate) fn endpoint_state(kind: ProtocolKind, state: u8) -> Cow<'static, str> {
     let name = match kind {
         ProtocolKind::Tcp => TCP_STATES.get(usize::from(state)).copied(),
         ProtocolKind::Sctp => sctp_state(state),
@@ -79,7 +79,7 @@ fn sctp_state(state: u8) -> Option<&'static str> {
     })
 }
 
-/// A state's timeout, as `pf.conf(5)` calls it.
+/// The timeout of a state, as pf.conf(5) calls it.
 pub(crate) fn timeout(timeout: u8) -> &'static str {
     match timeout {
         0 => "tcp.first",
@@ -105,12 +105,12 @@ pub(crate) fn timeout(timeout: u8) -> &'static str {
     }
 }
 
-/// An IP protocol, as `protocols(5)` calls it.
+/// An IP protocol, as protocols(5) calls it.
 pub(crate) fn protocol(proto: u8) -> String {
     IpNumber(proto).keyword_str().map_or_else(|| proto.to_string(), str::to_lowercase)
 }
 
-/// `PF_FASTROUTE` and following, as `pf.conf(5)` calls them.
+/// A kind of routing (`PF_FASTROUTE` to `PF_REPLYTO`), as pf.conf(5) calls it.
 pub(crate) fn route(kind: u8) -> &'static str {
     match kind {
         1 => "fastroute",
@@ -126,7 +126,7 @@ pub(crate) const LOG: [(u8, &str); 4] = [(0x01, "log"), (0x02, "all"), (0x04, "u
 /// `PFSYNC_FLAG_*`
 pub(crate) const SYNC_FLAGS: [(u8, &str); 2] = [(0x04, "src-node"), (0x08, "nat-src-node")];
 
-/// The names of the bits that are set, and what is left as a number.
+/// The names of the bits that are set. Bits without a name are shown as a number.
 pub(crate) fn bits(value: u8, names: &[(u8, &'static str)]) -> Vec<Cow<'static, str>> {
     let set = names.iter().filter(|(bit, _)| value & bit != 0);
     let rest = set.clone().fold(value, |rest, (bit, _)| rest & !bit);
@@ -134,7 +134,7 @@ pub(crate) fn bits(value: u8, names: &[(u8, &'static str)]) -> Vec<Cow<'static, 
     set.map(|(_, name)| Cow::Borrowed(*name)).chain(rest).collect()
 }
 
-/// The name of an action, one word for scripts to look for.
+/// The name of an action: one word, so that scripts can search for it.
 pub(crate) fn action(action: Action) -> &'static str {
     match action {
         Action::Clear => "clear",

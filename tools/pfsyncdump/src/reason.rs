@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Why something in a capture was rejected, in words.
+//! Why a packet, a frame or a message was rejected.
 
 use std::fmt;
 
@@ -10,10 +10,9 @@ use crate::names;
 /// A rejection: what was rejected, and why.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Rejection {
-    /// In the recorded packet.
+    /// Where the rejected part begins in the recorded packet.
     pub(crate) offset: usize,
-    /// Of the messages that it concerns, if it concerns some and not the whole
-    /// frame.
+    /// The action of the rejected messages. `None` if the whole frame is rejected.
     pub(crate) action: Option<Action>,
     pub(crate) reason: Reason,
 }
@@ -21,7 +20,7 @@ pub(crate) struct Rejection {
 /// Why a packet, a frame or a message was rejected.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Reason {
-    /// A link type that this program does not know.
+    /// This program does not know the link type.
     LinkType(u32),
     /// The packet is shorter than its link header.
     Link,

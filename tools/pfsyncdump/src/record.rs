@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is printed of a packet: a record for each message and for each thing
-//! that was rejected, as a line of text or a JSON object.
+//! What is printed for a packet: a record for each message and each rejection, as a
+//! line of text or a JSON object.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::view::{hex, IdView, View};
 pub(crate) struct Origin {
     #[serde(serialize_with = "seconds")]
     pub(crate) time: Duration,
-    /// Number of the packet in the capture, from 1.
+    /// Number of the packet in the capture, beginning with 1.
     pub(crate) frame: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sender: Option<IpAddr>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Counts by action.
+//! The summary: counts for each action.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -14,7 +14,7 @@ use crate::view::hex;
 /// The summary of a capture.
 #[derive(Default)]
 pub(crate) struct Summary {
-    /// By the number of the action.
+    /// The counts for each action, by its number.
     actions: BTreeMap<u8, (Action, Count)>,
     total: Count,
 }
@@ -33,7 +33,7 @@ struct Count {
 }
 
 impl Summary {
-    /// Counts what is in a packet.
+    /// Adds the content of a packet.
     pub(crate) fn add(&mut self, decoded: &Decoded) {
         let mut seen = BTreeMap::new();
         for run in &decoded.runs {

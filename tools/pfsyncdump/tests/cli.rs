@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Runs pfsyncdump on the captures of stock FreeBSD and on damaged input.
+//! Runs pfsyncdump on captures of stock FreeBSD and on damaged input.
 
 use std::io::Write;
 use std::path::PathBuf;

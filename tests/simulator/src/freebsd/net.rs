@@ -113,7 +113,7 @@ impl Network {
     }
 
     /// Plugs an interface into a segment.
-    pub(crate) fn plug(&self, kernel: &Rc<Kernel>, vnet: &Rc<Vnet>, ifp: *mut sys::ifnet, segment: usize) {
+    pub fn plug(&self, kernel: &Rc<Kernel>, vnet: &Rc<Vnet>, ifp: *mut sys::ifnet, segment: usize) {
         let port =
             Port { kernel: Rc::downgrade(kernel), vnet: Rc::downgrade(vnet), ifp: ifp as usize, segment };
         self.ports.borrow_mut().push(port);
@@ -227,7 +227,7 @@ impl Network {
     }
 
     /// Delivers a packet to an interface.
-    fn deliver(&self, world: &Rc<World>, receiver: usize, packet: &[u8]) {
+    pub fn deliver(&self, world: &Rc<World>, receiver: usize, packet: &[u8]) {
         let ports = self.ports.borrow();
         let Some(port) = ports.iter().find(|port| port.ifp == receiver) else { return };
         let is_member = self

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What format 1400 adds to a state.
+//! The rule actions of a state, in formats 1400 and 1500.
 
 use std::fmt::{self, Display, Formatter};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is known of one end of a connection.
+//! One end of a connection.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
@@ -19,7 +19,7 @@ pub(crate) struct EndpointView {
     pub(crate) seqdiff: u32,
     pub(crate) max_win: u16,
     pub(crate) mss: u16,
-    /// The shift alone.
+    /// The shift, without the flag.
     pub(crate) wscale: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) scrub: Option<ScrubView>,
@@ -37,16 +37,16 @@ pub(crate) struct ScrubView {
 const WSCALE_MASK: u8 = 0x0f;
 
 impl EndpointView {
-    pub(crate) fn new(peer: &Peer, kind: PeerKind) -> EndpointView {
+    pub(crate) fn new(endpoint: &Endpoint, kind: ProtocolKind) -> EndpointView {
         EndpointView {
-            state: names::peer_state(kind, peer.state),
-            seqlo: peer.seqlo,
-            seqhi: peer.seqhi,
-            seqdiff: peer.seqdiff,
-            max_win: peer.max_win,
-            mss: peer.mss,
-            wscale: peer.wscale & WSCALE_MASK,
-            scrub: peer.scrub.map(ScrubView::from),
+            state: names::endpoint_state(kind, endpoint.state),
+            seqlo: endpoint.seqlo,
+            seqhi: endpoint.seqhi,
+            seqdiff: endpoint.seqdiff,
+            max_win: endpoint.max_win,
+            mss: endpoint.mss,
+            wscale: endpoint.wscale & WSCALE_MASK,
+            scrub: endpoint.scrub.map(ScrubView::from),
         }
     }
 
@@ -63,8 +63,8 @@ impl From<Scrub> for ScrubView {
     }
 }
 
-/// The state of both peers, then what is known of their sequence numbers.
-pub(crate) fn peers(f: &mut Formatter, src: &EndpointView, dst: &EndpointView) -> fmt::Result {
+/// The states of both endpoints, then their sequence windows.
+pub(crate) fn endpoints(f: &mut Formatter, src: &EndpointView, dst: &EndpointView) -> fmt::Result {
     write!(f, " {}:{}", src.state, dst.state)?;
     for (side, endpoint) in [("src", src), ("dst", dst)] {
         if endpoint.has_details() {

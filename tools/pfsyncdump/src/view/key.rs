@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The two ends of a connection.
+//! The addresses and ports of a connection.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,19 +10,19 @@ use serde::Serialize;
 /// Where a connection comes from and goes to.
 #[derive(PartialEq, Serialize)]
 pub(crate) struct KeyView {
-    pub(crate) from: Endpoint,
-    pub(crate) to: Endpoint,
+    pub(crate) from: AddrPort,
+    pub(crate) to: AddrPort,
 }
 
 /// An address and a port. For ICMP, pf keeps the identifier or the type as the
 /// port.
 #[derive(PartialEq, Serialize)]
-pub(crate) struct Endpoint {
+pub(crate) struct AddrPort {
     pub(crate) addr: IpAddr,
     pub(crate) port: u16,
 }
 
-/// The address in a key; an IPv4 address takes the first bytes.
+/// The address in a key. An IPv4 address is in the first four bytes.
 pub(crate) fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
     let [a, b, c, d, ..] = *bytes;
     match family {
@@ -32,10 +32,10 @@ pub(crate) fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
 }
 
 impl KeyView {
-    /// The ends of a key in the order of the connection: pf keeps the firewall's
-    /// side of an outgoing one second.
+    /// The addresses and ports of a key in the order of the connection. In the key
+    /// of an outgoing connection, pf keeps its origin second.
     pub(crate) fn new(key: &Key, family: Family, direction: Direction) -> KeyView {
-        let [first, second] = [0, 1].map(|side| Endpoint {
+        let [first, second] = [0, 1].map(|side| AddrPort {
             addr: address(&key.addr[side], family),
             port: u16::from_be_bytes(key.port[side]),
         });

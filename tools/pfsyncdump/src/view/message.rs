@@ -34,7 +34,7 @@ impl Display for IdView {
 pub(crate) struct RequestView {
     #[serde(flatten)]
     pub(crate) id: IdView,
-    /// Whether it is for every state there is.
+    /// Whether the request is for all states.
     pub(crate) all: bool,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Messages with every field as it is shown, in a line of text (`Display`) and
-//! in JSON (`Serialize`) alike.
+//! Messages as they are shown: in a line of text (`Display`) and in JSON
+//! (`Serialize`).
 
 mod actions;
 mod endpoint;
@@ -17,13 +17,13 @@ use serde::Serialize;
 use crate::decode::Message;
 
 pub(crate) use actions::ActionsView;
+pub(crate) use endpoint::EndpointView;
 pub(crate) use key::KeyView;
 pub(crate) use message::{BulkStatusView, ClearView, IdView, RequestView, TdbView, UpdateView};
-pub(crate) use endpoint::EndpointView;
 pub(crate) use route::RouteView;
 pub(crate) use state::StateView;
 
-/// Words for people, one of them for each bit that is set.
+/// Words: one for each bit that is set.
 pub(crate) type Words = Vec<Cow<'static, str>>;
 
 /// A message as it is shown.

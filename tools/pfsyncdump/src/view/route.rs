@@ -13,14 +13,14 @@ use crate::names;
 /// A rule's `route-to`, `dup-to` or `reply-to`.
 #[derive(Serialize)]
 pub(crate) struct RouteView {
-    /// `None` in format 1301, which only has the address.
+    /// `None` in format 1301, which carries only the address.
     pub(crate) kind: Option<&'static str>,
     pub(crate) interface: Option<String>,
     pub(crate) addr: IpAddr,
 }
 
 impl RouteView {
-    /// Where packets of the state are sent, if not where the routing table says.
+    /// Where packets of the state are sent. `None` if the routing table decides.
     pub(crate) fn of(state: &State) -> Option<RouteView> {
         let addr = address(&state.rt_addr, state.family);
         match state.rule_actions.as_ref().map(|actions| &actions.route) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Whole states, of inserts and updates.
+//! Whole states, in inserts and updates.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -16,18 +16,19 @@ pub(crate) struct StateView {
     #[serde(flatten)]
     pub(crate) id: IdView,
     pub(crate) interface: String,
-    /// Where it is another: the state floats, and that one made it. Only in
-    /// format 1500, as what follows of the stack key's and `tag`.
+    /// The interface on which the state was created, if it differs: the state
+    /// floats. Only in format 1500, like `stack_proto` and `tag`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) made_by: Option<String>,
     pub(crate) direction: &'static str,
     pub(crate) family: &'static str,
     pub(crate) proto: String,
     pub(crate) wire: KeyView,
-    /// Where it differs from the wire key: the state is of a translation.
+    /// The stack key, if it differs from the wire key: pf translates the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stack: Option<KeyView>,
-    /// Where it differs from `proto`: the state is of an `af-to` rule.
+    /// The protocol of the stack key, if it differs from `proto`: an `af-to` rule
+    /// translates ICMP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stack_proto: Option<String>,
     pub(crate) src: EndpointView,
@@ -48,7 +49,7 @@ pub(crate) struct StateView {
     pub(crate) updates: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tag: Option<String>,
-    /// Not in format 1301.
+    /// Absent in format 1301.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rule_actions: Option<ActionsView>,
 }
