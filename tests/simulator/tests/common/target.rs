@@ -211,7 +211,7 @@ pub(crate) fn route(s: &mut RawState1500, af: u32) {
 pub(crate) fn frame<T: IntoBytes + Immutable>(action: Action, messages: &[T]) -> Vec<u8> {
     let mut bytes = vec![0; 65_000];
     let mut writer = FrameWriter::new(&mut bytes, &SAME_RULES).expect("space");
-    messages.iter().for_each(|message| writer.push(action, message).expect("space"));
+    messages.iter().for_each(|message| writer.append(action, message).expect("space"));
     let len = writer.finish();
     bytes.truncate(len);
     bytes
