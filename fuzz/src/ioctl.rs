@@ -16,7 +16,7 @@ use settings::{parse_peer, Peer, Settings, GROUP4, INTERFACES};
 use std::ffi::CStr;
 use sys_bindings as sys;
 
-/// The first byte of a step, modulo [`STEP_KINDS`], that sets what a packed
+/// The first byte of a step, modulo `STEP_KINDS`, that sets what a packed
 /// nvlist says: two bytes of length, the list.
 pub const BYTES: u8 = 0;
 const STEP_KINDS: u8 = 11;
