@@ -20,16 +20,11 @@ inline string REASON[int reason] =
     reason == 9 ? "limit on peers" :
     "state refused or unknown";
 
-/*
- * The probe names inserts and updates of every format by the actions 13 and
- * 14, except those of format 1500 that arrive on FreeBSD 14, which does not know
- * the format.
- */
 inline string KIND[int action] =
     action == 0 ? "clear" :
-    action == 1 || action == 13 ? "insert" :
+    action == 1 || action == 13 || action == 15 ? "insert" :
     action == 2 ? "insert ack" :
-    action == 3 || action == 14 ? "update" :
+    action == 3 || action == 14 || action == 16 ? "update" :
     action == 4 ? "compressed update" :
     action == 5 ? "update request" :
     action == 6 ? "delete" :
@@ -39,8 +34,6 @@ inline string KIND[int action] =
     action == 10 ? "bulk status" :
     action == 11 ? "TDB" :
     action == 12 ? "end mark" :
-    action == 15 ? "insert 1500" :
-    action == 16 ? "update 1500" :
     "(packet)";
 
 ip:::receive
