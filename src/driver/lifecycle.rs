@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Which vnets have a part of the module: an interrupt, a cloner and an interface.
 
-use crate::driver::kernel::ifnet;
+use crate::driver::kernel::ifnet::DetachLock;
 use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::storage;
@@ -43,7 +43,7 @@ pub(crate) fn leave_all(stop: impl Fn()) {
         // The kernel holds this lock while it ends a vnet. So no vnet ends while its part
         // is being taken down here, and a thread that ends a vnet never has to wait for
         // this one while it holds the lock.
-        let detaching = ifnet::lock_detaching();
+        let detaching = DetachLock::lock();
         let found = Vnet::find(|| storage::present().load(Ordering::Acquire) != 0);
         if let Some(vnet) = found {
             vnet.with(|| leave(&stop));

@@ -21,12 +21,13 @@
 mod buffer;
 mod bulk_answer;
 mod bulk_request;
+mod configuration;
 mod deferral;
 mod hooks;
+mod ifconfig;
 mod import;
 mod input;
 mod instance;
-mod ioctl;
 mod kernel;
 mod lifecycle;
 mod link;

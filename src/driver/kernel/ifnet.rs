@@ -78,12 +78,25 @@ impl Drop for IfnetRef {
     }
 }
 
-/// Keeps other threads from detaching interfaces and from ending vnets, and waits
-/// for those that are doing so (`ifnet_detach_sxlock`). May sleep. This thread may
-/// still detach interfaces: the lock is recursive.
-pub(crate) fn lock_detaching() -> sx::Guard {
-    // SAFETY: the kernel initialises the lock at boot.
-    unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::ifnet_detach_sxlock)) }.lock()
+/// Proves that no other thread detaches an interface or ends a vnet
+/// (`ifnet_detach_sxlock`). The thread that holds the lock may do both: the lock is
+/// recursive.
+///
+/// The kernel holds this lock while it detaches an interface: it frees the interface's
+/// memberships of multicast groups, and then tells pfsync. So a membership that pfsync has
+/// not abandoned still exists as long as the lock is held.
+#[must_use = "dropping it unlocks the lock"]
+pub(crate) struct DetachLock {
+    _lock: sx::Guard,
+}
+
+impl DetachLock {
+    /// Waits for another thread that detaches an interface or ends a vnet. May sleep.
+    pub(crate) fn lock() -> DetachLock {
+        // SAFETY: the kernel initialises the lock at boot.
+        let lock = unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::ifnet_detach_sxlock)) };
+        DetachLock { _lock: lock.lock() }
+    }
 }
 
 /// The properties of a pseudo-device.

@@ -61,3 +61,13 @@ pub fn epoch_wait() {
         waited_for.iter().all(|(section, other)| other.epoch.get() == 0 || other.sections.get() != *section)
     });
 }
+
+/// Ends the run if the current thread holds a lock. FreeBSD allows sx locks to
+/// be held while user memory is copied; but that may lie in a file on a server
+/// that does not answer, and who waits for the lock would wait too.
+pub fn hold_nothing(what: &str) {
+    let held = thread::current().held.borrow().first().map(|held| held.class.clone());
+    if let Some(class) = held {
+        violation(format!("{what} with the lock {class} held"));
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::symbols;
 use crate::kernel::heap::{may_fail, wants_zero};
-use crate::kernel::sleep::may_sleep;
+use crate::kernel::sleep::{hold_nothing, may_sleep};
 use crate::kernel::thread;
 use crate::kernel::violation::violation;
 use crate::machine::cpu;
@@ -85,6 +85,7 @@ symbols! {
 
     pub unsafe extern "C" fn copyin(from: *const c_void, to: *mut c_void, len: usize) -> i32 {
         may_sleep("copyin");
+        hold_nothing("copyin");
         if from.is_null() || thread::current().kernel.heap.fails() {
             return sys::EFAULT as i32;
         }
@@ -95,6 +96,7 @@ symbols! {
 
     pub unsafe extern "C" fn copyout(from: *const c_void, to: *mut c_void, len: usize) -> i32 {
         may_sleep("copyout");
+        hold_nothing("copyout");
         if to.is_null() || thread::current().kernel.heap.fails() {
             return sys::EFAULT as i32;
         }
