@@ -247,7 +247,7 @@ fn options_are_those_of_the_ioctl_function() {
     }
     assert_eq!(listed, set(OPTIONS.map(|(option, _)| option)));
 
-    let source = read("src/driver/ioctl.rs");
+    let source = read("src/driver/ifconfig.rs");
     let mut handled: BTreeSet<_> =
         all_after(&source, "c\"", is_word).iter().map(|key| format!("c\"{key}\"")).collect();
     handled.extend(all_after(&source, "sys::pfs_SIOC", is_word).iter().map(|name| format!("pfs_SIOC{name}")));

@@ -111,7 +111,9 @@ fn circle(graph: &Graph) -> Option<Vec<String>> {
     // What imports nothing that is left is in no circle.
     while let Some(leaf) = left.iter().find(|(_, edges)| edges.is_empty()).map(|(module, _)| module.clone()) {
         left.remove(&leaf);
-        left.values_mut().for_each(|edges| drop(edges.remove(&leaf)));
+        for edges in left.values_mut() {
+            edges.remove(&leaf);
+        }
     }
     // From what is left an import always leads on, and so some time back.
     let mut way = vec![left.keys().next()?.clone()];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The interface's configuration: reading it, changing it, and what a change
-//! or a departing interface does to the link.
+//! The configuration of the interface: reading it, changing it, and what a change or a
+//! departing interface does to the link.
 
 use crate::driver::bulk_request;
 use crate::driver::hooks::HOOKS;
@@ -8,7 +8,7 @@ use crate::driver::instance::Configuration;
 use crate::driver::kernel::alloc::{KBox, Wait};
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{Errno, Result};
-use crate::driver::kernel::ifnet::{DetachLock, IfnetRef};
+use crate::driver::kernel::ifnet::{DetachLock, IfnetRef, Name};
 use crate::driver::link::Link;
 use crate::driver::pf::rules;
 use crate::driver::softc::{Softc, MTU_MIN};
@@ -17,34 +17,36 @@ use crate::wire::IfName;
 use core::ffi::c_int;
 use sys_bindings as sys;
 
-/// What ifconfig(8) shows.
-pub(crate) struct Shown {
+/// What ifconfig(8) shows, as it is at one moment.
+pub(crate) struct Snapshot {
+    /// The configuration.
     pub(crate) config: Config,
-    /// The sync interface's name as it is now; zeroes for none.
-    pub(crate) syncdev: [u8; 16],
-    /// No full update is awaited.
+    /// The current name of the sync interface, zeroes without one.
+    pub(crate) syncdev: Name,
+    /// Whether no bulk update is awaited (`PFSYNCF_OK`).
     pub(crate) ok: bool,
 }
 
 /// Runs `inside` for the interface `ifp`, with the configuration locked.
 ///
-/// `ENXIO` while it is made or destroyed, or when it was moved to another
-/// network stack.
+/// `ENXIO` while the interface is being made or destroyed, or if it was moved to another
+/// vnet.
 fn with_softc<R>(ifp: *const sys::ifnet, inside: impl FnOnce(&Softc) -> Result<R>) -> Result<R> {
     let configuration = Configuration::lock();
     let softc = configuration.softc().filter(|softc| softc.ifp.as_ptr().cast_const() == ifp);
     softc.map_or(Err(Errno::ENXIO), inside)
 }
 
-/// The settings of the interface `ifp`.
-pub(crate) fn read(ifp: *const sys::ifnet) -> Result<Shown> {
+/// Reads the configuration of the interface `ifp`. Fails as [`apply`] does without an
+/// interface.
+pub(crate) fn read(ifp: *const sys::ifnet) -> Result<Snapshot> {
     with_softc(ifp, |softc| {
         let config = *softc.config.lock();
-        Ok(Shown { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().is_idle() })
+        Ok(Snapshot { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().is_idle() })
     })
 }
 
-/// The operator set the interface up or down.
+/// Follows the flags of the interface `ifp`, which an operator set up or down.
 pub(crate) fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
     with_softc(ifp, |softc| {
         let config = *softc.config.lock();
@@ -64,8 +66,8 @@ pub(crate) fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
     })
 }
 
-/// `EINVAL` without a sync interface, beyond that one's MTU, or when no state
-/// would fit.
+/// Sets the MTU of the interface `ifp`, in bytes. `EINVAL` without a sync interface, if its
+/// MTU is smaller, or if no state would fit into a packet.
 pub(crate) fn set_mtu(ifp: *const sys::ifnet, mtu: c_int) -> Result<()> {
     with_softc(ifp, |softc| {
         let max = epoch::enter(|epoch| softc.link(epoch).map(|link| link.interface().mtu()));
@@ -78,16 +80,18 @@ pub(crate) fn set_mtu(ifp: *const sys::ifnet, mtu: c_int) -> Result<()> {
     })
 }
 
-/// Applies what an operator asks for to the interface `ifp`. On an error
-/// nothing is changed. May sleep.
-pub(crate) fn apply(ifp: *const sys::ifnet, settings: &Settings) -> Result<()> {
-    // Before the configuration: a departing interface comes with it held.
+/// Applies what an operator requests to the interface `ifp`. May sleep. On an error, changes
+/// nothing: `EINVAL` if a value is out of range or the sync interface does not exist,
+/// `ENXIO` without an interface, or the error of [`Link::open`].
+pub(crate) fn apply(ifp: *const sys::ifnet, request: &Settings) -> Result<()> {
+    // This lock comes before the configuration's: when an interface departs, the kernel
+    // holds it already.
     let detaching = DetachLock::lock();
     with_softc(ifp, |softc| {
         let mut old = *softc.config.lock();
-        // The interface may have another name by now, and another its name.
+        // The sync interface may have been renamed, and another may have its old name.
         old.syncdev = IfName::new(&syncdev_name(softc)).ok();
-        let new = old.with(settings).map_err(|_| Errno::EINVAL)?;
+        let new = old.with(request).map_err(|_| Errno::EINVAL)?;
         if !old.same_link(&new) {
             relink(softc, &new, &detaching)?;
         }
@@ -106,9 +110,9 @@ fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
         }
         _ => None,
     };
-    let linked = link.is_some();
+    let is_linked = link.is_some();
     Link::close(softc.link.replace(link), detaching);
-    if linked && softc.ifp.is_running() {
+    if is_linked && softc.ifp.is_running() {
         bulk_request::start(softc);
     } else {
         bulk_request::cancel(softc);
@@ -116,9 +120,8 @@ fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
     Ok(())
 }
 
-/// An interface goes away, or gets another name. Without the sync interface
-/// there is nobody to talk to. The kernel calls this with the lock held that
-/// [`DetachLock`] is. May sleep.
+/// Removes the link if its sync interface departs. The kernel also calls this when an
+/// interface is renamed. It holds the lock that a [`DetachLock`] stands for. May sleep.
 pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
     let configuration = Configuration::lock();
     let Some(softc) = configuration.softc() else { return };
@@ -128,7 +131,7 @@ pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
     });
     let Some(name) = name else { return };
     if IfnetRef::by_name(&name).is_some_and(|other| other.as_ptr().cast_const() == ifp) {
-        // Still there: it is only renamed.
+        // The interface still exists: it is only being renamed.
         return;
     }
     softc.config.lock().syncdev = None;
@@ -138,7 +141,7 @@ pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
     bulk_request::cancel(softc);
 }
 
-/// The sync interface's name as it is now.
-fn syncdev_name(softc: &Softc) -> [u8; 16] {
+/// The current name of the sync interface, zeroes without one.
+fn syncdev_name(softc: &Softc) -> Name {
     epoch::enter(|epoch| softc.link(epoch).map_or([0; 16], |link| link.interface().name()))
 }

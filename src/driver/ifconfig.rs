@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What ifconfig(8) asks of the interface: its ioctls, in the structures and
-//! nvlists of `net/if_pfsync.h` and `net/pfvar.h`.
+//! The ioctls of ifconfig(8), in the structures and nvlists of net/if_pfsync.h and
+//! net/pfvar.h.
 //!
-//! User memory is read before the configuration is locked and written after,
-//! since either may wait for a file system for as long as that likes.
+//! User memory is read before the configuration is locked, and written after it is
+//! unlocked: either may wait for a file system, for any length of time.
 
-use crate::driver::configuration::{self, Shown};
+use crate::driver::configuration::{self, Snapshot};
 use crate::driver::kernel::alloc::{KSlice, Wait};
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::nvlist::{NvList, Values};
@@ -16,11 +16,11 @@ use core::ffi::{c_int, c_ulong, c_void, CStr};
 use sys_bindings as sys;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The interface's ioctl function.
+/// The ioctl function of the interface. `ENOTTY` for a command that pfsync does not know.
 pub(crate) unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, data: *mut i8) -> c_int {
     let request = data.cast::<sys::ifreq>();
-    // SAFETY: what each command's argument is was settled with ifconfig: a
-    // request of that kind, valid during the call.
+    // SAFETY: the kernel passes an ifreq that is valid during the call. Which member of its
+    // union is in use depends on the command, as net/if.h and net/if_pfsync.h define it.
     to_c(unsafe {
         match command {
             sys::pfs_SIOCSIFFLAGS => configuration::follow_flags(ifp),
@@ -34,7 +34,7 @@ pub(crate) unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, da
     })
 }
 
-/// `struct pfsyncreq`, what old programs exchange.
+/// `struct pfsyncreq` of net/if_pfsync.h, which older programs use.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 struct OldRequest {
@@ -46,7 +46,7 @@ struct OldRequest {
 
 const _: () = assert!(size_of::<OldRequest>() == size_of::<sys::pfsyncreq>());
 
-/// `struct sockaddr_in` as bytes.
+/// `struct sockaddr_in` of netinet/in.h as bytes: port and address in network byte order.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 struct SockaddrIn {
@@ -59,7 +59,8 @@ struct SockaddrIn {
 
 const _: () = assert!(size_of::<SockaddrIn>() == size_of::<sys::sockaddr_in>());
 
-/// `struct sockaddr_in6` as bytes.
+/// `struct sockaddr_in6` of netinet6/in6.h as bytes: all but the scope in network byte
+/// order.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 struct SockaddrIn6 {
@@ -73,27 +74,27 @@ struct SockaddrIn6 {
 
 const _: () = assert!(size_of::<SockaddrIn6>() == size_of::<sys::sockaddr_in6>());
 
-/// `PFSYNCF_OK` and `PFSYNCF_DEFER`
 const FLAG_OK: u64 = sys::PFSYNCF_OK as u64;
 const FLAG_DEFER: u64 = sys::PFSYNCF_DEFER as u64;
 
-fn flags(shown: &Shown) -> u64 {
-    let ok = if shown.ok { FLAG_OK } else { 0 };
-    let defer = if shown.config.defer { FLAG_DEFER } else { 0 };
+/// The flags (`PFSYNCF_*`) that ifconfig(8) shows.
+fn flags(snapshot: &Snapshot) -> u64 {
+    let ok = if snapshot.ok { FLAG_OK } else { 0 };
+    let defer = if snapshot.config.defer { FLAG_DEFER } else { 0 };
     ok | defer
 }
 
 /// `SIOCGETPFSYNC`
 fn get_old(ifp: *const sys::ifnet, to: *mut c_void) -> Result<()> {
-    let shown = configuration::read(ifp)?;
+    let snapshot = configuration::read(ifp)?;
     let reply = OldRequest {
-        syncdev: shown.syncdev,
-        syncpeer: match shown.config.syncpeer {
+        syncdev: snapshot.syncdev,
+        syncpeer: match snapshot.config.syncpeer {
             Some(SyncPeer::Inet(addr)) => addr,
             _ => [0; 4],
         },
-        maxupdates: shown.config.maxupd.into(),
-        flags: flags(&shown) as i32,
+        maxupdates: snapshot.config.maxupd.into(),
+        flags: flags(&snapshot) as i32,
     };
     user::copy_out_value(&reply, to)
 }
@@ -102,20 +103,20 @@ fn get_old(ifp: *const sys::ifnet, to: *mut c_void) -> Result<()> {
 fn set_old(ifp: *const sys::ifnet, from: *const c_void) -> Result<()> {
     user::may_configure_pf()?;
     let old: OldRequest = user::copy_in_value(from)?;
-    let settings = Settings {
+    let request = Settings {
         syncdev: parse_name(&old.syncdev)?,
         syncpeer: (old.syncpeer != [0; 4]).then_some(SyncPeer::Inet(old.syncpeer)),
         maxupd: old.maxupdates.into(),
         version: 0,
         defer: old.flags as u64 & FLAG_DEFER != 0,
     };
-    configuration::apply(ifp, &settings)
+    configuration::apply(ifp, &request)
 }
 
 /// `SIOCGETPFSYNCNV`
 fn get(ifp: *const sys::ifnet, buffer: &mut sys::ifreq_nv_req) -> Result<()> {
-    let shown = configuration::read(ifp)?;
-    let packed = to_list(&shown)?.pack()?;
+    let snapshot = configuration::read(ifp)?;
+    let packed = to_list(&snapshot)?.pack()?;
     buffer.length = packed.len() as u32;
     if packed.len() > buffer.buf_length as usize {
         buffer.buffer = core::ptr::null_mut();
@@ -136,23 +137,24 @@ fn set(ifp: *const sys::ifnet, buffer: &sys::ifreq_nv_req) -> Result<()> {
     configuration::apply(ifp, &parse_request(list.values())?)
 }
 
-fn to_list(shown: &Shown) -> Result<NvList> {
+/// The nvlist that describes the configuration.
+fn to_list(snapshot: &Snapshot) -> Result<NvList> {
     let mut list = NvList::new()?;
-    if let Ok(name) = CStr::from_bytes_until_nul(&shown.syncdev) {
+    if let Ok(name) = CStr::from_bytes_until_nul(&snapshot.syncdev) {
         if !name.is_empty() {
             list.add_string(c"syncdev", name);
         }
     }
-    list.add_number(c"maxupdates", shown.config.maxupd.into());
-    list.add_number(c"flags", flags(shown));
-    list.add_number(c"version", shown.config.format as u64);
-    if let Some(peer) = shown.config.syncpeer {
+    list.add_number(c"maxupdates", snapshot.config.maxupd.into());
+    list.add_number(c"flags", flags(snapshot));
+    list.add_number(c"version", snapshot.config.format as u64);
+    if let Some(peer) = snapshot.config.syncpeer {
         list.add_list(c"syncpeer", peer_to_list(peer)?);
     }
     Ok(list)
 }
 
-/// An interface name of an ioctl; empty for none.
+/// An interface name of an ioctl, `None` if it is empty.
 fn parse_name(name: &[u8; 16]) -> Result<Option<IfName>> {
     match name {
         [0, ..] => Ok(None),
@@ -160,6 +162,8 @@ fn parse_name(name: &[u8; 16]) -> Result<Option<IfName>> {
     }
 }
 
+/// What an nvlist requests. A value that is absent or has another type is `EINVAL`, but the
+/// version, the sync interface and its peer may be absent.
 fn parse_request(values: Values) -> Result<Settings> {
     let number = |name| values.number(name).map(|value| i64::try_from(value).unwrap_or(i64::MAX));
     let version = match number(c"version") {
@@ -186,7 +190,7 @@ fn parse_syncdev(values: Values) -> Result<Option<IfName>> {
     parse_name(&name)
 }
 
-/// The peer that a list names. ifconfig says "none" by an address family of 0.
+/// The sync peer that a list names. ifconfig(8) sends address family 0 for `-syncpeer`.
 fn parse_peer(values: Values) -> Result<Option<SyncPeer>> {
     let Some(list) = values.list_of(c"syncpeer") else {
         return if values.has(c"syncpeer") { Err(Errno::EINVAL) } else { Ok(None) };
@@ -207,6 +211,7 @@ fn parse_peer(values: Values) -> Result<Option<SyncPeer>> {
     }
 }
 
+/// A sync peer as a list: address family and socket address.
 fn peer_to_list(peer: SyncPeer) -> Result<NvList> {
     let mut list = NvList::new()?;
     match peer {

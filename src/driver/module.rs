@@ -2,7 +2,6 @@
 //! The entry points from C: load and unload, start and end of a vnet, creating and
 //! destroying the interface.
 
-use crate::driver::configuration;
 use crate::driver::hooks::HOOKS;
 use crate::driver::ifconfig::ioctl;
 use crate::driver::input::{input4, input6};
@@ -17,7 +16,7 @@ use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::Link;
 use crate::driver::pf::{rules, table};
 use crate::driver::softc::{Softc, TimerFunctions};
-use crate::driver::{bulk_request, deferral, instance, lifecycle, sender, storage};
+use crate::driver::{bulk_request, configuration, deferral, instance, lifecycle, sender, storage};
 use crate::wire::{Header, IPPROTO_PFSYNC};
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::NonNull;
@@ -40,6 +39,7 @@ extern "C" fn pfs_modevent(_module: sys::module_t, event: c_int, _arg: *mut c_vo
 /// Whether [`load`] succeeded. It fails if another module has the protocol already.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
+/// Registers the module with IPv4, IPv6 and pf. `ENOEXEC` on a kernel of another release.
 fn load() -> Result<()> {
     check_kernel()?;
     ip::register(IPPROTO_PFSYNC, input4, input6)?;
@@ -68,6 +68,7 @@ fn check_kernel() -> Result<()> {
     Ok(())
 }
 
+/// Takes down everything, in every vnet. May sleep.
 fn unload() {
     // The kernel would do this by `pfs_vnet_uninit`, but with the list of vnets locked. An
     // interface cannot be detached then.
@@ -82,8 +83,9 @@ fn unload() {
     epoch::wait();
 }
 
-/// Takes back the function that [`load`] gave to pf. The kernel holds the lock while
-/// an interface departs, so no thread is in [`interface_departs`] when this returns.
+/// Takes back the pointer that [`load`] gave to pf. When this returns, no thread is in
+/// [`interface_departs`] any more, because the kernel holds the same lock while an
+/// interface departs.
 fn forget_departures() {
     let _detaching = DetachLock::lock();
     // SAFETY: as in `load`.
@@ -159,6 +161,7 @@ const TIMERS: TimerFunctions = TimerFunctions {
     deferral: deferral::timeout,
 };
 
+/// Makes the interface of the current vnet. May sleep.
 fn create() -> Result<*mut sys::ifnet> {
     let description = Description {
         name: c"pfsync",
@@ -182,18 +185,20 @@ fn create() -> Result<*mut sys::ifnet> {
 
 /// `ifconfig pfsync0 destroy`
 unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, ifp: *mut sys::ifnet, _flags: u32) -> c_int {
-    // SAFETY: the interface lives, and so does the stack that it was made in,
-    // to which all belongs that is taken down here. It may have been moved to
-    // another meanwhile.
+    // SAFETY: the interface lives, and so does the vnet that it was made in, to which
+    // everything belongs that is taken down here. The interface may have been moved to another
+    // vnet.
     unsafe { Vnet::from_ptr((*ifp).if_home_vnet.cast()) }.map_or_else(destroy, |home| home.with(destroy));
     0
 }
 
+/// Takes down the current vnet's interface. May sleep.
 fn destroy() {
-    // Before the configuration: a departing interface comes with it held.
+    // This lock comes before the configuration's: when an interface departs, the kernel
+    // holds it already.
     let detaching = DetachLock::lock();
     let softc = instance::retract();
-    // Nobody can set them again: there is no interface to configure any more.
+    // No thread can set the hooks again: there is no interface to configure any more.
     rules::set_hooks(&rules::NO_HOOKS);
     if let Some(softc) = softc {
         softc.stop();

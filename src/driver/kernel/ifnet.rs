@@ -78,20 +78,20 @@ impl Drop for IfnetRef {
     }
 }
 
-/// Keeps other threads from detaching interfaces and from ending vnets
-/// (`ifnet_detach_sxlock`). The thread that holds it may still do both: the lock is
+/// Proves that no other thread detaches an interface or ends a vnet
+/// (`ifnet_detach_sxlock`). The thread that holds the lock may do both: the lock is
 /// recursive.
 ///
-/// The kernel holds this lock from beginning to end of a detachment. It frees the
-/// interface's group memberships first and calls the departure handlers then. So a
-/// membership that was not abandoned is valid while the lock is held.
-#[must_use]
+/// The kernel holds this lock while it detaches an interface: it frees the interface's
+/// memberships of multicast groups, and then tells pfsync. So a membership that pfsync has
+/// not abandoned still exists as long as the lock is held.
+#[must_use = "dropping it unlocks the lock"]
 pub(crate) struct DetachLock {
     _lock: sx::Guard,
 }
 
 impl DetachLock {
-    /// Waits for the threads that detach an interface or end a vnet. May sleep.
+    /// Waits for another thread that detaches an interface or ends a vnet. May sleep.
     pub(crate) fn lock() -> DetachLock {
         // SAFETY: the kernel initialises the lock at boot.
         let lock = unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::ifnet_detach_sxlock)) };
