@@ -16,11 +16,13 @@ pub mod wire;
 #[cfg(target_os = "none")]
 mod bulk;
 #[cfg(target_os = "none")]
+mod configuration;
+#[cfg(target_os = "none")]
 mod hooks;
 #[cfg(target_os = "none")]
-mod input;
+mod ifconfig;
 #[cfg(target_os = "none")]
-mod ioctl;
+mod input;
 #[cfg(target_os = "none")]
 mod kernel;
 #[cfg(target_os = "none")]

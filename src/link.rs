@@ -1,9 +1,9 @@
 //! Where packets go: the sync interface and the peers behind it.
 
 use crate::engine::config::SyncPeer;
-use crate::kernel::epoch::{self, NetEpoch};
+use crate::kernel::epoch::{self, NetEpoch, Retired};
 use crate::kernel::error::{Errno, Result};
-use crate::kernel::ifnet::IfnetRef;
+use crate::kernel::ifnet::{DetachLock, IfnetRef};
 use crate::kernel::ip::{self, Group4, Group6};
 use crate::kernel::mbuf::Packet;
 use crate::stats::{count, Stat};
@@ -92,6 +92,19 @@ impl Link {
         };
         count(if result.is_ok() { stat } else { Stat::OutputErrors }, 1);
         result
+    }
+
+    /// Ends a link that was replaced: waits for who still sends by it, and
+    /// leaves its group. The lock is held since before the replacement, so that
+    /// the departure of the sync interface finds the link, or comes after. May
+    /// sleep.
+    pub fn close(retired: Option<Retired<Link>>, detaching: &DetachLock) {
+        let Some(retired) = retired else { return };
+        match &mut retired.reclaim().path {
+            Path::Inet { group: Some(group), .. } => group.leave(detaching),
+            Path::Inet6 { group: Some(group), .. } => group.leave(detaching),
+            _ => {}
+        }
     }
 
     /// The interface goes away, and its memberships with it.

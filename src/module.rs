@@ -1,20 +1,21 @@
 //! Load and unload, in the system and in each network stack; creating and
 //! destroying the interface.
 
+use crate::configuration::{self, request_bulk_by_hand};
 use crate::hooks::HOOKS;
+use crate::ifconfig::ioctl;
 use crate::input::{input4, input6};
-use crate::ioctl::{ioctl, request_bulk_by_hand};
 use crate::kernel::alloc::{Box, Wait};
 use crate::kernel::epoch;
 use crate::kernel::error::{to_c, Errno, Result};
-use crate::kernel::ifnet::{self, CloneFunctions, Cloner, Description, Ifnet};
+use crate::kernel::ifnet::{self, CloneFunctions, Cloner, Description, DetachLock, Ifnet};
 use crate::kernel::ip;
 use crate::kernel::mbuf::Packet;
 use crate::kernel::softint::SoftInterrupt;
 use crate::kernel::vnet::Vnet;
+use crate::link::Link;
 use crate::pf::{rules, table};
 use crate::softc::Softc;
-use crate::vnet::Configuration;
 use crate::wire::{Header, IPPROTO_PFSYNC};
 use crate::{transmit, vnet};
 use core::ffi::{c_char, c_int, c_void};
@@ -74,18 +75,23 @@ fn unload() {
         // `load` refused, and the kernel may be of another release.
         return;
     }
+    forget_departures();
+    ip::unregister(IPPROTO_PFSYNC);
+    // A packet may be under way.
+    epoch::wait();
+}
+
+/// Takes back what [`load`] told pf. Interfaces depart with the lock held:
+/// nobody is in [`interface_departs`] any more when this returns.
+fn forget_departures() {
+    let _detaching = DetachLock::lock();
     // SAFETY: as in `load`.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(None) };
-    ip::unregister(IPPROTO_PFSYNC);
-    // A packet or a departure may be under way.
-    epoch::wait();
 }
 
 /// pf tells of an interface that goes away. Called where sleeping is allowed.
 unsafe extern "C" fn interface_departs(ifp: *mut sys::ifnet) {
-    if let Some(softc) = Configuration::lock().softc() {
-        softc.interface_departs(ifp);
-    }
+    configuration::interface_departs(ifp);
 }
 
 /// A network stack starts, or the module is loaded into one.
@@ -171,6 +177,8 @@ unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, ifp: *mut sys::i
 }
 
 fn destroy() {
+    // Before the configuration: a departing interface comes with it held.
+    let detaching = DetachLock::lock();
     let softc = vnet::retract();
     // Nobody can set them again: there is no interface to configure any more.
     rules::set_hooks(&rules::NO_HOOKS);
@@ -178,6 +186,7 @@ fn destroy() {
         softc.stop();
         softc.cancel_bulk();
         softc.release_all();
+        Link::close(softc.link.replace(None), &detaching);
     }
 }
 

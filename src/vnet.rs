@@ -2,7 +2,7 @@
 
 use crate::kernel::alloc::Box;
 use crate::kernel::epoch::{self, NetEpoch};
-use crate::kernel::ifnet::{self, Cloner};
+use crate::kernel::ifnet::{Cloner, DetachLock};
 use crate::kernel::softint::SoftInterrupt;
 use crate::kernel::sx::{self, Sx};
 use crate::kernel::time::{self, Sbt};
@@ -164,7 +164,7 @@ pub fn leave_all(stop: impl Fn()) {
     while STACKS.load(Ordering::SeqCst) > 0 {
         // Network stacks end under this lock, and so not while one is being
         // left here; and who ends them never has to wait for who is here.
-        let detaching = ifnet::lock_detaching();
+        let detaching = DetachLock::lock();
         let found = Vnet::find(|| present().load(Ordering::Acquire) != 0);
         if let Some(vnet) = found {
             vnet.with(|| leave(&stop));

@@ -76,12 +76,25 @@ impl Drop for IfnetRef {
     }
 }
 
-/// Waits until no interface is being detached and no network stack ends, and
-/// keeps it so for other threads. May sleep. This thread may still detach
-/// interfaces (`ifnet_detach_sxlock`, which is recursive).
-pub fn lock_detaching() -> sx::Guard {
-    // SAFETY: the kernel initialises the lock when it boots.
-    unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::ifnet_detach_sxlock)) }.lock()
+/// Shows that no other thread detaches an interface or ends a network stack
+/// (`ifnet_detach_sxlock`). The thread that has it may still do so: the lock is
+/// recursive.
+///
+/// The kernel detaches an interface under this lock from beginning to end: it
+/// frees the interface's group memberships, and then tells who listens. So a
+/// membership that is not abandoned is still there while the lock is held.
+#[must_use]
+pub struct DetachLock {
+    _lock: sx::Guard,
+}
+
+impl DetachLock {
+    /// Waits for who detaches an interface or ends a network stack. May sleep.
+    pub fn lock() -> DetachLock {
+        // SAFETY: the kernel initialises the lock when it boots.
+        let lock = unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::ifnet_detach_sxlock)) };
+        DetachLock { _lock: lock.lock() }
+    }
 }
 
 /// How a pseudo-device presents itself.

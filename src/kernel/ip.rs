@@ -3,7 +3,7 @@
 use super::alloc::{Box, Wait};
 use super::epoch::NetEpoch;
 use super::error::{Errno, Result};
-use super::ifnet::IfnetRef;
+use super::ifnet::{DetachLock, IfnetRef};
 use super::mbuf::Packet;
 use core::ffi::c_int;
 use core::ptr::{self, NonNull};
@@ -21,7 +21,9 @@ fn octets6(addr: &sys::in6_addr) -> [u8; 16] {
 }
 
 /// Membership of an IPv4 group on one interface, with the options for sending
-/// to it. Dropping it leaves the group, and so may sleep.
+/// to it. It ends by [`Group4::leave`], or by [`Group4::abandon`] when the
+/// interface has departed; dropped without either, it would stay until the
+/// interface departs.
 pub struct Group4 {
     options: Box<sys::ip_moptions>,
     filter: NonNull<sys::in_mfilter>,
@@ -43,7 +45,7 @@ impl Group4 {
             .ok_or(Errno::ENOMEM)?;
         let addr = sys::in_addr { s_addr: u32::from_ne_bytes(group) };
         // SAFETY: interface and filter are valid; the membership is stored in
-        // the filter, which leaves it in `drop`.
+        // the filter.
         let joined = Errno::check(unsafe {
             sys::in_joingroup(ifp.as_ptr(), &addr, ptr::null_mut(), &mut (*filter.as_ptr()).imf_inm)
         });
@@ -61,24 +63,30 @@ impl Group4 {
         Ok(Group4 { options, filter })
     }
 
+    /// Leaves the group, unless the membership was abandoned. May sleep.
+    pub fn leave(&mut self, _detaching: &DetachLock) {
+        // SAFETY: the filter is ours. The membership was taken in `join` and
+        // not abandoned; so its interface did not depart, and does not while
+        // the lock is held.
+        unsafe {
+            let membership = ptr::replace(&raw mut (*self.filter.as_ptr()).imf_inm, ptr::null_mut());
+            if !membership.is_null() {
+                sys::in_leavegroup(membership, ptr::null_mut());
+            }
+        }
+    }
+
     /// Forgets a membership that went away with its interface.
     pub fn abandon(&mut self) {
-        // SAFETY: the filter is ours; without a membership `drop` only frees.
+        // SAFETY: the filter is ours.
         unsafe { (*self.filter.as_ptr()).imf_inm = ptr::null_mut() };
     }
 }
 
 impl Drop for Group4 {
     fn drop(&mut self) {
-        // SAFETY: the membership was taken in `join`, unless abandoned; the
-        // filter was allocated there.
-        unsafe {
-            let membership = (*self.filter.as_ptr()).imf_inm;
-            if !membership.is_null() {
-                sys::in_leavegroup(membership, ptr::null_mut());
-            }
-            sys::ip_mfilter_free(self.filter.as_ptr());
-        }
+        // SAFETY: the filter was allocated in `join`, and nobody else has it.
+        unsafe { sys::ip_mfilter_free(self.filter.as_ptr()) };
     }
 }
 
@@ -103,7 +111,7 @@ impl Group6 {
         let filter = NonNull::new(unsafe { sys::ip6_mfilter_alloc(sys::M_WAITOK as i32, 0, 0) })
             .ok_or(Errno::ENOMEM)?;
         // SAFETY: interface and filter are valid; the membership is stored in
-        // the filter, which leaves it in `drop`.
+        // the filter.
         let joined = Errno::check(unsafe {
             sys::in6_joingroup(
                 ifp.as_ptr(),
@@ -126,24 +134,30 @@ impl Group6 {
         Ok(Group6 { options, filter })
     }
 
+    /// Leaves the group, unless the membership was abandoned. May sleep.
+    pub fn leave(&mut self, _detaching: &DetachLock) {
+        // SAFETY: the filter is ours. The membership was taken in `join` and
+        // not abandoned; so its interface did not depart, and does not while
+        // the lock is held.
+        unsafe {
+            let membership = ptr::replace(&raw mut (*self.filter.as_ptr()).im6f_in6m, ptr::null_mut());
+            if !membership.is_null() {
+                sys::in6_leavegroup(membership, ptr::null_mut());
+            }
+        }
+    }
+
     /// Forgets a membership that went away with its interface.
     pub fn abandon(&mut self) {
-        // SAFETY: the filter is ours; without a membership `drop` only frees.
+        // SAFETY: the filter is ours.
         unsafe { (*self.filter.as_ptr()).im6f_in6m = ptr::null_mut() };
     }
 }
 
 impl Drop for Group6 {
     fn drop(&mut self) {
-        // SAFETY: the membership was taken in `join`, unless abandoned; the
-        // filter was allocated there.
-        unsafe {
-            let membership = (*self.filter.as_ptr()).im6f_in6m;
-            if !membership.is_null() {
-                sys::in6_leavegroup(membership, ptr::null_mut());
-            }
-            sys::ip6_mfilter_free(self.filter.as_ptr());
-        }
+        // SAFETY: the filter was allocated in `join`, and nobody else has it.
+        unsafe { sys::ip6_mfilter_free(self.filter.as_ptr()) };
     }
 }
 

@@ -163,19 +163,22 @@ impl Kernel {
         ifp
     }
 
-    /// Removes an interface, as pulling its card does. Called in a thread of its
-    /// vnet.
-    pub(crate) fn detach_ethernet(&self, vnet: &Vnet, ifp: *mut sys::ifnet) {
+    /// Removes an interface, as pulling its card does (`if_detach`). Called in a
+    /// thread of its vnet.
+    pub fn detach_ethernet(&self, vnet: &Vnet, ifp: *mut sys::ifnet) {
         vnet.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
-        vnet.pf.forget_ifp(ifp);
-        self.world().network.leave_all(ifp);
-        // SAFETY: the kernel's own variables; the module's function takes the
-        // interface, which lives until it is released below.
-        unsafe {
-            if let Some(departs) = (*self.variables.globals()).detach_ifnet {
-                into_module(|| departs(ifp));
+        with_lock(detach_lock(self), || {
+            vnet.pf.forget_ifp(ifp);
+            // The kernel frees the memberships first, and tells pfsync after.
+            self.world().network.leave_all(ifp);
+            // SAFETY: the kernel's own variables; the module's function takes
+            // the interface, which lives until it is released below.
+            unsafe {
+                if let Some(departs) = (*self.variables.globals()).detach_ifnet {
+                    into_module(|| departs(ifp));
+                }
             }
-        }
+        });
         vnet.interfaces.with(ifp, "detaches", |interface| interface.attached = false);
         vnet.interfaces.release(&self.heap, ifp as usize);
     }
@@ -203,12 +206,13 @@ fn list_lock(kernel: &Kernel) -> usize {
     address
 }
 
-pub(super) fn with_lock(address: usize, inside: impl FnOnce()) {
+pub(super) fn with_lock<R>(address: usize, inside: impl FnOnce() -> R) -> R {
     use super::lock::Mode::Exclusive;
     let kernel = thread::current().kernel.clone();
     kernel.locks.lock(address, Exclusive);
-    inside();
+    let result = inside();
     kernel.locks.unlock(address, Exclusive);
+    result
 }
 
 /// Splits a name such as `pfsync0` into `pfsync` and 0.
@@ -252,7 +256,12 @@ pub(crate) fn create(vnet: &Vnet, name: &str) -> Result<*mut sys::ifnet, i32> {
 
 /// Destroys an interface of a cloner, as `ifconfig name destroy` does. Called
 /// in a thread of the vnet.
-pub(crate) fn destroy(vnet: &Vnet, name: &str) -> Result<(), i32> {
+pub fn destroy(vnet: &Vnet, name: &str) -> Result<(), i32> {
+    let kernel = thread::current().kernel.clone();
+    with_lock(detach_lock(&kernel), || destroy_locked(vnet, name))
+}
+
+fn destroy_locked(vnet: &Vnet, name: &str) -> Result<(), i32> {
     let ifp = vnet.interfaces.find(name).ok_or(sys::ENXIO as i32)?;
     let mut cloners = vnet.cloners.borrow_mut();
     let cloner = cloners.iter_mut().find(|cloner| cloner.interfaces.contains(&(ifp as usize)));

@@ -62,3 +62,13 @@ pub fn epoch_wait() {
         waited_for.iter().all(|(section, other)| other.epoch.get() == 0 || other.sections.get() != *section)
     });
 }
+
+/// Reports a violation if the current thread holds a lock. FreeBSD allows a thread
+/// to hold sx locks while it copies user memory. But that memory may be a file on a
+/// server that does not answer, and every thread that wants the lock would wait too.
+pub(crate) fn hold_nothing(what: &str) {
+    let held = thread::current().held.borrow().first().map(|held| held.class.clone());
+    if let Some(class) = held {
+        violation(format!("{what} with the lock {class} held"));
+    }
+}

@@ -3,7 +3,7 @@
 
 use super::symbols;
 use crate::freebsd::kernel::heap::{may_fail, wants_zero};
-use crate::freebsd::kernel::sleep::may_sleep;
+use crate::freebsd::kernel::sleep::{hold_nothing, may_sleep};
 use crate::freebsd::kernel::thread;
 use crate::freebsd::kernel::violation::violation;
 use crate::freebsd::machine::cpu;
@@ -86,6 +86,7 @@ symbols! {
 
     pub unsafe extern "C" fn copyin(from: *const c_void, to: *mut c_void, len: usize) -> i32 {
         may_sleep("copyin");
+        hold_nothing("copyin");
         if from.is_null() || thread::current().kernel.heap.fails() {
             return sys::EFAULT as i32;
         }
@@ -96,6 +97,7 @@ symbols! {
 
     pub unsafe extern "C" fn copyout(from: *const c_void, to: *mut c_void, len: usize) -> i32 {
         may_sleep("copyout");
+        hold_nothing("copyout");
         if to.is_null() || thread::current().kernel.heap.fails() {
             return sys::EFAULT as i32;
         }
