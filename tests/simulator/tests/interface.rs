@@ -3,8 +3,8 @@
 
 mod common;
 
-use anyhow::Result;
-use common::{actions, no_peer, plain_lab};
+use anyhow::{anyhow, Result};
+use common::{actions, departs_during, no_peer, plain_lab};
 use pfsync_simulator::lab::{connection, Config, NEWEST};
 use sys_bindings as sys;
 
@@ -55,4 +55,17 @@ fn the_sync_interface_may_depart() -> Result<()> {
     fw.open(&connection(2, sys::IPPROTO_TCP))?;
     lab.seconds(2)?;
     fw.unload()
+}
+
+#[test]
+fn the_sync_interface_may_depart_while_the_link_is_replaced() -> Result<()> {
+    departs_during(|fw| {
+        let _ = fw.configure(&Config { syncdev: None, ..Config::default() })?;
+        Ok(())
+    })
+}
+
+#[test]
+fn the_sync_interface_may_depart_while_pfsync0_is_destroyed() -> Result<()> {
+    departs_during(|fw| fw.destroy()?.map_err(|error| anyhow!("destroy: error {error}")))
 }

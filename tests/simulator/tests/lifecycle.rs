@@ -3,8 +3,8 @@
 
 mod common;
 
-use anyhow::Result;
-use common::{plain_lab, tcp};
+use anyhow::{Context, Result};
+use common::{departs_during, plain_lab, tcp};
 use pfsync_simulator::freebsd::kernel::world::Policy;
 use pfsync_simulator::freebsd::kernel::{interface, thread};
 use pfsync_simulator::lab::{connection, Config, Lab};
@@ -119,4 +119,25 @@ fn an_interface_that_was_moved_takes_down_its_own_vnet() -> Result<()> {
     fw.run("ifconfig", move |_| interface::relocate(pfsync0 as *mut _, &target))?;
     fw.open(&connection(1, sys::IPPROTO_TCP))?;
     fw.unload()
+}
+
+#[test]
+fn the_sync_interface_may_depart_while_the_module_is_unloaded() -> Result<()> {
+    departs_during(|fw| fw.unload())
+}
+
+#[test]
+fn pfsync0_may_be_destroyed_while_the_module_is_unloaded() -> Result<()> {
+    for seed in 0..60 {
+        let lab = Lab::new(Policy { seed, preemption: 0.3 });
+        let fw = lab.boot(1)?;
+        fw.start_pfsync(&Config::default())?;
+        fw.start("ifconfig", |vnet| {
+            // The thread that comes second finds no interface.
+            let _ = interface::destroy(vnet, "pfsync0");
+        });
+        fw.unload().with_context(|| format!("seed {seed}"))?;
+        lab.seconds(1)?;
+    }
+    Ok(())
 }

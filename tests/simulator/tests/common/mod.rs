@@ -4,12 +4,12 @@
 
 pub(crate) mod target;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use pfsync::wire::{Action, Frame};
 use pfsync_simulator::freebsd::kernel::world::Policy;
 use pfsync_simulator::freebsd::net::Sent;
 use pfsync_simulator::freebsd::pf::traffic::Connection;
-use pfsync_simulator::lab::{connection, Config, Firewall, Lab, SyncPeer};
+use pfsync_simulator::lab::{connection, Config, Firewall, Lab, SyncPeer, GROUP6};
 use std::cell::RefCell;
 use std::rc::Rc;
 use sys_bindings as sys;
@@ -70,6 +70,27 @@ pub(crate) fn follows(lab: &Lab, configs: [Config; 2]) -> Result<()> {
     lab.seconds(2)?;
     assert!(two.states().is_empty());
     unload([one, two])
+}
+
+/// Runs `meanwhile` while the sync interface departs, in every order of events that
+/// the seeds give, with the multicast group of either family.
+pub(crate) fn departs_during(meanwhile: fn(&Firewall) -> Result<()>) -> Result<()> {
+    for seed in 0..60 {
+        for syncpeer in [None, Some(SyncPeer::Inet6(GROUP6))] {
+            let lab = Lab::new(Policy { seed, preemption: 0.3 });
+            let fw = lab.boot(1)?;
+            fw.start_pfsync(&Config { syncpeer, ..Config::default() })?;
+            let (kernel, sync) = (fw.kernel.clone(), fw.sync() as usize);
+            fw.start("devctl", move |vnet| kernel.detach_ethernet(vnet, sync as *mut sys::ifnet));
+            meanwhile(&fw).with_context(|| format!("seed {seed}"))?;
+            lab.seconds(1)?;
+            assert_eq!(fw.vnet.interfaces.extra_references(), 0);
+            if fw.kernel.module.borrow().is_some() {
+                fw.unload()?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The n-th TCP connection.

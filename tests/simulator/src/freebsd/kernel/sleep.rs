@@ -63,10 +63,10 @@ pub fn epoch_wait() {
     });
 }
 
-/// Ends the run if the current thread holds a lock. FreeBSD allows sx locks to
-/// be held while user memory is copied; but that may lie in a file on a server
-/// that does not answer, and who waits for the lock would wait too.
-pub fn hold_nothing(what: &str) {
+/// Reports a violation if the current thread holds a lock. FreeBSD allows a thread
+/// to hold sx locks while it copies user memory. But that memory may be a file on a
+/// server that does not answer, and every thread that wants the lock would wait too.
+pub(crate) fn hold_nothing(what: &str) {
     let held = thread::current().held.borrow().first().map(|held| held.class.clone());
     if let Some(class) = held {
         violation(format!("{what} with the lock {class} held"));
