@@ -1,9 +1,12 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
 # Builds pfsync.ko, on Linux or on FreeBSD, with GNU make or BSD make.
 #
 #   make            build pfsync.ko and check it as the kernel's linker would
 #   make demo       build it and show two firewalls at work, without a FreeBSD
 #   make test       everything that can be tested without a FreeBSD
 #   make lint       hold the source to clippy and cargo fmt; part of make test
+#   make doc        build the documentation of the source; part of make lint
 #   make bench      time wire and engine, and record what hot paths cost
 #   make fuzz       fuzz each target for FUZZ_SECONDS (60); see fuzz/README.md
 #   make install    install it, its manual and scripts (on FreeBSD); make uninstall
@@ -27,6 +30,11 @@ TARGET=		x86_64-unknown-none
 # One target directory for each release, to go from one to the other quickly.
 TARGET_DIR=	target/freebsd$$FREEBSD
 
+# The module needs three options that only unstable compilers have: -Zbuild-std, to
+# compile Rust's core library with the flags below, and two of these flags.
+# RUSTC_BOOTSTRAP=1 makes a stable compiler accept them. The source itself uses no
+# unstable feature.
+#
 # How the kernel's code is compiled (sys/conf/kern.mk), and what its linker
 # needs: absolute addresses in the upper 2 GiB, and no GOT.
 KERNEL_RUSTFLAGS= -C relocation-model=static -C code-model=kernel \
@@ -72,6 +80,17 @@ lint:
 	    -Zbuild-std=core -- -D warnings
 	@. build/env && $$CARGO_CLIPPY clippy --quiet --locked --workspace \
 	    --exclude sys-bindings --all-targets --target-dir $(TARGET_DIR) -- -D warnings
+	@$(MAKE) doc
+
+# The first run documents everything, the second what Linux sees: src/wire and
+# src/engine without their private items. A warning is an error.
+doc: setup
+	@. build/env && RUSTC_BOOTSTRAP=1 RUSTDOCFLAGS="-D warnings" $$CARGO doc --quiet \
+	    --locked --no-deps -p pfsync --document-private-items --target $(TARGET) \
+	    --target-dir $(TARGET_DIR) -Zbuild-std=core
+	@. build/env && RUSTDOCFLAGS="-D warnings" $$CARGO doc --quiet --locked --no-deps \
+	    -p pfsync
+	@. build/env && echo "$(TARGET_DIR)/$(TARGET)/doc/pfsync/index.html"
 
 test-host: pfsync.ko
 	@. build/env && $$CARGO test --locked -p pfsync-host --tests \
@@ -119,4 +138,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a build/pfsync-kmod-*.tar.gz
 
-.PHONY: all bench check clean demo fuzz install lint load package pfsync.ko setup test test-host uninstall unload
+.PHONY: all bench check clean demo doc fuzz install lint load package pfsync.ko setup test test-host uninstall unload
