@@ -65,6 +65,7 @@ test:
 	@$(MAKE) FREEBSD=15 all test-host
 	@$(MAKE) FREEBSD=14 all lint
 	@. build/env && $$CARGO test --quiet --locked -p pfsync --benches --no-run
+	@. build/env && $$CARGO test --quiet --locked -p pfsync --doc
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-host --bin instructions
 	@. build/env && $$CARGO test --locked --workspace --exclude sys-bindings \
 	    --lib --bins --tests

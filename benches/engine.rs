@@ -1,17 +1,19 @@
-//! What pfsync decides for each packet of pf's and each message of a peer's,
-//! without locks and without a kernel.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Times the decisions that pfsync makes for each packet that pf handles and each
+//! message from a peer, without locks and without a kernel.
 
 use criterion::{criterion_group, criterion_main, Criterion};
-use pfsync::engine::bucket::{Change, Limits, Lists, Queue, Queues, QUEUES};
-use pfsync::engine::bulk::{Position, Sender};
-use pfsync::engine::merge::{self, Known};
-use pfsync::wire::{Peer, StateId};
+use pfsync::engine::bucket::{Change, FrameSize, Lists, Queue, Queues, QUEUES};
+use pfsync::engine::bulk::{Position, Responder};
+use pfsync::engine::merge::{self, LocalEndpoint};
+use pfsync::wire::{Endpoint, StateId};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::Duration;
 
-/// States by number, each with the queue it stands in. Taking one out of the
-/// midst of a queue costs more than in the kernel, where the states are linked.
+/// Lists of state numbers, and the queue that each state is in. Taking a state
+/// out of the middle of a queue costs more than in the kernel, where the states
+/// are linked.
 struct Numbered {
     places: Vec<Option<Queue>>,
     left: Vec<u8>,
@@ -26,7 +28,7 @@ impl Lists for Numbered {
         self.places[*state]
     }
 
-    fn push(&mut self, queue: Queue, state: &usize) {
+    fn append(&mut self, queue: Queue, state: &usize) {
         self.places[*state] = Some(queue);
         self.left[*state] = MAXUPD;
         self.queues[queue as usize].push_back(*state);
@@ -40,12 +42,12 @@ impl Lists for Numbered {
 
     fn transfer(&mut self, state: &usize, to: Queue) {
         self.remove(state);
-        self.push(to, state);
+        self.append(to, state);
     }
 
-    fn append(&mut self, from: Queue, to: Queue) {
+    fn append_all(&mut self, from: Queue, to: Queue) {
         while let Some(state) = self.pop(from) {
-            self.push(to, &state);
+            self.append(to, &state);
         }
     }
 
@@ -68,7 +70,7 @@ impl Lists for Numbered {
 }
 
 const STATES: usize = 1000;
-const LIMITS: Limits = Limits { room: 1456, state_len: 277 };
+const FRAME_SIZE: FrameSize = FrameSize { payload_len: 1456, state_len: 277 };
 const UDP: Change = Change { tcp: false, split: false };
 const MAXUPD: u8 = 128;
 
@@ -77,9 +79,9 @@ fn bucket() -> Queues<Numbered> {
     Queues::new(Numbered { places: vec![None; STATES], left: vec![0; STATES], queues })
 }
 
-/// Takes everything out that is due, as the sender does.
+/// Takes out everything that is ready, as the sender does.
 fn send(bucket: &mut Queues<Numbered>) {
-    while bucket.due(LIMITS) {
+    while bucket.is_ready(FRAME_SIZE) {
         for queue in Queue::PROMPT {
             while let Some(state) = bucket.pop(queue) {
                 black_box(state);
@@ -101,17 +103,17 @@ fn queueing(criterion: &mut Criterion) {
             for state in 0..STATES {
                 let _ = one.update(&state, UDP);
             }
-            let _ = one.timeout();
+            let _ = one.timer_expired();
             send(&mut one);
         });
     });
     group.bench_function("a state's life: insert and delete, both sent", |bencher| {
         bencher.iter(|| {
-            let _ = one.insert(&1, LIMITS);
-            let _ = one.timeout();
+            let _ = one.insert(&1, FRAME_SIZE);
+            let _ = one.timer_expired();
             send(&mut one);
-            let _ = one.delete(&1, LIMITS);
-            let _ = one.timeout();
+            let _ = one.delete(&1, FRAME_SIZE);
+            let _ = one.timer_expired();
             send(&mut one);
         });
     });
@@ -119,29 +121,37 @@ fn queueing(criterion: &mut Criterion) {
 
 fn merging(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("merge verdict");
-    let end =
-        |seqlo| Peer { state: 4, seqlo, seqhi: 0, seqdiff: 0, max_win: 0, mss: 0, wscale: 0, scrub: None };
-    let known = [Known { state: 4, seqlo: 1000 }, Known { state: 4, seqlo: 2000 }];
-    let (newer, stale) = ([end(1500), end(2500)], [end(500), end(2500)]);
-    for (name, [src, dst]) in [("newer", &newer), ("one end stale", &stale)] {
+    let endpoint = |seqlo| Endpoint {
+        state: 4,
+        seqlo,
+        seqhi: 0,
+        seqdiff: 0,
+        max_win: 0,
+        mss: 0,
+        wscale: 0,
+        scrub: None,
+    };
+    let local = [1000, 2000].map(|seqlo| LocalEndpoint { state: 4, seqlo });
+    let (newer, stale) = ([endpoint(1500), endpoint(2500)], [endpoint(500), endpoint(2500)]);
+    for (name, [src, dst]) in [("newer", &newer), ("one endpoint stale", &stale)] {
         group.bench_function(format!("TCP, {name}"), |bencher| {
-            bencher.iter(|| merge::tcp(black_box(known), [black_box(src), black_box(dst)]));
+            bencher.iter(|| merge::tcp(black_box(local), [black_box(src), black_box(dst)]));
         });
     }
     let [src, dst] = &newer;
     group.bench_function("other protocols", |bencher| {
-        bencher.iter(|| merge::other(black_box(known), [black_box(src), black_box(dst)]));
+        bencher.iter(|| merge::other(black_box(local), [black_box(src), black_box(dst)]));
     });
 }
 
-fn full_update(criterion: &mut Criterion) {
-    let mut sender = Sender::new();
-    sender.request(1 << 32);
-    criterion.bench_function("full update, a packet's step", |bencher| {
+fn bulk_update(criterion: &mut Criterion) {
+    let mut responder = Responder::new();
+    responder.receive_request(1 << 32);
+    criterion.bench_function("bulk update, a frame's step", |bencher| {
         bencher.iter(|| {
-            let pass = black_box(sender.pass(2 << 32)).expect("a pass is under way");
+            let walk = black_box(responder.walk(2 << 32)).expect("a walk is under way");
             let after = Some(StateId { id: [7; 8], creator: [1; 4] });
-            sender.advance(Position { row: pass.position.row.wrapping_add(1), after });
+            responder.advance(Position { row: walk.position.row.wrapping_add(1), after });
         });
     });
 }
@@ -149,6 +159,6 @@ fn full_update(criterion: &mut Criterion) {
 criterion_group! {
     name = engine;
     config = Criterion::default().warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
-    targets = queueing, merging, full_update
+    targets = queueing, merging, bulk_update
 }
 criterion_main!(engine);

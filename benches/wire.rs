@@ -1,13 +1,14 @@
-//! Reading and writing full frames of each kind of message, without pf and
-//! without a kernel. The messages are those that the C module sent in
-//! tests/captures.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Times reading and writing full frames of each action, without pf and without a
+//! kernel. The messages come from the frames in tests/captures, which the C module
+//! sent.
 
 use criterion::measurement::WallTime;
 use criterion::{criterion_group, criterion_main, BenchmarkGroup, Criterion, Throughput};
 use pcap_file::pcap::PcapReader;
 use pfsync::wire::{
     Action, BulkStatus, Clear, CompressedUpdate, Frame, FrameWriter, Ipv4Header, RawBulkStatus, RawClear,
-    RawCompressedUpdate, RawId, RawState1301, RawState1400, RawState1500, Run, State, StateId,
+    RawCompressedUpdate, RawId, RawState1301, RawState1400, RawState1500, Run, State, StateId, States,
 };
 use std::fs::File;
 use std::hint::black_box;
@@ -21,54 +22,49 @@ type Group<'a> = BenchmarkGroup<'a, WallTime>;
 const FRAME: usize = 1480;
 const CHECKSUM: [u8; 16] = [7; 16];
 
-/// A message as it lies in a frame.
+/// The layout of a message.
 trait Message: IntoBytes + Immutable {
-    /// What it says, checked.
-    type Known;
-    fn read(&self) -> Self::Known;
-    fn write(known: &Self::Known) -> Self;
+    /// The checked content.
+    type Content;
+    fn read(&self) -> Self::Content;
+    fn write(content: &Self::Content) -> Self;
 }
 
 macro_rules! message {
-    ($raw:ty, $known:ty, $read:expr, $write:expr) => {
+    ($raw:ty, $content:ty, $read:expr, $write:expr) => {
         impl Message for $raw {
-            type Known = $known;
-            fn read(&self) -> $known {
+            type Content = $content;
+            fn read(&self) -> $content {
                 $read(self)
             }
-            fn write(known: &$known) -> $raw {
-                $write(known)
+            fn write(content: &$content) -> $raw {
+                $write(content)
             }
         }
     };
 }
 
-message!(RawClear, Clear, |raw: &RawClear| raw.check().expect("in order"), RawClear::from);
-message!(RawState1301, State, |raw: &RawState1301| raw.check().expect("in order"), RawState1301::from);
-message!(RawState1400, State, |raw: &RawState1400| raw.check().expect("in order"), RawState1400::from);
-message!(RawState1500, State, |raw: &RawState1500| raw.check().expect("in order"), RawState1500::from);
+message!(RawClear, Clear, |raw: &RawClear| raw.check().expect("valid"), RawClear::from);
+message!(RawState1301, State, |raw: &RawState1301| raw.check().expect("valid"), RawState1301::from);
+message!(RawState1400, State, |raw: &RawState1400| raw.check().expect("valid"), RawState1400::from);
+message!(RawState1500, State, |raw: &RawState1500| raw.check().expect("valid"), RawState1500::from);
 message!(
     RawCompressedUpdate,
     CompressedUpdate,
-    |raw: &RawCompressedUpdate| raw.check(None).expect("in order"),
+    |raw: &RawCompressedUpdate| raw.check(None).expect("valid"),
     RawCompressedUpdate::from
 );
-message!(
-    RawBulkStatus,
-    BulkStatus,
-    |raw: &RawBulkStatus| raw.check().expect("in order"),
-    RawBulkStatus::from
-);
+message!(RawBulkStatus, BulkStatus, |raw: &RawBulkStatus| raw.check().expect("valid"), RawBulkStatus::from);
 message!(RawId, StateId, |raw: &RawId| (*raw).into(), |id: &StateId| (*id).into());
 
-/// Does something with a run's messages, whatever they are.
+/// Evaluates `$what` for the messages of a run, whatever their type.
 macro_rules! with_messages {
     ($run:expr, $messages:ident => $what:expr) => {
         match $run {
             Run::Clear($messages) => $what,
-            Run::Insert1301($messages) | Run::Update1301($messages) => $what,
-            Run::Insert1400($messages) | Run::Update1400($messages) => $what,
-            Run::Insert1500($messages) | Run::Update1500($messages) => $what,
+            Run::Insert(States::V1301($messages)) | Run::Update(States::V1301($messages)) => $what,
+            Run::Insert(States::V1400($messages)) | Run::Update(States::V1400($messages)) => $what,
+            Run::Insert(States::V1500($messages)) | Run::Update(States::V1500($messages)) => $what,
             Run::InsertAck($messages) | Run::UpdateRequest($messages) | Run::DeleteCompressed($messages) => {
                 $what
             }
@@ -83,7 +79,7 @@ fn runs(frame: &[u8]) -> impl Iterator<Item = Run<'_>> {
     Frame::parse(frame).expect("a frame").map(|run| run.expect("a run"))
 }
 
-/// Reads every message of a frame. Returns how many there are.
+/// Reads every message of a frame. Returns the number of messages.
 fn decode(frame: &[u8]) -> usize {
     let count = |run| {
         with_messages!(run, messages => {
@@ -94,10 +90,10 @@ fn decode(frame: &[u8]) -> usize {
     runs(frame).map(count).sum()
 }
 
-/// Fills a buffer with a message. Returns the frame's length.
-fn encode<M: Message>(buffer: &mut [u8], action: Action, known: &M::Known) -> usize {
-    let mut writer = FrameWriter::new(buffer, &CHECKSUM).expect("room for a header");
-    while writer.push(action, &M::write(black_box(known))).is_ok() {}
+/// Fills a buffer with copies of a message. Returns the length of the frame.
+fn encode<M: Message>(buffer: &mut [u8], action: Action, content: &M::Content) -> usize {
+    let mut writer = FrameWriter::new(buffer, &CHECKSUM).expect("an empty frame fits");
+    while writer.append(action, &M::write(black_box(content))).is_ok() {}
     writer.finish()
 }
 
@@ -108,7 +104,7 @@ fn full_frame<M: Message>(action: Action, message: &M) -> Vec<u8> {
     frame
 }
 
-/// The frames of a capture of the sync interface.
+/// The frames in a capture of the sync interface.
 fn captured(name: &str) -> Vec<Vec<u8>> {
     const HEADERS: usize = 14 + size_of::<Ipv4Header>();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(name);
@@ -120,15 +116,15 @@ fn captured(name: &str) -> Vec<Vec<u8>> {
     frames
 }
 
-/// A full frame of each kind of message.
+/// A full frame of each action.
 fn full_frames() -> Vec<Vec<u8>> {
-    let mut kinds = Vec::new();
+    let mut seen = Vec::new();
     let mut full = Vec::new();
     for frame in [captured("1301-wire.pcap"), captured("1400-wire.pcap")].concat() {
         for run in runs(&frame).filter(|run| run.action() != Action::Eof) {
             let action = run.action();
-            if !kinds.contains(&action) {
-                kinds.push(action);
+            if !seen.contains(&action) {
+                seen.push(action);
                 full.push(with_messages!(run, messages => full_frame(action, &messages[0])));
             }
         }
@@ -159,9 +155,9 @@ fn encoding(criterion: &mut Criterion) {
 }
 
 fn encode_bench<M: Message>(group: &mut Group, name: String, action: Action, message: &M) {
-    let known = message.read();
+    let content = message.read();
     let mut buffer = vec![0; FRAME];
-    group.bench_function(name, |bencher| bencher.iter(|| encode::<M>(&mut buffer, action, &known)));
+    group.bench_function(name, |bencher| bencher.iter(|| encode::<M>(&mut buffer, action, &content)));
 }
 
 criterion_group! {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Golden vectors: what stock FreeBSD 14.2 sent is read, passes every check and
 //! is written back byte for byte.
 //!
@@ -13,8 +14,8 @@ use std::path::Path;
 use pcap_file::pcap::PcapReader;
 use pcap_file::DataLink;
 use pfsync::wire::{
-    Action, Frame, FrameWriter, Ipv4Header, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
-    RawState1301, RawState1400, RawState1500, Run, State, StateId,
+    Action, Format, Frame, FrameWriter, Ipv4Header, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
+    RawState1301, RawState1400, RawState1500, Run, StateId, States,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -155,48 +156,48 @@ impl Rewriter {
         let action = run.action();
         match run {
             Run::Clear(messages) => {
-                push(writer, action, messages, |raw| RawClear::from(&raw.check().unwrap()))
+                append_all(writer, action, messages, |raw| RawClear::from(&raw.check().unwrap()))
             }
-            Run::Insert1301(messages) | Run::Update1301(messages) => {
-                push(writer, action, messages, |raw| RawState1301::from(&self.learn(raw.check().unwrap())))
-            }
-            Run::Insert1400(messages) | Run::Update1400(messages) => {
-                push(writer, action, messages, |raw| RawState1400::from(&self.learn(raw.check().unwrap())))
-            }
-            Run::Insert1500(messages) | Run::Update1500(messages) => {
-                push(writer, action, messages, |raw| RawState1500::from(&self.learn(raw.check().unwrap())))
-            }
+            Run::Insert(states) | Run::Update(states) => self.write_states(writer, action, states),
             Run::InsertAck(messages) | Run::UpdateRequest(messages) | Run::DeleteCompressed(messages) => {
-                push(writer, action, messages, |raw| RawId::from(StateId::from(*raw)))
+                append_all(writer, action, messages, |raw| RawId::from(StateId::from(*raw)))
             }
-            Run::UpdateCompressed(messages) => push(writer, action, messages, |raw| {
+            Run::UpdateCompressed(messages) => append_all(writer, action, messages, |raw| {
                 let protocol = self.protocols.get(&raw.state_id()).copied();
                 RawCompressedUpdate::from(&raw.check(protocol).unwrap())
             }),
             Run::BulkStatus(messages) => {
-                push(writer, action, messages, |raw| RawBulkStatus::from(&raw.check().unwrap()))
+                append_all(writer, action, messages, |raw| RawBulkStatus::from(&raw.check().unwrap()))
             }
             Run::Tdb(_) => panic!("FreeBSD sends no IPsec replay counters"),
             Run::Eof(_) => {}
         }
     }
 
-    /// Remembers the protocol of a state.
-    fn learn(&mut self, state: State) -> State {
-        self.protocols.insert(state.id, state.proto);
-        state
+    fn write_states(&mut self, writer: &mut FrameWriter, action: Action, states: States) {
+        let format = states.format();
+        for state in states {
+            let state = state.unwrap();
+            self.protocols.insert(state.id, state.proto);
+            let appended = match format {
+                Format::V1301 => writer.append(action, &RawState1301::from(&state)),
+                Format::V1400 => writer.append(action, &RawState1400::from(&state)),
+                Format::V1500 => writer.append(action, &RawState1500::from(&state)),
+            };
+            appended.unwrap();
+        }
     }
 }
 
 /// Appends the messages of a run, each made from one that was read.
-fn push<T, U: IntoBytes + zerocopy::Immutable>(
+fn append_all<T, U: IntoBytes + zerocopy::Immutable>(
     writer: &mut FrameWriter,
     action: Action,
     messages: &[T],
     mut make: impl FnMut(&T) -> U,
 ) {
     for message in messages {
-        writer.push(action, &make(message)).unwrap();
+        writer.append(action, &make(message)).unwrap();
     }
 }
 

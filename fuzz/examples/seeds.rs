@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Writes the inputs that a target begins with into a directory, which is
 //! libFuzzer's corpus.
 

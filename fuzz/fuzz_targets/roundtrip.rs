@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 #![cfg_attr(fuzzing, no_main)]
 
 pfsync_fuzz::target!(pfsync_fuzz::roundtrip::run);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What libFuzzer is told of `pfsync.ko`, which carries no instrumentation: the
 //! places that called the host, probes with their arguments, and counters.
 

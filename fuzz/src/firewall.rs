@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! A firewall of the host kernel with `pfsync.ko` loaded, made for one input.
 
 use crate::feedback;

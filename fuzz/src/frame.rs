@@ -1,16 +1,17 @@
-//! The reader of frames: it ends on any bytes, and what it accepts is what the
-//! types promise.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Reads any bytes as a frame. The reader always comes to an end, and what it
+//! accepts has the values that its types promise.
 
 use crate::messages::Message;
-use pfsync::wire::{Direction, Family, Frame, IfName, Peer, RouteTo, Run, State, StateFlags};
+use pfsync::wire::{Direction, Endpoint, Family, Frame, IfName, RouteTo, Run, State, StateFlags};
 
-/// Reads an input as a frame, and everything in it.
+/// Reads an input as a frame, with every message in it.
 pub fn run(input: &[u8]) {
     let Ok(mut frame) = Frame::parse(input) else { return };
     let mut left = frame.unread();
     let mut ended = false;
     while let Some(run) = frame.next() {
-        assert!(!ended, "something is read behind the end");
+        assert!(!ended, "a run is read behind the end");
         assert!(frame.unread() < left, "reading moves on");
         left = frame.unread();
         match run {
@@ -20,15 +21,15 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Checks what the types promise, and that a message that was accepted is
-/// accepted again as it is written.
+/// Checks what the types promise. An accepted message that is written must be
+/// accepted again.
 fn check(message: &Message) {
     match message {
         Message::Insert(_, state) | Message::Update(_, state) => check_state(state),
         Message::Compressed(update) => {
             check_timeout(update.timeout);
-            check_peer(&update.src, None);
-            check_peer(&update.dst, None);
+            check_endpoint(&update.src, None);
+            check_endpoint(&update.dst, None);
         }
         Message::Clear(clear) => clear.ifname.iter().for_each(check_name),
         Message::Ack(_) | Message::Request(_) | Message::Delete(_) | Message::Bulk(_) => {}
@@ -43,14 +44,14 @@ fn check_state(state: &State) {
     assert!(StateFlags::all().contains(state.flags), "{:?}", state.flags);
     check_name(&state.ifname);
     check_timeout(state.timeout);
-    check_peer(&state.src, Some(state.proto));
-    check_peer(&state.dst, Some(state.proto));
+    check_endpoint(&state.src, Some(state.proto));
+    check_endpoint(&state.dst, Some(state.proto));
     assert!(state.family != state.stack_family || state.proto == state.stack_proto);
     state.orig_ifname.iter().for_each(check_name);
-    let Some(extra) = &state.extra else { return };
-    assert!(extra.rtableid >= -1);
-    assert!(!state.flags.contains(StateFlags::SETPRIO) || extra.set_prio.iter().all(|prio| *prio <= 7));
-    if let RouteTo::Fast { kind, ifname, .. } = &extra.route {
+    let Some(actions) = &state.rule_actions else { return };
+    assert!(actions.rtableid >= -1);
+    assert!(!state.flags.contains(StateFlags::SETPRIO) || actions.set_prio.iter().all(|prio| *prio <= 7));
+    if let RouteTo::Via { kind, ifname, .. } = &actions.route {
         assert!((1..=4).contains(kind));
         check_name(ifname);
     }
@@ -62,14 +63,14 @@ fn check_timeout(timeout: u8) {
     assert!(matches!(timeout, 0..14 | 20..25), "{timeout}");
 }
 
-fn check_peer(peer: &Peer, proto: Option<u8>) {
-    assert!(peer.wscale & 0xf <= 14);
+fn check_endpoint(endpoint: &Endpoint, proto: Option<u8>) {
+    assert!(endpoint.wscale & 0xf <= 14);
     let highest = match proto {
         Some(6) => 12,
         None | Some(132) => 0x80,
         Some(_) => 2,
     };
-    assert!(peer.state <= highest, "{} of {proto:?}", peer.state);
+    assert!(endpoint.state <= highest, "{} of {proto:?}", endpoint.state);
 }
 
 fn check_name(name: &IfName) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What ifconfig(8), sysctl(8) and older programs ask of `pfsync.ko`, in the
 //! host kernel. What was accepted last is what reads back; what is refused is
 //! refused with an error that the C module gives, and changes nothing.
@@ -15,7 +16,7 @@ use settings::{parse_peer, Peer, Settings, GROUP4, INTERFACES};
 use std::ffi::CStr;
 use sys_bindings as sys;
 
-/// The first byte of a step, modulo [`STEP_KINDS`], that sets what a packed
+/// The first byte of a step, modulo `STEP_KINDS`, that sets what a packed
 /// nvlist says: two bytes of length, the list.
 pub const BYTES: u8 = 0;
 const STEP_KINDS: u8 = 11;

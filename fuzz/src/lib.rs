@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Fuzzing of pfsync; see README.md.
 //!
 //! - [`frame`]: the reader of frames, on any bytes;

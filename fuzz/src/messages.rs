@@ -1,10 +1,12 @@
-//! Messages with values that pf can have, out of a fuzzer's bytes.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Messages with values that pf can have, made from a fuzzer's bytes.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use pfsync::wire::{
-    Action, BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Extra, Family, Format, Frame,
-    FrameWriter, Full, IfName, Invalid, Key, Peer, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
-    RawState1301, RawState1400, RawState1500, RouteTo, Run, Scrub, State, StateFlags, StateId, TagName,
+    Action, BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Endpoint, Family, Format, Frame,
+    FrameWriter, Full, IfName, Key, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawState1301,
+    RawState1400, RawState1500, RouteTo, RuleActions, Run, Scrub, State, StateFlags, StateId, States,
+    TagName,
 };
 
 /// A message that passed its checks.
@@ -29,8 +31,8 @@ impl Message {
             3 => state_in_format(u).map(|(format, state)| Message::Update(format, state))?,
             4 => Message::Compressed(CompressedUpdate {
                 id: id(u)?,
-                src: peer(u, 132)?,
-                dst: peer(u, 132)?,
+                src: endpoint(u, 132)?,
+                dst: endpoint(u, 132)?,
                 timeout: timeout(u)?,
             }),
             5 => Message::Request(id(u)?),
@@ -67,35 +69,29 @@ impl Message {
         }
     }
 
-    pub fn push(&self, writer: &mut FrameWriter) -> core::result::Result<(), Full> {
+    pub fn append(&self, writer: &mut FrameWriter) -> core::result::Result<(), Full> {
         let action = self.action();
         match self {
-            Message::Clear(clear) => writer.push(action, &RawClear::from(clear)),
+            Message::Clear(clear) => writer.append(action, &RawClear::from(clear)),
             Message::Insert(format, state) | Message::Update(format, state) => match format {
-                Format::V1301 => writer.push(action, &RawState1301::from(state)),
-                Format::V1400 => writer.push(action, &RawState1400::from(state)),
-                Format::V1500 => writer.push(action, &RawState1500::from(state)),
+                Format::V1301 => writer.append(action, &RawState1301::from(state)),
+                Format::V1400 => writer.append(action, &RawState1400::from(state)),
+                Format::V1500 => writer.append(action, &RawState1500::from(state)),
             },
             Message::Ack(id) | Message::Request(id) | Message::Delete(id) => {
-                writer.push(action, &RawId::from(*id))
+                writer.append(action, &RawId::from(*id))
             }
-            Message::Compressed(update) => writer.push(action, &RawCompressedUpdate::from(update)),
-            Message::Bulk(status) => writer.push(action, &RawBulkStatus::from(status)),
+            Message::Compressed(update) => writer.append(action, &RawCompressedUpdate::from(update)),
+            Message::Bulk(status) => writer.append(action, &RawBulkStatus::from(status)),
         }
     }
 
-    /// The messages of a run; `None` stands for one that is refused.
+    /// The messages of a run. `None` stands for a message that is refused.
     pub fn all(run: &Run) -> Vec<Option<Message>> {
-        let insert = |format, state: Checked| state.ok().map(|state| Message::Insert(format, state));
-        let update = |format, state: Checked| state.ok().map(|state| Message::Update(format, state));
         match run {
             Run::Clear(raw) => each(raw, |raw| raw.check().ok().map(Message::Clear)),
-            Run::Insert1301(raw) => each(raw, |raw| insert(Format::V1301, raw.check())),
-            Run::Insert1400(raw) => each(raw, |raw| insert(Format::V1400, raw.check())),
-            Run::Insert1500(raw) => each(raw, |raw| insert(Format::V1500, raw.check())),
-            Run::Update1301(raw) => each(raw, |raw| update(Format::V1301, raw.check())),
-            Run::Update1400(raw) => each(raw, |raw| update(Format::V1400, raw.check())),
-            Run::Update1500(raw) => each(raw, |raw| update(Format::V1500, raw.check())),
+            Run::Insert(states) => each_state(states, Message::Insert),
+            Run::Update(states) => each_state(states, Message::Update),
             Run::InsertAck(raw) => each(raw, |raw| Some(Message::Ack((*raw).into()))),
             Run::UpdateRequest(raw) => each(raw, |raw| Some(Message::Request((*raw).into()))),
             Run::DeleteCompressed(raw) => each(raw, |raw| Some(Message::Delete((*raw).into()))),
@@ -105,17 +101,17 @@ impl Message {
         }
     }
 
-    /// The message as it is read after it was written.
+    /// Writes the message and reads it again.
     pub fn reread(&self) -> Option<Message> {
         let mut buffer = [0; 512];
         let mut writer = FrameWriter::new(&mut buffer, &[0; 16]).ok()?;
-        self.push(&mut writer).ok()?;
+        self.append(&mut writer).ok()?;
         let len = writer.finish();
         let run = Frame::parse(&buffer[..len]).ok()?.next()?.ok()?;
         Message::all(&run).pop()?
     }
 
-    /// The message as its format carries it.
+    /// The message without what its format does not carry.
     pub fn carried(mut self) -> Message {
         if let Message::Insert(format, state) | Message::Update(format, state) = &mut self {
             *state = in_format(*format, *state);
@@ -124,26 +120,29 @@ impl Message {
     }
 }
 
-/// What a format carries of a state.
+/// The state without what a format does not carry.
 fn in_format(format: Format, mut state: State) -> State {
     if format >= Format::V1500 {
         return State { sync_flags: 0, updates: 0, ..state };
     }
     if format == Format::V1301 {
         state.flags &= StateFlags::from_bits_truncate(0xff);
-        state.extra = None;
+        state.rule_actions = None;
     }
-    if let Some(Extra { route: RouteTo::Fast { family, .. }, .. }) = &mut state.extra {
+    if let Some(RuleActions { route: RouteTo::Via { family, .. }, .. }) = &mut state.rule_actions {
         *family = state.family;
     }
     let (stack_family, stack_proto) = (state.family, state.proto);
     State { orig_ifname: None, stack_family, stack_proto, tag: None, ..state }
 }
 
-type Checked = core::result::Result<State, Invalid>;
-
 fn each<T>(raw: &[T], read: impl Fn(&T) -> Option<Message>) -> Vec<Option<Message>> {
     raw.iter().map(read).collect()
+}
+
+fn each_state(states: &States, make: impl Fn(Format, State) -> Message) -> Vec<Option<Message>> {
+    let format = states.format();
+    states.clone().map(|state| Some(make(format, state.ok()?))).collect()
 }
 
 fn maybe<'a, T>(
@@ -171,13 +170,13 @@ fn timeout(u: &mut Unstructured) -> Result<u8> {
     Ok(if number < 14 { number } else { number + 6 })
 }
 
-fn peer(u: &mut Unstructured, proto: u8) -> Result<Peer> {
+fn endpoint(u: &mut Unstructured, proto: u8) -> Result<Endpoint> {
     let highest = match proto {
         6 => 12,
         132 => 0x80,
         _ => 2,
     };
-    Ok(Peer {
+    Ok(Endpoint {
         seqlo: u.arbitrary()?,
         seqhi: u.arbitrary()?,
         seqdiff: u.arbitrary()?,
@@ -199,8 +198,8 @@ fn rule(u: &mut Unstructured) -> Result<Option<u32>> {
     maybe(u, |u| u.int_in_range(0..=u32::MAX - 1))
 }
 
-fn extra(u: &mut Unstructured) -> Result<Extra> {
-    Ok(Extra {
+fn rule_actions(u: &mut Unstructured) -> Result<RuleActions> {
+    Ok(RuleActions {
         qid: u.arbitrary()?,
         pqid: u.arbitrary()?,
         dnpipe: u.arbitrary()?,
@@ -212,7 +211,7 @@ fn extra(u: &mut Unstructured) -> Result<Extra> {
         set_prio: [u.int_in_range(0..=7)?, u.int_in_range(0..=7)?],
         route: match u.int_in_range(0..=4)? {
             0 => RouteTo::No,
-            kind => RouteTo::Fast { kind, ifname: name(u)?, family: family(u)? },
+            kind => RouteTo::Via { kind, ifname: name(u)?, family: family(u)? },
         },
     })
 }
@@ -251,8 +250,8 @@ pub fn state(u: &mut Unstructured) -> Result<State> {
         stack_family: other(Family::Inet, Family::Inet6),
         stack_proto: proto,
         direction: *u.choose(&[Direction::In, Direction::Out])?,
-        src: peer(u, proto)?,
-        dst: peer(u, proto)?,
+        src: endpoint(u, proto)?,
+        dst: endpoint(u, proto)?,
         rt_addr: u.arbitrary()?,
         rule: rule(u)?,
         anchor: rule(u)?,
@@ -266,7 +265,7 @@ pub fn state(u: &mut Unstructured) -> Result<State> {
         timeout: timeout(u)?,
         sync_flags: u.arbitrary()?,
         updates: u.arbitrary()?,
-        extra: Some(extra(u)?),
+        rule_actions: Some(rule_actions(u)?),
         tag: tag(u)?,
     })
 }

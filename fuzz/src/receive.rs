@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The whole way of a packet through `pfsync.ko`, in the host kernel: frames of
 //! peers between local traffic, time, operators and failing memory. At the end
 //! a packet comes for every state, states expire, and the module is unloaded.
@@ -18,7 +19,7 @@ use pfsync_host::pf::traffic::{Connection, Id};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// The first byte of a step, modulo [`STEP_KINDS`], that brings a frame: an
+/// The first byte of a step, modulo `STEP_KINDS`, that brings a frame: an
 /// [`envelope`], two bytes of length, the frame's bytes.
 pub const FRAME: u8 = 0;
 /// The same for time that passes: see [`pause`].

@@ -1,5 +1,6 @@
-//! What is written is read back; and what is read is written as it was, but
-//! for what is refused and what means nothing.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Messages that are written are read back. A frame that is read is written as it
+//! was, without refused messages and without bytes that mean nothing.
 
 use crate::messages::Message;
 use arbitrary::{Result, Unstructured};
@@ -8,10 +9,10 @@ use pfsync::wire::{Action, Frame, FrameWriter, Run};
 /// Bytes of the largest frame that is written.
 const LARGEST: usize = 9000;
 
-/// `MCLBYTES`: what the C module takes behind one subheader at most.
+/// The most bytes behind one subheader that the C module takes (`MCLBYTES`).
 const CLUSTER: usize = 2048;
 
-/// Takes an input for a frame or for messages, as its first byte says.
+/// The first byte says whether the rest is a frame or makes messages.
 pub fn run(input: &[u8]) {
     match input.split_first() {
         Some((first, rest)) if first % 2 == 0 => rewrite(rest),
@@ -28,19 +29,19 @@ fn rewrite(bytes: &[u8]) {
     // Each message may need a subheader of its own, and ends a longer run.
     let mut buffer = vec![0xff; bytes.len() + 4 * messages.len() + 28];
     let written = fill(&mut buffer, &messages);
-    assert_eq!(written, messages.len(), "there is room for all of them");
+    assert_eq!(written, messages.len(), "all of them fit");
     assert_eq!(read(&buffer), messages);
 }
 
-/// Writes as many messages as there is room for, and reads them.
+/// Writes as many messages as fit, and reads them.
 fn write(u: &mut Unstructured) -> Result<()> {
-    let room = u.int_in_range(0..=LARGEST)?;
+    let len = u.int_in_range(0..=LARGEST)?;
     let mut messages = Vec::new();
     while !u.is_empty() {
         messages.push(Message::arbitrary(u)?);
     }
-    let mut buffer = vec![0xff; room];
-    if room < 24 {
+    let mut buffer = vec![0xff; len];
+    if len < 24 {
         assert!(FrameWriter::new(&mut buffer, &[7; 16]).is_err());
         return Ok(());
     }
@@ -51,31 +52,32 @@ fn write(u: &mut Unstructured) -> Result<()> {
 }
 
 /// Fills a buffer with a frame, up to the first message that does not fit.
-/// Returns how many did.
+/// Returns the number of messages written.
 fn fill(buffer: &mut Vec<u8>, messages: &[Message]) -> usize {
-    let room = buffer.len();
-    let mut writer = FrameWriter::new(buffer, &[7; 16]).expect("room for an empty frame");
+    let buffer_len = buffer.len();
+    let mut writer = FrameWriter::new(buffer, &[7; 16]).expect("an empty frame fits");
     let mut written = 0;
     for message in messages {
         let fits = writer.fits(message.action(), message.size()) > 0;
-        let pushed = message.push(&mut writer).is_ok();
+        let appended = message.append(&mut writer).is_ok();
         // A run that is full may be followed by another of its kind.
-        assert!(pushed || !fits, "what fits can be pushed");
-        if !pushed {
+        assert!(appended || !fits, "a message that fits can be appended");
+        if !appended {
             writer.end_run();
-            if message.push(&mut writer).is_err() {
+            if message.append(&mut writer).is_err() {
                 break;
             }
         }
         written += 1;
     }
     let len = writer.finish();
-    assert!(len <= room, "{len} bytes in a buffer of {room}");
+    assert!(len <= buffer_len, "{len} bytes in a buffer of {buffer_len}");
     buffer.truncate(len);
     written
 }
 
-/// The messages of a frame that was written, whose structure is checked.
+/// Reads a frame that was written. Checks its structure and returns its
+/// messages.
 fn read(bytes: &[u8]) -> Vec<Message> {
     let frame = Frame::parse(bytes).expect("a whole frame");
     assert_eq!(frame.checksum, &[7; 16]);
@@ -88,7 +90,8 @@ fn read(bytes: &[u8]) -> Vec<Message> {
         let read = Message::all(run);
         let bytes: usize = read.iter().flatten().map(Message::size).sum();
         assert!(!read.is_empty() && bytes <= CLUSTER, "a run of {bytes} bytes");
-        messages.extend(read.into_iter().map(|message| message.expect("what was written is accepted")));
+        messages
+            .extend(read.into_iter().map(|message| message.expect("a message that was written is accepted")));
     }
     messages
 }

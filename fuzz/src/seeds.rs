@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Inputs to begin with, made from the captures in `tests/captures`.
 
 use crate::receive::frames::envelope;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The short run: for each target the inputs that found something once, its
 //! seeds, and a fixed number of inputs made from these by a fixed seed.
 

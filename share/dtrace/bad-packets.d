@@ -19,15 +19,11 @@ inline string REASON[int reason] =
     reason == 9 ? "more than the limits allow" :
     "state not taken in, or not here";
 
-/*
- * Inserts and updates in any format are named by 13 and 14, but those of
- * FreeBSD 15 that FreeBSD 14 does not know.
- */
 inline string KIND[int action] =
     action == 0 ? "clear" :
-    action == 1 || action == 13 ? "insert" :
+    action == 1 || action == 13 || action == 15 ? "insert" :
     action == 2 ? "insert ack" :
-    action == 3 || action == 14 ? "update" :
+    action == 3 || action == 14 || action == 16 ? "update" :
     action == 4 ? "compressed update" :
     action == 5 ? "update request" :
     action == 6 ? "delete" :
@@ -37,8 +33,6 @@ inline string KIND[int action] =
     action == 10 ? "bulk status" :
     action == 11 ? "TDB" :
     action == 12 ? "end mark" :
-    action == 15 ? "insert of 15" :
-    action == 16 ? "update of 15" :
     "(packet)";
 
 ip:::receive

@@ -12,7 +12,7 @@ use crate::driver::pf::table::{self, Row};
 use crate::driver::pf::{status, Locked};
 use crate::driver::probe;
 use crate::driver::softc::Softc;
-use crate::engine::bulk::{Pass as Walk, Position};
+use crate::engine::bulk::{Position, Walk};
 use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus};
 use core::sync::atomic::Ordering;
 
@@ -22,7 +22,7 @@ const PACKETS_PER_10_MS: i64 = 100;
 
 /// Notes that a peer requests a bulk update. The sender begins in a tick.
 pub(crate) fn request_received(softc: &Softc) {
-    softc.bulk_answer.lock().request(time::now());
+    softc.bulk_answer.lock().receive_request(time::now());
     softc.sender_timer.arm(time::tick());
 }
 
@@ -34,9 +34,9 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     }
     let burst = (PACKETS_PER_10_MS * time::tick() / time::milliseconds(10)).max(1);
     for _ in 0..burst {
-        let walk = softc.bulk_answer.lock().pass(time::now());
+        let walk = softc.bulk_answer.lock().walk(time::now());
         let Some(walk) = walk else { break };
-        if link.is_none() || !softc.frame_size(link).allow_messages() {
+        if link.is_none() || !softc.frame_size(link).fits_a_state() {
             softc.bulk_answer.lock().cancel();
             return;
         }
@@ -61,7 +61,7 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
 /// this is the last.
 fn write_packet(softc: &Softc, walk: &Walk, writer: &mut FrameWriter) -> Option<Position> {
     if !walk.started {
-        let _ = writer.push(Action::BulkStatus, &mark(BulkMark::Start, walk));
+        let _ = writer.append(Action::BulkStatus, &mark(BulkMark::Start, walk));
         // The C module looks only at the first mark of a run.
         writer.end_run();
     }
@@ -74,7 +74,7 @@ fn write_packet(softc: &Softc, walk: &Walk, writer: &mut FrameWriter) -> Option<
         }
         position = Position { row: position.row.saturating_add(1), after: None };
     }
-    match writer.push(Action::BulkStatus, &mark(BulkMark::End, walk)) {
+    match writer.append(Action::BulkStatus, &mark(BulkMark::End, walk)) {
         Ok(()) => None,
         Err(Full) => Some(position),
     }
@@ -106,7 +106,7 @@ fn write_row(
 fn belongs_in(softc: &Softc, state: &Locked, walk: &Walk) -> bool {
     state.is_alive()
         && !state.is_nosync()
-        && !walk.is_older_than(state.pfsync_time())
+        && !walk.was_requested_before(state.pfsync_time())
         && !softc.bucket(state).queues.lock().announces(state)
 }
 

@@ -18,7 +18,7 @@ use crate::wire::BulkStatus;
 pub(crate) fn start(softc: &Softc) {
     // A demotion that carp did not add must not be given back later.
     let demotion = if carp::is_loaded() { storage::sysctls().carp_demotion_factor } else { 0 };
-    let added = softc.bulk_request.lock().ask(time::uptime(), demotion);
+    let added = softc.bulk_request.lock().request(time::uptime(), demotion);
     carp::demote(added, c"pfsync bulk start");
     send_request(softc);
 }
@@ -60,7 +60,7 @@ pub(crate) fn updates_received(softc: &Softc) {
 
 /// Notes the start mark or the end mark that a peer sent.
 pub(crate) fn mark_received(softc: &Softc, status: &BulkStatus) {
-    let taken = softc.bulk_request.lock().mark(status, time::uptime());
+    let taken = softc.bulk_request.lock().receive_mark(status, time::uptime());
     if let Some(taken) = taken {
         probe::bulk_awaited(BulkRequestEvent::Complete);
         carp::demote(taken.saturating_neg(), c"pfsync bulk done");
@@ -76,7 +76,7 @@ pub(crate) fn tick(_index: usize) {
         match tick {
             Tick::Idle => {}
             Tick::Wait => softc.bulk_request_timer.arm(time::SECOND),
-            Tick::Ask => send_request(softc),
+            Tick::Request => send_request(softc),
             Tick::GiveUp { demotion } => {
                 probe::bulk_awaited(BulkRequestEvent::GivenUp);
                 carp::demote(demotion.saturating_neg(), c"pfsync bulk fail");

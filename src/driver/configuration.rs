@@ -12,7 +12,7 @@ use crate::driver::kernel::ifnet::{DetachLock, IfnetRef, Name};
 use crate::driver::link::Link;
 use crate::driver::pf::rules;
 use crate::driver::softc::{Softc, MTU_MIN};
-use crate::engine::config::{Config, Request};
+use crate::engine::config::{Config, Settings};
 use crate::wire::IfName;
 use core::ffi::c_int;
 use sys_bindings as sys;
@@ -42,7 +42,7 @@ fn with_softc<R>(ifp: *const sys::ifnet, inside: impl FnOnce(&Softc) -> Result<R
 pub(crate) fn read(ifp: *const sys::ifnet) -> Result<Snapshot> {
     with_softc(ifp, |softc| {
         let config = *softc.config.lock();
-        Ok(Snapshot { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().ok() })
+        Ok(Snapshot { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().is_idle() })
     })
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn set_mtu(ifp: *const sys::ifnet, mtu: c_int) -> Result<()> {
 /// Applies what an operator requests to the interface `ifp`. May sleep. On an error, changes
 /// nothing: `EINVAL` if a value is out of range or the sync interface does not exist,
 /// `ENXIO` without an interface, or the error of [`Link::open`].
-pub(crate) fn apply(ifp: *const sys::ifnet, request: &Request) -> Result<()> {
+pub(crate) fn apply(ifp: *const sys::ifnet, settings: &Settings) -> Result<()> {
     // This lock comes before the configuration's: when an interface departs, the kernel
     // holds it already.
     let detaching = DetachLock::lock();
@@ -91,7 +91,7 @@ pub(crate) fn apply(ifp: *const sys::ifnet, request: &Request) -> Result<()> {
         let mut old = *softc.config.lock();
         // The sync interface may have been renamed, and another may have its old name.
         old.syncdev = IfName::new(&syncdev_name(softc)).ok();
-        let new = old.with(request).map_err(|_| Errno::EINVAL)?;
+        let new = old.with(settings).map_err(|_| Errno::EINVAL)?;
         if !old.same_link(&new) {
             relink(softc, &new, &detaching)?;
         }
@@ -103,7 +103,7 @@ pub(crate) fn apply(ifp: *const sys::ifnet, request: &Request) -> Result<()> {
 
 /// Replaces the link by the one that a configuration names.
 fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
-    let link = match (new.syncdev, new.peer) {
+    let link = match (new.syncdev, new.syncpeer) {
         (Some(name), Some(peer)) => {
             let ifp = IfnetRef::by_name(name.bytes()).ok_or(Errno::EINVAL)?;
             Some(KBox::new(Link::open(ifp, peer)?, Wait::Sleep)?)

@@ -45,7 +45,7 @@ pub(crate) fn defer(softc: &Softc, state: &Locked, mut packet: Packet) -> Result
     if is_first {
         bucket.deferral_timer.arm(delay);
     }
-    let wake = bucket.queues.lock().push();
+    let wake = bucket.queues.lock().flush();
     softc.wake(bucket, wake);
     Ok(())
 }
@@ -66,7 +66,7 @@ pub(crate) fn timeout(index: usize) {
         let Some(bucket) = softc.buckets.get(index) else { return };
         let now = time::now();
         loop {
-            let Some(deferral) = bucket.deferrals.lock().expired(now) else { break };
+            let Some(deferral) = bucket.deferrals.lock().pop_expired(now) else { break };
             // pf works on the packet for a moment after the hook has returned, and keeps
             // the state's row locked until it is done. Locking the row waits for that.
             drop(table::find(deferral.state));

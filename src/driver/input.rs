@@ -17,11 +17,11 @@ use crate::driver::softc::Softc;
 use crate::driver::stats::{count, count_limited, PeerLimit, Stat};
 use crate::driver::storage::{self, Sysctls};
 use crate::engine::bucket::{Change, Queue};
-use crate::engine::limit::{self, CLEARS as CLEARS_PER_SECOND};
-use crate::engine::merge::{self, Half as EndpointVerdict};
+use crate::engine::limit::{self, CLEARS_PER_SECOND};
+use crate::engine::merge::{self, EndpointVerdict};
 use crate::wire::{
-    Action, CompressedUpdate, Frame, FrameError, HeaderError, Invalid, Peer as Endpoint, RawBulkStatus,
-    RawClear, RawCompressedUpdate, Run, State, StateId, TTL,
+    Action, CompressedUpdate, Endpoint, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear,
+    RawCompressedUpdate, Run, State, StateId, TTL,
 };
 use core::cell::Cell;
 use core::ffi::c_int;
@@ -138,7 +138,7 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, ttl_offset: usize, epo
     }
     // Without a frame, there is no header either.
     match Frame::parse(bytes.get(offset..).unwrap_or_default()) {
-        Ok(frame) => handle_frame(softc, frame.understood_until(NEWEST_FORMAT)),
+        Ok(frame) => handle_frame(softc, frame.with_newest_format(NEWEST_FORMAT)),
         Err(HeaderError::Short) => reject(None, Rejected::Header),
         Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
         Err(HeaderError::Length) => reject(None, Rejected::Length),
@@ -166,18 +166,16 @@ fn handle_frame(softc: &Softc, frame: Frame) {
     });
 }
 
+/// Handles the messages of a run.
 fn handle_run(context: &Context, run: Run) {
-    if run.action().format().is_some_and(|format| run.action() == format.update()) {
-        bulk_request::updates_received(context.softc);
-    }
+    let action = run.action();
     match run {
         Run::Clear(messages) => messages.iter().for_each(|raw| handle_clear(context, raw)),
-        Run::Insert1301(messages) => messages.iter().for_each(|raw| handle_insert(context, raw.check())),
-        Run::Insert1400(messages) => messages.iter().for_each(|raw| handle_insert(context, raw.check())),
-        Run::Insert1500(messages) => messages.iter().for_each(|raw| handle_insert(context, raw.check())),
-        Run::Update1301(messages) => messages.iter().for_each(|raw| handle_update(context, raw.check())),
-        Run::Update1400(messages) => messages.iter().for_each(|raw| handle_update(context, raw.check())),
-        Run::Update1500(messages) => messages.iter().for_each(|raw| handle_update(context, raw.check())),
+        Run::Insert(states) => states.check_each(|state| handle_insert(context, state, action)),
+        Run::Update(states) => {
+            bulk_request::updates_received(context.softc);
+            states.check_each(|state| handle_update(context, state, action));
+        }
         Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| handle_compressed(context, raw)),
         Run::UpdateRequest(messages) => {
             messages.iter().for_each(|raw| handle_request(context, (*raw).into()))
@@ -210,34 +208,34 @@ fn handle_clear(context: &Context, raw: &RawClear) {
     }
 }
 
-fn handle_insert(context: &Context, state: Result<State, Invalid>) {
-    match &state {
-        Ok(state) => import_state(context, state),
-        Err(_) => reject(Some(Action::Insert1400), Rejected::Value),
+fn handle_insert(context: &Context, state: &Result<State, Invalid>, action: Action) {
+    match state {
+        Ok(state) => import_state(context, state, action),
+        Err(_) => reject(Some(action), Rejected::Value),
     }
 }
 
-/// Imports a state that does not exist here, within the limits.
-fn import_state(context: &Context, state: &State) {
+/// Imports a state that came with an action, within the limits.
+fn import_state(context: &Context, state: &State, action: Action) {
     if !context.softc.rates.inserts.allows(time::uptime(), context.sysctls.peer_inserts) {
-        return reject_limited(Action::Insert1400, PeerLimit::Inserts);
+        return reject_limited(action, PeerLimit::Inserts);
     }
     if !context.takes_share() {
-        return reject_limited(Action::Insert1400, PeerLimit::Share);
+        return reject_limited(action, PeerLimit::Share);
     }
     match import::from_peer(context.softc, state, context.same_rules, context.rules) {
         Ok(()) => {}
-        Err(Refused::Row) => reject_limited(Action::Insert1400, PeerLimit::Row),
-        Err(Refused::RoutingTable) => reject(Some(Action::Insert1400), Rejected::Value),
-        Err(_) => reject(Some(Action::Insert1400), Rejected::State),
+        Err(Refused::Row) => reject_limited(action, PeerLimit::Row),
+        Err(Refused::RoutingTable) => reject(Some(action), Rejected::Value),
+        Err(_) => reject(Some(action), Rejected::State),
     }
 }
 
-fn handle_update(context: &Context, state: Result<State, Invalid>) {
-    let Ok(state) = &state else { return reject(Some(Action::Update1400), Rejected::Value) };
+fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Action) {
+    let Ok(state) = state else { return reject(Some(action), Rejected::Value) };
     match table::find(state.id) {
-        None => import_state(context, state),
-        Some(found) if !found.is_same(state) => reject(Some(Action::Update1400), Rejected::Value),
+        None => import_state(context, state, action),
+        Some(found) if !found.is_same(state) => reject(Some(action), Rejected::Value),
         Some(found) => {
             let (id, src, dst, timeout) = (state.id, state.src, state.dst, state.timeout);
             merge(context, &found, &CompressedUpdate { id, src, dst, timeout });
@@ -275,11 +273,11 @@ fn merge(context: &Context, found: &Found, update: &CompressedUpdate) {
     merge_endpoint(found, Side::Src, &update.src, verdict.src);
     merge_endpoint(found, Side::Dst, &update.dst, verdict.dst);
     let uptime = time::uptime();
-    if verdict.any() {
+    if verdict.applies_any() {
         found.refresh(update.timeout, uptime);
     }
     found.set_pfsync_time(uptime);
-    if verdict.stale() {
+    if verdict.peer_is_behind() {
         count(Stat::Stale, 1);
         send_back(context, found);
     }
@@ -295,7 +293,7 @@ fn merge_endpoint(found: &Found, side: Side, endpoint: &Endpoint, verdict: Endpo
 
 /// Requests a state from the peers, one of which has sent a compressed update of it.
 fn request_state(context: &Context, state: StateId) {
-    if !context.softc.rates.asks.allows(time::uptime(), context.sysctls.peer_requests) {
+    if !context.softc.rates.requests.allows(time::uptime(), context.sysctls.peer_requests) {
         return reject_limited(Action::UpdateCompressed, PeerLimit::Requests);
     }
     if context.softc.control.lock().request(state).is_err() {

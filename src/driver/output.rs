@@ -131,9 +131,9 @@ fn send_buffer(
 /// message needs more than its identity.
 pub(crate) fn write_state(action: Action, state: &StateRef, writer: &mut FrameWriter) -> Result<(), Full> {
     match action {
-        Action::InsertAck | Action::DeleteCompressed => writer.push(action, &RawId::from(state.id())),
+        Action::InsertAck | Action::DeleteCompressed => writer.append(action, &RawId::from(state.id())),
         Action::UpdateCompressed => match state.lock().and_then(|state| state.export_compressed()) {
-            Some(update) => writer.push(action, &RawCompressedUpdate::from(&update)),
+            Some(update) => writer.append(action, &RawCompressedUpdate::from(&update)),
             None => Ok(()),
         },
         _ => state.lock().map_or(Ok(()), |state| write_whole(action, &state, writer)),
@@ -157,7 +157,9 @@ fn write_as<T>(action: Action, format: Format, locked: &Locked, writer: &mut Fra
 where
     T: for<'a> From<&'a State> + IntoBytes + Immutable,
 {
-    let Some(mut state) = locked.export().filter(|state| state.fits(format)) else { return Ok(()) };
+    let Some(mut state) = locked.export().filter(|state| state.is_expressible_in(format)) else {
+        return Ok(());
+    };
     if format >= Format::V1500 {
         state.orig_ifname = locked.original_interface();
         state.tag = locked.tag();
@@ -166,7 +168,7 @@ where
         // A peer acknowledges inserts, not updates.
         state.flags -= StateFlags::ACK;
     }
-    writer.push(action, &T::from(&state))
+    writer.append(action, &T::from(&state))
 }
 
 /// Counts the messages of a frame.

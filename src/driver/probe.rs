@@ -7,7 +7,7 @@
 
 use crate::driver::pf::Refused;
 use crate::engine::bucket::Queue;
-use crate::engine::merge::{Half as EndpointVerdict, Verdict};
+use crate::engine::merge::{EndpointVerdict, Verdict};
 use crate::wire::StateId;
 use sys_bindings as sys;
 
@@ -24,8 +24,8 @@ fn name(state: StateId) -> (u64, u32) {
 }
 
 /// `pfsync::state:queued`: an insert, an update or a delete was queued, or an update
-/// collapsed into a queued message. Third argument: 0 insert, 2 whole update, 4
-/// compressed update, 5 delete.
+/// collapsed into a queued message. The third argument is the number of a [`Queue`]:
+/// 0 insert, 2 whole update, 4 compressed update, 5 delete.
 pub(crate) fn queued(state: StateId, queue: Queue) {
     if enabled() {
         let (id, creator) = name(state);

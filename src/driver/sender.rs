@@ -50,7 +50,7 @@ pub(crate) fn bucket_timeout(index: usize) {
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return };
         let Some(bucket) = softc.buckets.get(index) else { return };
-        let wake = bucket.queues.lock().timeout();
+        let wake = bucket.queues.lock().timer_expired();
         softc.wake(bucket, wake);
     });
 }
@@ -77,11 +77,11 @@ fn send_control(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
         let sent = output::send_frame(softc, link, epoch, |writer| {
             while writer.fits(Action::UpdateRequest, size_of::<RawId>()) > 0 {
                 let Some(state) = softc.control.lock().next_request() else { break };
-                let _ = writer.push(Action::UpdateRequest, &RawId::from(state));
+                let _ = writer.append(Action::UpdateRequest, &RawId::from(state));
             }
             while writer.fits(Action::Clear, size_of::<RawClear>()) > 0 {
                 let Some(clear) = softc.control.lock().next_clear(status::host_id()) else { break };
-                let _ = writer.push(Action::Clear, &RawClear::from(&clear));
+                let _ = writer.append(Action::Clear, &RawClear::from(&clear));
             }
         });
         match sent {
@@ -96,10 +96,10 @@ fn send_control(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
 fn send_bucket(softc: &Softc, bucket: &Bucket, link: Option<&Link>, epoch: &NetEpoch) {
     for _ in 0..FRAMES_PER_BUCKET {
         let frame_size = softc.frame_size(link);
-        if !softc.has_audience(link) || !frame_size.allow_messages() {
+        if !softc.has_audience(link) || !frame_size.fits_a_state() {
             return discard(bucket);
         }
-        let is_ready = bucket.queues.lock().due(frame_size);
+        let is_ready = bucket.queues.lock().is_ready(frame_size);
         if !is_ready {
             return;
         }
@@ -155,7 +155,7 @@ fn message(format: Format, queue: Queue) -> (Action, usize) {
     match queue {
         Queue::Insert => (format.insert(), format.size()),
         Queue::Update => (format.update(), format.size()),
-        Queue::Due | Queue::Waiting => (Action::UpdateCompressed, size_of::<RawCompressedUpdate>()),
+        Queue::Compressed | Queue::Waiting => (Action::UpdateCompressed, size_of::<RawCompressedUpdate>()),
         Queue::Ack => (Action::InsertAck, size_of::<RawId>()),
         Queue::Delete => (Action::DeleteCompressed, size_of::<RawId>()),
     }

@@ -15,11 +15,11 @@ use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::{Link, HEADER_MAX};
 use crate::driver::pf::{Kstate, StateLists, NEWEST_FORMAT};
 use crate::driver::storage;
-use crate::engine::bucket::{Limits as FrameSize, Queues, Wake};
-use crate::engine::bulk::{Receiver as Requester, Sender as Responder};
+use crate::engine::bucket::{FrameSize, Queues, Wake};
+use crate::engine::bulk::{Requester, Responder};
 use crate::engine::config::Config;
-use crate::engine::control::{Control, REQUESTS as MAX_QUEUED_REQUESTS};
-use crate::engine::defer::{Deferral, Deferrals, CAPACITY as DEFERRALS_PER_BUCKET};
+use crate::engine::control::{Control, MAX_QUEUED_REQUESTS};
+use crate::engine::defer::{Deferral, Deferrals, DEFERRALS_PER_BUCKET};
 use crate::engine::limit::Rates;
 use crate::wire::{Format, Header, StateId, Subheader};
 use core::num::NonZeroUsize;
@@ -201,7 +201,7 @@ impl Softc {
     /// The space for messages in a frame, and the size of a state in it.
     pub(crate) fn frame_size(&self, link: Option<&Link>) -> FrameSize {
         FrameSize {
-            room: self.frame_len(link).saturating_sub(size_of::<Header>() + size_of::<Subheader>()),
+            payload_len: self.frame_len(link).saturating_sub(size_of::<Header>() + size_of::<Subheader>()),
             state_len: self.options.format().size(),
         }
     }

@@ -1,24 +1,34 @@
-//! What an operator may set, and what a change of it entails.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The configuration that an operator sets, and what a change of it means.
 
 use crate::wire::{Format, IfName};
 
-/// The multicast group that firewalls talk in when no peer is named:
-/// 224.0.0.240 (`INADDR_PFSYNC_GROUP`).
+/// The multicast group for IPv4, 224.0.0.240 (`INADDR_PFSYNC_GROUP` in
+/// `netinet/in.h`). Frames go there unless the operator names a peer.
 pub const GROUP4: [u8; 4] = [224, 0, 0, 240];
-/// The same for IPv6: ff12::f0.
+/// The multicast group for IPv6, ff12::f0, as in the C module.
 pub const GROUP6: [u8; 16] = [0xff, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0];
 
-/// Where packets go.
+/// The sync peer: the address that frames are sent to. It is that of one peer or
+/// of a multicast group. Addresses are in network byte order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SyncPeer {
+    /// An IPv4 address.
     Inet([u8; 4]),
-    Inet6 { addr: [u8; 16], scope: u32 },
+    /// An IPv6 address.
+    Inet6 {
+        /// The address.
+        addr: [u8; 16],
+        /// Its zone: the index of an interface, or 0.
+        scope: u32,
+    },
 }
 
 impl SyncPeer {
-    /// The multicast group of IPv4.
+    /// The unspecified address, 0.0.0.0. It stands for [`GROUP4`].
     pub const UNSPECIFIED: SyncPeer = SyncPeer::Inet([0; 4]);
 
+    /// Whether the address is that of a multicast group.
     pub fn is_multicast(&self) -> bool {
         match self {
             SyncPeer::Inet([first, ..]) => (224..240).contains(first),
@@ -26,77 +36,89 @@ impl SyncPeer {
         }
     }
 
-    /// The peer to use for an address that may be unspecified.
+    /// This address, or the multicast group of its family if it is unspecified.
     fn or_group(self) -> SyncPeer {
         match self {
             SyncPeer::Inet([0, 0, 0, 0]) => SyncPeer::Inet(GROUP4),
             SyncPeer::Inet6 { addr, scope } if addr == [0; 16] => SyncPeer::Inet6 { addr: GROUP6, scope },
-            peer => peer,
+            specified => specified,
         }
     }
 }
 
-/// The interface's configuration.
+/// A valid configuration of the interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
+    /// The sync interface.
     pub syncdev: Option<IfName>,
-    /// `None` until a peer or a sync interface was set.
-    pub peer: Option<SyncPeer>,
+    /// The sync peer. `None` until a sync peer or a sync interface is set.
+    pub syncpeer: Option<SyncPeer>,
+    /// How many updates of a TCP state may collapse into one message.
     pub maxupd: u8,
+    /// The format of the states that are sent.
     pub format: Format,
-    /// The newest format that pf knows here, which is the default.
+    /// The newest format that this FreeBSD knows, which is the default.
     newest: Format,
+    /// Whether the first packet of a connection is deferred.
     pub defer: bool,
 }
 
-/// What an ioctl asks for, before it is checked.
+/// What an operator sets, before it is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Request {
+pub struct Settings {
+    /// The sync interface.
     pub syncdev: Option<IfName>,
-    /// `None` or an unspecified address is the multicast group.
-    pub peer: Option<SyncPeer>,
+    /// The sync peer. `None` and an unspecified address stand for the multicast
+    /// group.
+    pub syncpeer: Option<SyncPeer>,
+    /// How many updates of a TCP state may collapse into one message.
     pub maxupd: i64,
-    /// A message format, 0 for the default.
+    /// The number of a format, 0 for the newest.
     pub version: i64,
+    /// Whether the first packet of a connection is deferred.
     pub defer: bool,
 }
 
-/// A value is out of range (`EINVAL`).
+/// A setting is out of range (`EINVAL`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfRange;
 
 impl Config {
-    /// That of a new interface, where pf knows message formats up to `newest`.
+    /// The configuration of a new interface. `newest` is the newest format that
+    /// this FreeBSD knows.
     pub fn new(newest: Format) -> Config {
-        Config { syncdev: None, peer: None, maxupd: 128, format: newest, newest, defer: false }
+        Config { syncdev: None, syncpeer: None, maxupd: 128, format: newest, newest, defer: false }
     }
 
-    /// The configuration that a request leads to.
-    pub fn with(&self, request: &Request) -> Result<Config, OutOfRange> {
-        let peer = match request.peer {
+    /// The configuration that these settings lead to. Fails if `maxupd` or
+    /// `version` is out of range.
+    pub fn with(&self, settings: &Settings) -> Result<Config, OutOfRange> {
+        let syncpeer = match settings.syncpeer {
             Some(peer) => Some(peer.or_group()),
-            None if request.syncdev.is_some() => Some(SyncPeer::Inet(GROUP4)),
-            None => self.peer,
+            None if settings.syncdev.is_some() => Some(SyncPeer::Inet(GROUP4)),
+            None => self.syncpeer,
         };
+        let format = match settings.version {
+            0 => self.newest,
+            version => Format::from_number(version).ok_or(OutOfRange)?,
+        };
+        if format > self.newest {
+            return Err(OutOfRange);
+        }
         Ok(Config {
-            syncdev: request.syncdev,
-            peer,
-            maxupd: request.maxupd.try_into().map_err(|_| OutOfRange)?,
-            format: match request.version {
-                0 => self.newest,
-                version => {
-                    Format::from_number(version).filter(|format| *format <= self.newest).ok_or(OutOfRange)?
-                }
-            },
+            syncdev: settings.syncdev,
+            syncpeer,
+            maxupd: settings.maxupd.try_into().map_err(|_| OutOfRange)?,
+            format,
             newest: self.newest,
-            defer: request.defer,
+            defer: settings.defer,
         })
     }
 
-    /// Whether packets go to the same peers by the same interface: then no
-    /// full update is needed, and no group is left or joined.
+    /// Whether frames go to the same sync peer by the same sync interface. If
+    /// they do, the link stays as it is and no bulk update is needed.
     pub fn same_link(&self, other: &Config) -> bool {
-        self.syncdev == other.syncdev && (self.syncdev.is_none() || self.peer == other.peer)
+        self.syncdev == other.syncdev && (self.syncdev.is_none() || self.syncpeer == other.syncpeer)
     }
 }
 
@@ -104,8 +126,8 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn request() -> Request {
-        Request { syncdev: None, peer: None, maxupd: 128, version: 0, defer: false }
+    fn settings() -> Settings {
+        Settings { syncdev: None, syncpeer: None, maxupd: 128, version: 0, defer: false }
     }
 
     fn fresh() -> Config {
@@ -117,21 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_interface_without_a_peer_uses_the_group() {
-        let config = fresh().with(&Request { syncdev: em0(), ..request() }).unwrap();
-        assert_eq!(config.peer, Some(SyncPeer::Inet(GROUP4)));
-        assert!(config.peer.unwrap().is_multicast());
+    fn a_sync_interface_without_a_sync_peer_uses_the_group() {
+        let config = fresh().with(&Settings { syncdev: em0(), ..settings() }).unwrap();
+        assert_eq!(config.syncpeer, Some(SyncPeer::Inet(GROUP4)));
+        assert!(config.syncpeer.unwrap().is_multicast());
         let zero = SyncPeer::Inet6 { addr: [0; 16], scope: 0 };
-        let config = fresh().with(&Request { peer: Some(zero), ..request() }).unwrap();
-        assert_eq!(config.peer, Some(SyncPeer::Inet6 { addr: GROUP6, scope: 0 }));
+        let config = fresh().with(&Settings { syncpeer: Some(zero), ..settings() }).unwrap();
+        assert_eq!(config.syncpeer, Some(SyncPeer::Inet6 { addr: GROUP6, scope: 0 }));
     }
 
     #[test]
-    fn a_peer_set_first_is_kept_until_the_interface_comes() {
+    fn a_sync_peer_set_first_is_kept_for_the_sync_interface() {
         let peer = SyncPeer::Inet([192, 0, 2, 1]);
-        let first = fresh().with(&Request { peer: Some(peer), ..request() }).unwrap();
-        let second = first.with(&Request { maxupd: 1, ..request() }).unwrap();
-        assert_eq!(second.peer, Some(peer));
+        let first = fresh().with(&Settings { syncpeer: Some(peer), ..settings() }).unwrap();
+        let second = first.with(&Settings { maxupd: 1, ..settings() }).unwrap();
+        assert_eq!(second.syncpeer, Some(peer));
         assert!(!peer.is_multicast());
     }
 
@@ -139,32 +161,35 @@ mod tests {
     fn values_out_of_range_are_refused() {
         let config = fresh();
         for maxupd in [-1, 256, i64::MAX] {
-            assert_eq!(config.with(&Request { maxupd, ..request() }), Err(OutOfRange));
+            assert_eq!(config.with(&Settings { maxupd, ..settings() }), Err(OutOfRange));
         }
         for version in [-1, 1300, 1500] {
-            assert_eq!(config.with(&Request { version, ..request() }), Err(OutOfRange));
+            assert_eq!(config.with(&Settings { version, ..settings() }), Err(OutOfRange));
         }
-        assert_eq!(config.with(&Request { version: 1301, ..request() }).unwrap().format, Format::V1301);
+        assert_eq!(config.with(&Settings { version: 1301, ..settings() }).unwrap().format, Format::V1301);
     }
 
     #[test]
     fn the_newest_format_is_the_default() {
         for newest in [Format::V1400, Format::V1500] {
-            let old = Config::new(newest).with(&Request { version: 1301, ..request() }).unwrap();
-            assert_eq!(old.with(&request()).unwrap(), Config::new(newest));
-            assert_eq!(Config::new(newest).with(&request()).unwrap().format, newest);
+            let old = Config::new(newest).with(&Settings { version: 1301, ..settings() }).unwrap();
+            assert_eq!(old.with(&settings()).unwrap(), Config::new(newest));
+            assert_eq!(Config::new(newest).with(&settings()).unwrap().format, newest);
         }
         let config = Config::new(Format::V1500);
-        assert_eq!(config.with(&Request { version: 1500, ..request() }).unwrap().format, Format::V1500);
+        assert_eq!(config.with(&Settings { version: 1500, ..settings() }).unwrap().format, Format::V1500);
     }
 
     #[test]
-    fn only_the_link_makes_a_new_link() {
-        let config = fresh().with(&Request { syncdev: em0(), ..request() }).unwrap();
-        let other = config.with(&Request { syncdev: em0(), maxupd: 1, version: 1301, ..request() }).unwrap();
+    fn only_sync_interface_and_sync_peer_make_a_new_link() {
+        let config = fresh().with(&Settings { syncdev: em0(), ..settings() }).unwrap();
+        let other =
+            config.with(&Settings { syncdev: em0(), maxupd: 1, version: 1301, ..settings() }).unwrap();
         assert!(config.same_link(&other));
-        let peer = Some(SyncPeer::Inet([192, 0, 2, 1]));
-        assert!(!config.same_link(&config.with(&Request { syncdev: em0(), peer, ..request() }).unwrap()));
+        let syncpeer = Some(SyncPeer::Inet([192, 0, 2, 1]));
+        assert!(
+            !config.same_link(&config.with(&Settings { syncdev: em0(), syncpeer, ..settings() }).unwrap())
+        );
         assert!(!config.same_link(&fresh()));
     }
 }

@@ -1,38 +1,41 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Messages that belong to no local state: update requests and clears.
 //!
-//! Both have a fixed place to wait in. A request that finds it full is
-//! dropped and counted: the peer's next update of that state asks again.
+//! Both wait in slots of a fixed number. A request that finds all slots taken is
+//! dropped and counted: the peer's next update of the state causes it again.
 
 use crate::wire::{Clear, IfName, StateId};
 use core::marker::PhantomData;
 
-/// Requests that wait at most; a few packets full.
-pub const REQUESTS: usize = 256;
-/// Clears that wait at most. They come from `pfctl -Fs`, one an interface.
-pub const CLEARS: usize = 16;
+/// The most update requests that wait to be sent: a few frames of them.
+pub const MAX_QUEUED_REQUESTS: usize = 256;
+/// The most clears that wait to be sent. `pfctl -F states` causes one, or one
+/// per interface.
+pub const MAX_QUEUED_CLEARS: usize = 16;
 
-/// The place was full.
+/// As many messages wait as may. This one was not added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NoRoom;
+pub struct QueueFull;
 
-/// A list of different items in slots that the caller provides.
-struct Few<T, S> {
+/// A set with a most number of items, in slots that the caller provides.
+struct BoundedSet<T, S> {
     slots: S,
+    /// The number of items. They are in the first slots.
     len: usize,
     item: PhantomData<T>,
 }
 
-impl<T: Copy + PartialEq, S: AsMut<[Option<T>]>> Few<T, S> {
+impl<T: Copy + PartialEq, S: AsMut<[Option<T>]>> BoundedSet<T, S> {
     fn new(slots: S) -> Self {
-        Few { slots, len: 0, item: PhantomData }
+        BoundedSet { slots, len: 0, item: PhantomData }
     }
 
-    fn add(&mut self, item: T) -> Result<(), NoRoom> {
+    fn insert(&mut self, item: T) -> Result<(), QueueFull> {
         let slots = self.slots.as_mut();
         if slots.iter().take(self.len).any(|other| *other == Some(item)) {
             return Ok(());
         }
-        *slots.get_mut(self.len).ok_or(NoRoom)? = Some(item);
+        *slots.get_mut(self.len).ok_or(QueueFull)? = Some(item);
         self.len = self.len.saturating_add(1);
         Ok(())
     }
@@ -43,35 +46,41 @@ impl<T: Copy + PartialEq, S: AsMut<[Option<T>]>> Few<T, S> {
     }
 }
 
-/// What waits to be sent on behalf of no state. The caller holds its lock and
-/// provides [`REQUESTS`] slots.
+/// The update requests and clears that wait to be sent. The caller holds the
+/// lock that protects them, and provides [`MAX_QUEUED_REQUESTS`] slots.
 pub struct Control<S> {
-    /// Ask for the whole table.
+    /// The whole table is to be requested.
     bulk_request: bool,
-    requests: Few<StateId, S>,
-    /// Interfaces whose states were cleared; `None` is all of them.
-    clears: Few<Option<IfName>, [Option<Option<IfName>>; CLEARS]>,
+    requests: BoundedSet<StateId, S>,
+    /// The interfaces whose states were cleared. `None` stands for all.
+    clears: BoundedSet<Option<IfName>, [Option<Option<IfName>>; MAX_QUEUED_CLEARS]>,
 }
 
 impl<S: AsMut<[Option<StateId>]>> Control<S> {
+    /// Nothing waits. All slots must be `None`.
     pub fn new(slots: S) -> Control<S> {
-        Control { bulk_request: false, requests: Few::new(slots), clears: Few::new([None; CLEARS]) }
+        Control {
+            bulk_request: false,
+            requests: BoundedSet::new(slots),
+            clears: BoundedSet::new([None; MAX_QUEUED_CLEARS]),
+        }
     }
 
-    /// Asks for a state; once, however often it is called before the request
-    /// leaves.
-    pub fn request(&mut self, state: StateId) -> Result<(), NoRoom> {
-        self.requests.add(state)
+    /// Requests a state from the peers. Until the request is sent, requesting the
+    /// state again does nothing.
+    pub fn request(&mut self, state: StateId) -> Result<(), QueueFull> {
+        self.requests.insert(state)
     }
 
-    /// Asks for every state.
+    /// Requests the whole table from the peers.
     pub fn request_all(&mut self) {
         self.bulk_request = true;
     }
 
-    /// Tells the peers that all states of an interface, or all, were cleared.
-    pub fn clear(&mut self, ifname: Option<IfName>) -> Result<(), NoRoom> {
-        self.clears.add(ifname)
+    /// Tells the peers that the states of an interface were cleared, or all
+    /// states for `None`.
+    pub fn clear(&mut self, ifname: Option<IfName>) -> Result<(), QueueFull> {
+        self.clears.insert(ifname)
     }
 
     /// Whether nothing waits.
@@ -79,7 +88,7 @@ impl<S: AsMut<[Option<StateId>]>> Control<S> {
         !self.bulk_request && self.requests.len == 0 && self.clears.len == 0
     }
 
-    /// The next request to send.
+    /// Takes out the next request. The request for the whole table comes first.
     pub fn next_request(&mut self) -> Option<StateId> {
         if core::mem::take(&mut self.bulk_request) {
             return Some(StateId::ALL);
@@ -87,7 +96,8 @@ impl<S: AsMut<[Option<StateId>]>> Control<S> {
         self.requests.pop()
     }
 
-    /// The next clear to send, as the firewall `creator`.
+    /// Takes out the next clear. `creator` is this firewall's host id, in network
+    /// byte order.
     pub fn next_clear(&mut self, creator: [u8; 4]) -> Option<Clear> {
         self.clears.pop().map(|ifname| Clear { ifname, creator })
     }
@@ -101,12 +111,12 @@ mod tests {
         StateId { id: (n as u64 + 1).to_be_bytes(), creator: [1; 4] }
     }
 
-    fn control() -> Control<[Option<StateId>; REQUESTS]> {
-        Control::new([None; REQUESTS])
+    fn control() -> Control<[Option<StateId>; MAX_QUEUED_REQUESTS]> {
+        Control::new([None; MAX_QUEUED_REQUESTS])
     }
 
     #[test]
-    fn a_state_is_asked_for_once() {
+    fn a_state_is_requested_once() {
         let mut control = control();
         assert!(control.is_empty());
         control.request(id(1)).unwrap();
@@ -118,15 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_bounded() {
+    fn a_flood_of_requests_is_bounded() {
         let mut control = control();
-        for n in 0..REQUESTS {
+        for n in 0..MAX_QUEUED_REQUESTS {
             control.request(id(n)).unwrap();
         }
-        assert_eq!(control.request(id(REQUESTS)), Err(NoRoom));
+        assert_eq!(control.request(id(MAX_QUEUED_REQUESTS)), Err(QueueFull));
         control.request_all();
         assert_eq!(control.next_request(), Some(StateId::ALL));
-        assert_eq!(std::iter::from_fn(|| control.next_request()).count(), REQUESTS);
+        assert_eq!(std::iter::from_fn(|| control.next_request()).count(), MAX_QUEUED_REQUESTS);
         assert!(control.is_empty());
     }
 

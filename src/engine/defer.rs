@@ -1,41 +1,44 @@
-//! Packets that wait until the peers know their state.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Deferred packets, which wait until a peer has acknowledged their state.
 //!
-//! With `defer` set, the first packet of a connection is held back until a
-//! peer has acknowledged the insert or a short time is over, so that the
-//! answer finds the state on whichever firewall it comes by.
+//! With `defer` set, the first packet of a connection waits for the
+//! acknowledgement of the insert, or for a short time. So the answer finds the
+//! state whichever firewall it comes by.
 
 use crate::wire::StateId;
 use core::marker::PhantomData;
 
-/// Packets that one bucket holds back at most.
-pub const CAPACITY: usize = 128;
+/// The most packets that a bucket defers at a time.
+pub const DEFERRALS_PER_BUCKET: usize = 128;
 
-/// A packet held back.
+/// A deferred packet.
 pub struct Deferral<P> {
-    /// The state whose insert is to be acknowledged.
+    /// The state whose insert must be acknowledged.
     pub state: StateId,
+    /// The packet.
     pub packet: P,
-    /// When it leaves at the latest, on the caller's clock.
+    /// When the packet is sent at the latest, in the unit of the caller's clock.
     pub deadline: i64,
 }
 
-/// The packets that one bucket holds back, oldest first, in slots that the
-/// caller provides. The caller holds the bucket's lock.
+/// The deferred packets of a bucket, oldest first, in slots that the caller
+/// provides. The caller holds the lock that protects them.
 ///
-/// No packet is ever dropped here: what is not held is handed back.
+/// No packet is ever dropped: what does not fit is handed back.
 pub struct Deferrals<P, S> {
     slots: S,
+    /// The number of packets. They are in the first slots.
     len: usize,
     packet: PhantomData<P>,
 }
 
 impl<P, S: AsMut<[Option<Deferral<P>>]>> Deferrals<P, S> {
-    /// An empty list over empty slots.
+    /// An empty list. All slots must be `None`.
     pub fn new(slots: S) -> Deferrals<P, S> {
         Deferrals { slots, len: 0, packet: PhantomData }
     }
 
-    /// Holds a packet back, or hands it back when the slots are full.
+    /// Defers a packet. Hands it back if all slots are taken.
     pub fn add(&mut self, deferral: Deferral<P>) -> Result<(), Deferral<P>> {
         let Some(slot) = self.slots.as_mut().get_mut(self.len) else { return Err(deferral) };
         *slot = Some(deferral);
@@ -45,14 +48,17 @@ impl<P, S: AsMut<[Option<Deferral<P>>]>> Deferrals<P, S> {
 
     /// Takes out the packet that waits for a state.
     pub fn release(&mut self, state: StateId) -> Option<Deferral<P>> {
-        let held = self.slots.as_mut().get(..self.len)?;
-        let index = held.iter().position(|slot| slot.as_ref().is_some_and(|held| held.state == state))?;
+        let deferrals = self.slots.as_mut().get(..self.len)?;
+        let index = deferrals.iter().flatten().position(|deferral| deferral.state == state)?;
         self.take(index)
     }
 
-    /// Takes out a packet whose time is over.
-    pub fn expired(&mut self, now: i64) -> Option<Deferral<P>> {
-        (self.next_deadline()? <= now).then(|| self.take(0))?
+    /// Takes out the oldest packet, if its deadline is `now` or before.
+    pub fn pop_expired(&mut self, now: i64) -> Option<Deferral<P>> {
+        if self.next_deadline()? > now {
+            return None;
+        }
+        self.take(0)
     }
 
     /// Takes out the oldest packet.
@@ -60,15 +66,15 @@ impl<P, S: AsMut<[Option<Deferral<P>>]>> Deferrals<P, S> {
         self.take(0)
     }
 
-    /// When the oldest packet has to leave.
+    /// The deadline of the oldest packet.
     pub fn next_deadline(&mut self) -> Option<i64> {
-        self.slots.as_mut().first()?.as_ref().map(|deferral| deferral.deadline)
+        Some(self.slots.as_mut().first()?.as_ref()?.deadline)
     }
 
     fn take(&mut self, index: usize) -> Option<Deferral<P>> {
-        let held = self.slots.as_mut().get_mut(index..self.len)?;
-        let taken = held.first_mut()?.take();
-        held.rotate_left(1);
+        let deferrals = self.slots.as_mut().get_mut(index..self.len)?;
+        let taken = deferrals.first_mut()?.take();
+        deferrals.rotate_left(1);
         self.len = self.len.saturating_sub(1);
         taken
     }
@@ -86,7 +92,7 @@ mod tests {
         Deferrals::new((0..capacity).map(|_| None).collect())
     }
 
-    fn hold(n: u8, deadline: i64) -> Deferral<u8> {
+    fn deferral(n: u8, deadline: i64) -> Deferral<u8> {
         Deferral { state: id(n), packet: n, deadline }
     }
 
@@ -95,30 +101,30 @@ mod tests {
     }
 
     #[test]
-    fn each_packet_leaves_once() {
-        let mut held = deferrals(4);
+    fn each_packet_is_taken_out_once() {
+        let mut list = deferrals(4);
         for n in 1..=3 {
-            assert!(held.add(hold(n, i64::from(n))).is_ok());
+            assert!(list.add(deferral(n, i64::from(n))).is_ok());
         }
-        assert_eq!(packet(held.release(id(2))), Some(2));
-        assert_eq!(packet(held.release(id(2))), None);
-        assert_eq!(packet(held.expired(0)), None);
-        assert_eq!(packet(held.expired(1)), Some(1));
-        assert_eq!(held.next_deadline(), Some(3));
-        assert_eq!(packet(held.pop()), Some(3));
-        assert_eq!(packet(held.pop()), None);
-        assert_eq!(held.next_deadline(), None);
+        assert_eq!(packet(list.release(id(2))), Some(2));
+        assert_eq!(packet(list.release(id(2))), None);
+        assert_eq!(packet(list.pop_expired(0)), None);
+        assert_eq!(packet(list.pop_expired(1)), Some(1));
+        assert_eq!(list.next_deadline(), Some(3));
+        assert_eq!(packet(list.pop()), Some(3));
+        assert_eq!(packet(list.pop()), None);
+        assert_eq!(list.next_deadline(), None);
     }
 
     #[test]
-    fn a_full_list_hands_back_what_comes() {
+    fn a_full_list_hands_a_packet_back() {
         for capacity in [0, 2] {
-            let mut held = deferrals(capacity);
+            let mut list = deferrals(capacity);
             for n in 0..capacity as u8 {
-                assert!(held.add(hold(n, 1)).is_ok());
+                assert!(list.add(deferral(n, 1)).is_ok());
             }
-            assert_eq!(packet(held.add(hold(9, 1)).err()), Some(9));
-            assert_eq!((0..4).filter_map(|_| packet(held.pop())).count(), capacity);
+            assert_eq!(packet(list.add(deferral(9, 1)).err()), Some(9));
+            assert_eq!((0..4).filter_map(|_| packet(list.pop())).count(), capacity);
         }
     }
 }

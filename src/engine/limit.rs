@@ -1,67 +1,73 @@
-//! How much work and memory a peer may cause here. A peer is not trusted to
-//! stop by itself: it may be broken, or not a peer.
+// SPDX-License-Identifier: BSD-2-Clause
+//! How much work and memory peers may cause. A peer is not trusted to stop by
+//! itself: it may be broken, or an attacker.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Clears that are carried out in a second. Each walks through all of pf's
-/// table; an operator's `pfctl -Fs` causes one, or one an interface.
-pub const CLEARS: u32 = 16;
+/// How many clears are carried out per second. Each walks through the whole
+/// table. An operator's `pfctl -F states` causes one, or one per interface.
+pub const CLEARS_PER_SECOND: u32 = 16;
 
-/// States that a row of pf's id hash may hold for another to be taken in from
-/// a peer. A peer chooses the id and with it the row, and every packet that
-/// needs a state of a long row would pay for its length. Ids that firewalls
-/// make spread evenly: a row holds a handful.
-pub const ROW: usize = 256;
+/// How many states a row of pf's id hash may hold before a state from a peer is
+/// refused.
+///
+/// A peer chooses the id of a state, and with it the row. Each packet that looks
+/// up a state in a long row pays for its length. The ids that firewalls choose
+/// spread evenly, so that a row holds a handful.
+pub const STATES_PER_ROW: usize = 256;
 
-/// Counts what happens in a second of uptime. Threads share it without a lock.
+/// Counts the events of the current second of uptime. Threads share it without
+/// a lock.
 #[derive(Debug, Default)]
 pub struct Rate {
-    /// The second in the upper half, the count in the lower.
+    /// The second in the high half, the number of events in the low half.
     counted: AtomicU64,
 }
 
 impl Rate {
+    /// No events yet.
     pub const fn new() -> Rate {
         Rate { counted: AtomicU64::new(0) }
     }
 
-    /// Counts one more event in the second `now`, if fewer than `most` were
-    /// counted in it. No limit if `most` is 0.
+    /// Counts an event in the second `now`, and returns true, if fewer than
+    /// `most` were counted in that second. 0 allows any number.
     #[must_use]
     pub fn allows(&self, now: u32, most: u32) -> bool {
         if most == 0 {
             return true;
         }
-        let more = |counted| {
-            let before = match (counted >> 32) as u32 == now {
-                true => counted as u32,
-                false => 0,
-            };
+        let count_one = |counted| {
+            let (second, events) = ((counted >> 32) as u32, counted as u32);
+            let before = if second == now { events } else { 0 };
             (before < most).then(|| u64::from(now) << 32 | u64::from(before.saturating_add(1)))
         };
-        self.counted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        self.counted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_one).is_ok()
     }
 }
 
-/// What is counted of the peers.
+/// What is limited per second.
 #[derive(Debug, Default)]
 pub struct Rates {
-    /// States taken in.
+    /// States inserted for peers.
     pub inserts: Rate,
-    /// States sent because a peer asked, or was behind.
+    /// States sent because a peer requested them or was behind.
     pub answers: Rate,
-    /// States that a peer was asked for, because it told of a change.
-    pub asks: Rate,
+    /// States requested from peers that sent a compressed update of them.
+    pub requests: Rate,
+    /// Clears carried out for peers.
     pub clears: Rate,
 }
 
-/// How many states the peers may add: `held` are there of the `limit` that pf
-/// allows, and up to `percent` of that may be filled from the network. A limit
-/// of 0 is none.
-pub fn share_left(held: u64, limit: u64, percent: u32) -> u64 {
+/// How many more states peers may insert.
+///
+/// `present` is the number of states in the table, `limit` the most that pf
+/// allows, 0 for any number. Peers may fill up to `percent` of the limit, at
+/// most 100.
+pub fn share_left(present: u64, limit: u64, percent: u32) -> u64 {
     match limit {
         0 => u64::MAX,
-        _ => (limit.saturating_mul(percent.min(100).into()) / 100).saturating_sub(held),
+        _ => (limit.saturating_mul(percent.min(100).into()) / 100).saturating_sub(present),
     }
 }
 
@@ -71,7 +77,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_second_has_its_number() {
+    fn each_second_has_its_own_count() {
         let rate = Rate::new();
         assert_eq!((0..10).filter(|_| rate.allows(7, 3)).count(), 3);
         assert_eq!((0..10).filter(|_| rate.allows(8, 3)).count(), 3);
@@ -85,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_leaves_room_for_others() {
+    fn the_share_leaves_states_for_local_connections() {
         assert_eq!(share_left(94, 100, 95), 1);
         assert_eq!(share_left(95, 100, 95), 0);
         assert_eq!(share_left(0, 100, 0), 0);
@@ -95,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_second_has_more(events in proptest::collection::vec(0..4u32, 0..200), most in 1..20u32) {
+        fn no_second_exceeds_the_limit(events in proptest::collection::vec(0..4u32, 0..200), most in 1..20u32) {
             let rate = Rate::new();
             let (mut now, mut allowed) = (0, 0);
             for event in events {

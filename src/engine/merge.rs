@@ -1,127 +1,147 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What a peer's update may change in a local state.
 //!
-//! Each end of the connection is judged alone: a half that is behind what is
-//! known here is never copied, and tells that the peer needs an update back.
+//! Each endpoint of the connection is judged on its own. An endpoint that is
+//! behind the local one is never applied. It shows that the peer is behind and
+//! needs an update in return.
 
-use crate::wire::Peer;
+use crate::wire::Endpoint;
 use core::cmp::Ordering;
 
-/// What is known of one end, for judging an update.
+/// An endpoint of a local state, as far as judging an update needs it.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
-    /// Connection state, as in [`Peer::state`].
+pub struct LocalEndpoint {
+    /// State of the connection, see [`Endpoint::state`].
     pub state: u8,
-    /// Highest sequence number sent.
+    /// Highest sequence number sent, see [`Endpoint::seqlo`].
     pub seqlo: u32,
 }
 
-/// What an update says of one end, compared with what is known of it.
+/// How an endpoint in an update compares with the local one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Half {
-    /// Newer, or the same: to be taken over.
+pub enum EndpointVerdict {
+    /// It is newer or the same. Apply all of it.
     Newer,
-    /// The connection state is newer and the sequence window older: only the
-    /// former is to be taken over. Then both firewalls have the same state,
-    /// and one of them is behind by its window alone: their answers to each
-    /// other end.
+    /// Its connection state is newer, but its sequence window is older. Apply
+    /// only the connection state.
+    ///
+    /// Both firewalls then have the same connection state, and only one of them
+    /// is behind, by its window. So the updates that they send each other in
+    /// return come to an end.
     StateOnly,
-    /// Older: nothing of it is to be taken over.
+    /// It is older. Apply nothing of it.
     Stale,
 }
 
-/// What an update says of both ends.
+/// How both endpoints in an update compare with the local ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    pub src: Half,
-    pub dst: Half,
+    /// The source.
+    pub src: EndpointVerdict,
+    /// The destination.
+    pub dst: EndpointVerdict,
 }
 
 impl Verdict {
-    /// Something of the update is to be applied.
-    pub fn any(self) -> bool {
-        self.src != Half::Stale || self.dst != Half::Stale
+    /// Whether any part of the update is to be applied.
+    pub fn applies_any(self) -> bool {
+        self.src != EndpointVerdict::Stale || self.dst != EndpointVerdict::Stale
     }
 
-    /// Something of the update is behind: the peer needs one back.
-    pub fn stale(self) -> bool {
-        self.src != Half::Newer || self.dst != Half::Newer
+    /// Whether any part of the update is older, so that the peer needs an update
+    /// in return.
+    pub fn peer_is_behind(self) -> bool {
+        self.src != EndpointVerdict::Newer || self.dst != EndpointVerdict::Newer
     }
 }
 
-/// `PF_TCPS_PROXY_SRC`: from here on pf itself completes the handshake.
+/// `PF_TCPS_PROXY_SRC`. From this state on, pf itself completes the handshake
+/// (`synproxy state`).
 const PROXY_SRC: u8 = 11;
-/// `TCPS_SYN_SENT`: from here on sequence numbers mean something.
+/// `TCPS_SYN_SENT`. From this state on, sequence numbers mean something.
 const SYN_SENT: u8 = 2;
 
 /// Judges an update of a TCP state.
 ///
-/// A connection state never goes back, except out of syn-proxy, and neither
-/// does the sequence window.
-pub fn tcp(known: [Known; 2], update: [&Peer; 2]) -> Verdict {
-    let [src, dst] = known;
+/// Neither the connection state of an endpoint nor its sequence window ever goes
+/// back, except that the source leaves the states of pf's SYN proxy for lower
+/// ones.
+pub fn tcp(local: [LocalEndpoint; 2], update: [&Endpoint; 2]) -> Verdict {
+    let [src, dst] = local;
     let [new_src, new_dst] = update;
     let leaves_proxy = src.state >= PROXY_SRC && new_src.state < PROXY_SRC;
-    Verdict { src: if leaves_proxy { Half::Newer } else { end(src, new_src) }, dst: end(dst, new_dst) }
-}
-
-fn end(known: Known, new: &Peer) -> Half {
-    let window_is_behind = known.state >= SYN_SENT && behind(new.seqlo, known.seqlo);
-    match new.state.cmp(&known.state) {
-        Ordering::Less => Half::Stale,
-        Ordering::Equal if window_is_behind => Half::Stale,
-        Ordering::Greater if window_is_behind => Half::StateOnly,
-        _ => Half::Newer,
+    Verdict {
+        src: if leaves_proxy { EndpointVerdict::Newer } else { tcp_endpoint(src, new_src) },
+        dst: tcp_endpoint(dst, new_dst),
     }
 }
 
-/// Judges an update of a state that is not TCP: its ends only go forward.
-pub fn other(known: [Known; 2], update: [&Peer; 2]) -> Verdict {
-    let [src, dst] = known;
-    let [new_src, new_dst] = update;
-    let end = |known: Known, new: &Peer| if known.state > new.state { Half::Stale } else { Half::Newer };
-    Verdict { src: end(src, new_src), dst: end(dst, new_dst) }
+fn tcp_endpoint(local: LocalEndpoint, new: &Endpoint) -> EndpointVerdict {
+    let window_is_older = local.state >= SYN_SENT && is_before(new.seqlo, local.seqlo);
+    match new.state.cmp(&local.state) {
+        Ordering::Less => EndpointVerdict::Stale,
+        Ordering::Equal if window_is_older => EndpointVerdict::Stale,
+        Ordering::Greater if window_is_older => EndpointVerdict::StateOnly,
+        _ => EndpointVerdict::Newer,
+    }
 }
 
-/// Whether sequence number `a` is before `b` (`SEQ_LT`, RFC 9293, 3.4).
-fn behind(a: u32, b: u32) -> bool {
+/// Judges an update of a state that is not of TCP: the connection state of an
+/// endpoint never goes back.
+pub fn other(local: [LocalEndpoint; 2], update: [&Endpoint; 2]) -> Verdict {
+    let [src, dst] = local;
+    let [new_src, new_dst] = update;
+    Verdict { src: other_endpoint(src, new_src), dst: other_endpoint(dst, new_dst) }
+}
+
+fn other_endpoint(local: LocalEndpoint, new: &Endpoint) -> EndpointVerdict {
+    if local.state > new.state {
+        EndpointVerdict::Stale
+    } else {
+        EndpointVerdict::Newer
+    }
+}
+
+/// Whether sequence number `a` is before `b` (RFC 9293, section 3.4; `SEQ_LT`).
+fn is_before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Half::{Newer, Stale, StateOnly};
+    use super::EndpointVerdict::{Newer, Stale, StateOnly};
     use super::*;
     use proptest::prelude::*;
 
-    fn peer(state: u8, seqlo: u32) -> Peer {
-        Peer { state, seqlo, seqhi: 0, seqdiff: 0, max_win: 0, mss: 0, wscale: 0, scrub: None }
+    fn endpoint(state: u8, seqlo: u32) -> Endpoint {
+        Endpoint { state, seqlo, seqhi: 0, seqdiff: 0, max_win: 0, mss: 0, wscale: 0, scrub: None }
     }
 
-    fn judge(known: [(u8, u32); 2], update: [(u8, u32); 2]) -> (Half, Half) {
-        let known = known.map(|(state, seqlo)| Known { state, seqlo });
-        let [src, dst] = update.map(|(state, seqlo)| peer(state, seqlo));
-        let verdict = tcp(known, [&src, &dst]);
+    fn judge(local: [(u8, u32); 2], update: [(u8, u32); 2]) -> (EndpointVerdict, EndpointVerdict) {
+        let local = local.map(|(state, seqlo)| LocalEndpoint { state, seqlo });
+        let [src, dst] = update.map(|(state, seqlo)| endpoint(state, seqlo));
+        let verdict = tcp(local, [&src, &dst]);
         (verdict.src, verdict.dst)
     }
 
-    /// What is known after an update.
-    fn apply(known: (u8, u32), new: (u8, u32), half: Half) -> (u8, u32) {
-        match half {
+    /// The local endpoint after an update.
+    fn apply(local: (u8, u32), new: (u8, u32), verdict: EndpointVerdict) -> (u8, u32) {
+        match verdict {
             Newer => new,
-            StateOnly => (new.0, known.1),
-            Stale => known,
+            StateOnly => (new.0, local.1),
+            Stale => local,
         }
     }
 
     #[test]
-    fn a_stale_destination_does_not_ride_on_a_newer_source() {
+    fn a_stale_destination_is_not_applied_with_a_newer_source() {
         // The C module moved the destination from 500000 back to 400000.
         let verdict = judge([(4, 1000), (4, 500_000)], [(4, 2000), (4, 400_000)]);
         assert_eq!(verdict, (Newer, Stale));
     }
 
     #[test]
-    fn a_stale_source_does_not_hold_back_a_newer_destination() {
+    fn a_newer_destination_is_applied_with_a_stale_source() {
         assert_eq!(judge([(4, 2000), (4, 10)], [(4, 1000), (4, 20)]), (Stale, Newer));
     }
 
@@ -137,42 +157,42 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_seen_by_the_peer_ends_the_state_but_not_the_window() {
+    fn a_reset_that_the_peer_saw_changes_the_state_but_not_the_window() {
         assert_eq!(judge([(4, 1), (4, 500_000)], [(10, 1), (10, 400_000)]), (Newer, StateOnly));
     }
 
     #[test]
-    fn states_only_leave_the_syn_proxy_backwards() {
+    fn a_state_goes_back_only_out_of_the_syn_proxy() {
         assert_eq!(judge([(9, 0), (0, 0)], [(4, 0), (0, 0)]), (Stale, Newer));
         assert_eq!(judge([(12, 9), (0, 0)], [(4, 0), (0, 0)]), (Newer, Newer));
         assert_eq!(judge([(12, 0), (0, 0)], [(11, 0), (0, 0)]), (Stale, Newer));
     }
 
     #[test]
-    fn other_protocols_go_forward() {
-        let known = [Known { state: 1, seqlo: 0 }, Known { state: 2, seqlo: 0 }];
-        let verdict = other(known, [&peer(2, 0), &peer(1, 0)]);
+    fn states_of_other_protocols_never_go_back() {
+        let local = [1, 2].map(|state| LocalEndpoint { state, seqlo: 0 });
+        let verdict = other(local, [&endpoint(2, 0), &endpoint(1, 0)]);
         assert_eq!(verdict, Verdict { src: Newer, dst: Stale });
-        assert!(verdict.any() && verdict.stale());
+        assert!(verdict.applies_any() && verdict.peer_is_behind());
     }
 
     proptest! {
-        /// Applying what the verdict allows never moves a window back.
+        /// Applying an update never moves a window back.
         #[test]
-        fn windows_never_slide_back(known in [(2..=10u8, any::<u32>()), (2..=10, any::<u32>())], update in [(0..=10u8, any::<u32>()), (0..=10, any::<u32>())]) {
-            let (src, dst) = judge(known, update);
-            prop_assert!(!behind(apply(known[0], update[0], src).1, known[0].1));
-            prop_assert!(!behind(apply(known[1], update[1], dst).1, known[1].1));
+        fn windows_never_move_back(local in [(2..=10u8, any::<u32>()), (2..=10, any::<u32>())], update in [(0..=10u8, any::<u32>()), (0..=10, any::<u32>())]) {
+            let (src, dst) = judge(local, update);
+            prop_assert!(!is_before(apply(local[0], update[0], src).1, local[0].1));
+            prop_assert!(!is_before(apply(local[1], update[1], dst).1, local[1].1));
         }
 
-        /// Two firewalls that know different things and answer each other
-        /// whenever something was stale soon know the same, and fall silent.
+        /// Two firewalls with different states, each of which answers an update
+        /// from behind, soon have the same state and stop.
         #[test]
-        fn answers_end(mut one in [(2..=10u8, 0..1_000_000u32), (2..=10, 0..1_000_000)], mut two in [(2..=10u8, 0..1_000_000u32), (2..=10, 0..1_000_000)]) {
+        fn answers_come_to_an_end(mut one in [(2..=10u8, 0..1_000_000u32), (2..=10, 0..1_000_000)], mut two in [(2..=10u8, 0..1_000_000u32), (2..=10, 0..1_000_000)]) {
             let mut messages = 0;
             loop {
                 messages += 1;
-                prop_assert!(messages <= 4, "they go on");
+                prop_assert!(messages <= 4, "they do not stop");
                 let (src, dst) = judge(two, one);
                 two = [apply(two[0], one[0], src), apply(two[1], one[1], dst)];
                 if (src, dst) == (Newer, Newer) {

@@ -1,39 +1,50 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The IP headers in front of a frame.
 
 use super::{IPPROTO_PFSYNC, TTL};
 use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// An IPv4 header without options (RFC 791, 3.1).
+/// An IPv4 header without options (RFC 791, section 3.1; 20 bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Ipv4Header {
+    /// Version 4 in the high half, and in the low half the length of the header
+    /// in units of four bytes.
     pub version_ihl: u8,
+    /// Type of service.
     pub tos: u8,
+    /// Bytes of the packet, with this header.
     pub len: U16,
+    /// Identification, for the reassembly of fragments.
     pub id: [u8; 2],
+    /// Three flags and the fragment offset.
     pub fragment: U16,
+    /// Time to live.
     pub ttl: u8,
+    /// Number of the protocol that follows.
     pub protocol: u8,
-    /// Filled in on output.
+    /// The kernel computes it when it sends the packet.
     pub checksum: U16,
+    /// Source address.
     pub src: [u8; 4],
+    /// Destination address.
     pub dst: [u8; 4],
 }
 
-/// "Low delay" (`IPTOS_LOWDELAY`, RFC 1349).
+/// Type of service "low delay" (RFC 1349; `IPTOS_LOWDELAY`).
 const LOW_DELAY: u8 = 0x10;
-/// "Don't fragment" (RFC 791).
+/// The flag "don't fragment" (RFC 791, section 3.1; `IP_DF`).
 const DONT_FRAGMENT: u16 = 0x4000;
 
 impl Ipv4Header {
-    /// The header of a frame of `len` bytes. The source is left to the
-    /// routing table.
+    /// The header of a packet that carries a frame of `len` bytes. The source
+    /// address is 0: the kernel fills it in when it has found the route.
     pub fn new(dst: [u8; 4], id: [u8; 2], len: usize) -> Ipv4Header {
         Ipv4Header {
             version_ihl: 0x45,
             tos: LOW_DELAY,
-            len: U16::new(total(len, size_of::<Ipv4Header>())),
+            len: length_field(len.saturating_add(size_of::<Ipv4Header>())),
             id,
             fragment: U16::new(DONT_FRAGMENT),
             ttl: TTL,
@@ -45,24 +56,30 @@ impl Ipv4Header {
     }
 }
 
-/// An IPv6 header (RFC 8200, 3).
+/// An IPv6 header (RFC 8200, section 3; 40 bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Ipv6Header {
+    /// Version 6 in the highest four bits, then traffic class and flow label.
     pub version_class_flow: [u8; 4],
+    /// Bytes that follow this header.
     pub payload_len: U16,
+    /// Number of the protocol that follows.
     pub next_header: u8,
+    /// Hop limit.
     pub hop_limit: u8,
+    /// Source address.
     pub src: [u8; 16],
+    /// Destination address.
     pub dst: [u8; 16],
 }
 
 impl Ipv6Header {
-    /// The header of a frame of `len` bytes.
+    /// The header of a packet that carries a frame of `len` bytes.
     pub fn new(src: [u8; 16], dst: [u8; 16], len: usize) -> Ipv6Header {
         Ipv6Header {
             version_class_flow: [0x60, 0, 0, 0],
-            payload_len: U16::new(total(len, 0)),
+            payload_len: length_field(len),
             next_header: IPPROTO_PFSYNC,
             hop_limit: TTL,
             src,
@@ -71,9 +88,10 @@ impl Ipv6Header {
     }
 }
 
-/// A length field: a frame with its header fits one, since no MTU is larger.
-fn total(len: usize, header: usize) -> u16 {
-    len.saturating_add(header).try_into().unwrap_or(u16::MAX)
+/// A length in bytes as a header carries it. The sender builds no packet above
+/// 65,535 bytes, so the conversion cannot fail.
+fn length_field(len: usize) -> U16 {
+    U16::new(len.try_into().unwrap_or(u16::MAX))
 }
 
 #[cfg(test)]
@@ -81,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_as_the_rfcs_say() {
+    fn headers_match_the_rfcs() {
         let header = Ipv4Header::new([224, 0, 0, 240], [1, 2], 80);
         assert_eq!(
             header.as_bytes(),

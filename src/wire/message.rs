@@ -1,28 +1,32 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The messages that are not whole states.
 
-use super::{IfName, Invalid, Peer, RawPeer, StateId};
+use super::{Endpoint, IfName, Invalid, RawEndpoint, StateId};
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// `struct pfsync_clr`: forget all states of a creator.
+/// A clear (`struct pfsync_clr`, 20 bytes): all states of a creator are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct RawClear {
-    /// The interface whose states were cleared; empty for all.
+    /// Name of the interface whose states were cleared. Empty for every
+    /// interface.
     pub ifname: [u8; 16],
+    /// Host id of the creator.
     pub creator: [u8; 4],
 }
 
-/// A checked [`RawClear`].
+/// The checked content of a [`RawClear`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clear {
-    /// `None` for every interface.
+    /// The interface whose states were cleared. `None` for every interface.
     pub ifname: Option<IfName>,
-    /// In network byte order.
+    /// Host id of the creator, in network byte order.
     pub creator: [u8; 4],
 }
 
 impl RawClear {
+    /// The content. Fails with [`Invalid::InterfaceName`].
     pub fn check(&self) -> Result<Clear, Invalid> {
         let ifname = match self.ifname {
             [0, ..] => None,
@@ -38,12 +42,14 @@ impl From<&Clear> for RawClear {
     }
 }
 
-/// `struct pfsync_ins_ack`, `pfsync_upd_req` and `pfsync_del_c`, which are the
-/// same: the state that was inserted, is asked for, or was deleted.
+/// A message that only names a state (12 bytes): `struct pfsync_ins_ack`,
+/// `struct pfsync_upd_req` and `struct pfsync_del_c` have the same layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct RawId {
+    /// Number of the state.
     pub id: [u8; 8],
+    /// Host id of its creator.
     pub creator: [u8; 4],
 }
 
@@ -59,28 +65,38 @@ impl From<StateId> for RawId {
     }
 }
 
-/// `struct pfsync_upd_c`: what changes in the life of a state.
+/// A compressed update (`struct pfsync_upd_c`, 84 bytes): what changes in the
+/// life of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct RawCompressedUpdate {
+    /// Number of the state.
     pub id: [u8; 8],
-    pub src: RawPeer,
-    pub dst: RawPeer,
+    /// The source endpoint.
+    pub src: RawEndpoint,
+    /// The destination endpoint.
+    pub dst: RawEndpoint,
+    /// Host id of the state's creator.
     pub creator: [u8; 4],
-    /// Never filled in by the C module, and ignored.
+    /// Sent as 0, as by the C module, and ignored.
     pub expire: U32,
     /// `PFTM_*`.
     pub timeout: u8,
+    /// Sent as 0 and ignored.
     pub pad: [u8; 3],
 }
 
 impl RawCompressedUpdate {
+    /// The state that changed.
     pub fn state_id(&self) -> StateId {
         StateId { id: self.id, creator: self.creator }
     }
 
-    /// The update, if it is one for a state of IP protocol `proto`; `None`
-    /// when that is not known yet.
+    /// The content, checked for a state of IP protocol `proto`. The message does
+    /// not carry the protocol: pass `None` until the state is found.
+    ///
+    /// Fails with [`Invalid::Timeout`], [`Invalid::EndpointState`] or
+    /// [`Invalid::WindowScale`].
     pub fn check(&self, proto: Option<u8>) -> Result<CompressedUpdate, Invalid> {
         if !super::state::is_state_timeout(self.timeout) {
             return Err(Invalid::Timeout);
@@ -94,13 +110,16 @@ impl RawCompressedUpdate {
     }
 }
 
-/// A checked [`RawCompressedUpdate`].
+/// The checked content of a [`RawCompressedUpdate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompressedUpdate {
+    /// The state that changed.
     pub id: StateId,
-    pub src: Peer,
-    pub dst: Peer,
-    /// `PFTM_*`, one that states use.
+    /// The source endpoint.
+    pub src: Endpoint,
+    /// The destination endpoint.
+    pub dst: Endpoint,
+    /// The timeout that applies now, one that states use (`PFTM_*`).
     pub timeout: u8,
 }
 
@@ -118,36 +137,43 @@ impl From<&CompressedUpdate> for RawCompressedUpdate {
     }
 }
 
-/// `struct pfsync_bus`: a full update begins or is complete.
+/// A bulk status (`struct pfsync_bus`, 12 bytes): a bulk update starts or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct RawBulkStatus {
+    /// Host id of the sender.
     pub creator: [u8; 4],
+    /// Seconds since the sender received the request that it answers.
     pub endtime: U32,
-    /// `PFSYNC_BUS_START` (1) or `PFSYNC_BUS_END` (2).
+    /// The number of a [`BulkMark`].
     pub status: u8,
+    /// Sent as 0 and ignored.
     pub pad: [u8; 3],
 }
 
-/// Which end of a full update a [`BulkStatus`] marks.
+/// The two marks of a bulk update (`PFSYNC_BUS_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum BulkMark {
+    /// The states follow.
     Start = 1,
+    /// All states were sent.
     End = 2,
 }
 
-/// A checked [`RawBulkStatus`].
+/// The checked content of a [`RawBulkStatus`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkStatus {
     /// Host id of the sender, in network byte order.
     pub creator: [u8; 4],
     /// Seconds since the sender received the request that it answers.
     pub age: u32,
+    /// Start or end.
     pub mark: BulkMark,
 }
 
 impl RawBulkStatus {
+    /// The content. Fails with [`Invalid::BulkStatus`].
     pub fn check(&self) -> Result<BulkStatus, Invalid> {
         let mark = match self.status {
             1 => BulkMark::Start,
@@ -169,18 +195,25 @@ impl From<&BulkStatus> for RawBulkStatus {
     }
 }
 
-/// `struct pfsync_tdb`: an IPsec replay counter of OpenBSD's. FreeBSD counts
-/// and skips it, so only its length matters.
+/// An IPsec replay counter of OpenBSD (`struct pfsync_tdb`, 48 bytes). FreeBSD
+/// counts and skips it, so it is never checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct RawTdb {
+    /// Security parameter index.
     pub spi: U32,
-    /// `union sockaddr_union`, the size of a `struct sockaddr_in6`.
+    /// Destination address: `union sockaddr_union`, which has the size of a
+    /// `struct sockaddr_in6`.
     pub dst: [u8; 28],
+    /// Replay counter.
     pub rpl: U32,
+    /// Bytes processed.
     pub cur_bytes: U64,
+    /// IP protocol number: ESP or AH.
     pub sproto: u8,
+    /// How many updates of the counter the message stands for.
     pub updates: u8,
+    /// Sent as 0 and ignored.
     pub pad: [u8; 2],
 }
 
@@ -190,7 +223,7 @@ mod tests {
     use zerocopy::FromZeros;
 
     #[test]
-    fn sizes_are_the_headers() {
+    fn sizes_match_the_c_headers() {
         assert_eq!(size_of::<RawClear>(), 20);
         assert_eq!(size_of::<RawId>(), 12);
         assert_eq!(size_of::<RawCompressedUpdate>(), 84);
@@ -199,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn compressed_update_checks_timeout_and_peers() {
+    fn a_compressed_update_checks_timeout_and_endpoints() {
         let mut raw = RawCompressedUpdate::new_zeroed();
         raw.timeout = 24;
         assert!(raw.check(None).is_ok());
@@ -208,11 +241,11 @@ mod tests {
         raw.timeout = 0;
         raw.dst.state = 3;
         assert!(raw.check(Some(6)).is_ok());
-        assert_eq!(raw.check(Some(17)), Err(Invalid::PeerState));
+        assert_eq!(raw.check(Some(17)), Err(Invalid::EndpointState));
     }
 
     #[test]
-    fn bulk_status_is_start_or_end() {
+    fn a_bulk_status_is_start_or_end() {
         let mut raw = RawBulkStatus::new_zeroed();
         assert_eq!(raw.check(), Err(Invalid::BulkStatus));
         raw.status = 2;
@@ -225,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn clear_names_an_interface_or_all() {
+    fn a_clear_names_an_interface_or_all() {
         let mut raw = RawClear::new_zeroed();
         assert_eq!(raw.check().unwrap().ifname, None);
         raw.ifname[..4].copy_from_slice(b"em0\0");

@@ -1,4 +1,6 @@
+// SPDX-License-Identifier: BSD-2-Clause
 #![forbid(unsafe_code)]
+#![deny(missing_docs, unreachable_pub)]
 #![cfg_attr(
     not(test),
     deny(
@@ -10,92 +12,156 @@
         clippy::unwrap_used
     )
 )]
-//! The bytes that firewalls exchange: protocol version 5, message formats 1301,
-//! 1400 and 1500.
+//! The wire format of pfsync version 5, with states in the formats 1301, 1400
+//! and 1500.
 //!
-//! A frame is what follows the IP header (protocol 240), or what bpf(4) shows
-//! as `DLT_PFSYNC`: a [`Header`], then runs of messages of one kind, each run
-//! behind a [`Subheader`], the last of them [`Action::Eof`]. [`Frame`] reads
-//! one without copying, [`FrameWriter`] fills a caller's buffer.
+//! A *frame* follows the IP header of a packet (IP protocol 240). bpf(4) shows
+//! the frame alone, with link type `DLT_PFSYNC`. A frame is a [`Header`] and
+//! then *runs*. A run is a [`Subheader`] and the *messages* that it announces,
+//! all with the same [`Action`]. The last run is the end mark, [`Action::Eof`].
 //!
-//! Layouts are in the modules of the messages; each has the raw layout, the
-//! checked type a reader may trust, and the conversions between them. Layouts
-//! and constants come from FreeBSD's `net/if_pfsync.h` and `net/pfvar.h`.
-//! All integers are in network byte order unless said otherwise.
+//! [`Frame`] reads a frame without copying it. [`FrameWriter`] writes one into
+//! a buffer that the caller provides.
+//!
+//! Most messages have two types. The raw one, such as [`RawClear`], is the
+//! layout on the wire, and any bytes of its size are a valid value. Its `check`
+//! method returns the other, such as [`Clear`], which holds only values that pf
+//! can have. `From` converts the checked type back.
+//!
+//! Layouts and constants come from FreeBSD's `net/if_pfsync.h`, `net/pfvar.h`
+//! and `netpfil/pf/pf.h`. Structures are packed. Integers are in network byte
+//! order in raw types and in host byte order in checked types, unless a field
+//! says otherwise.
+//!
+//! # Examples
+//!
+//! Write a frame that asks a peer for one state:
+//!
+//! ```
+//! use pfsync::wire::{Action, FrameWriter, Full, RawId};
+//!
+//! let mut buffer = [0; 1480];
+//! let ruleset_checksum = [0; 16];
+//! let mut writer = FrameWriter::new(&mut buffer, &ruleset_checksum)?;
+//! writer.append(Action::UpdateRequest, &RawId { id: [0, 0, 0, 0, 0, 0, 0, 9], creator: [1, 2, 3, 4] })?;
+//! let len = writer.finish();
+//! assert_eq!(buffer[20..len], [
+//!     5, 0, 0, 1, // an update request
+//!     0, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4,
+//!     12, 0, 0, 1, // the end mark
+//! ]);
+//! # Ok::<(), Full>(())
+//! ```
+//!
+//! Read a frame and check what it says:
+//!
+//! ```
+//! use pfsync::wire::{BulkMark, Frame, Run};
+//!
+//! let packet = [
+//!     5, 0, 0, 40, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+//!     10, 0, 0, 1, // a bulk status
+//!     1, 2, 3, 4, 0, 0, 0, 30, 2, 0, 0, 0,
+//!     12, 0, 0, 1, // the end mark
+//! ];
+//! let frame = Frame::parse(&packet).expect("the header is valid");
+//! assert_eq!(frame.checksum, &[7; 16]);
+//! for run in frame {
+//!     match run.expect("the run is whole") {
+//!         Run::BulkStatus(messages) => {
+//!             let status = messages[0].check().expect("the values are valid");
+//!             assert_eq!((status.mark, status.age), (BulkMark::End, 30));
+//!         }
+//!         Run::Eof(_) => {}
+//!         other => panic!("{other:?} was not sent"),
+//!     }
+//! }
+//! ```
 
+mod endpoint;
 mod frame;
 mod header;
 mod ip;
 mod message;
-mod peer;
+mod run;
 mod state;
 
-pub use frame::{Frame, FrameError, FrameWriter, Full, HeaderError, Run};
+pub use endpoint::{Endpoint, RawEndpoint, Scrub};
+pub use frame::{Frame, FrameError, FrameWriter, Full, HeaderError};
 pub use header::{Action, Header, Subheader, ACTIONS, VERSION};
 pub use ip::{Ipv4Header, Ipv6Header};
 pub use message::{
     BulkMark, BulkStatus, Clear, CompressedUpdate, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
     RawTdb,
 };
-pub use peer::{Peer, RawPeer, Scrub};
+pub use run::{Run, States};
 pub use state::{
-    Direction, Extra, Family, Format, IfName, Key, RawCommon, RawState1301, RawState1400, RawState1500,
-    RouteTo, State, StateFlags, TagName,
+    Direction, Family, Format, IfName, Key, RawCommon, RawState1301, RawState1400, RawState1500, RouteTo,
+    RuleActions, State, StateFlags, TagName,
 };
 
-/// IP protocol number of pfsync.
+/// IP protocol number of pfsync (`IPPROTO_PFSYNC` in `netinet/in.h`).
 pub const IPPROTO_PFSYNC: u8 = 240;
 
-/// IP protocol numbers of what pf keeps in ways of their own.
+/// IP protocol number of TCP.
 pub const IPPROTO_TCP: u8 = 6;
+
+/// IP protocol number of SCTP.
 pub const IPPROTO_SCTP: u8 = 132;
 
-/// The TTL or hop limit of every packet: one that was routed is refused.
+/// The TTL or hop limit of every pfsync packet (`PFSYNC_DFLTTL` in
+/// `net/if_pfsync.h`). A packet with another one passed a router and is
+/// refused.
 pub const TTL: u8 = 255;
 
-/// A state's identity: the number its creator gave it, and the creator's host
-/// id. Both are kept as the bytes they have in the kernel and on the wire
-/// (network byte order), since they are only compared and shown.
+/// The identity of a state: the number that its creator gave it, and the
+/// creator's host id.
+///
+/// Both are kept as the bytes that they have in the kernel and on the wire,
+/// because they are only compared and shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
 pub struct StateId {
-    /// Number, in network byte order.
+    /// The number, in network byte order.
     pub id: [u8; 8],
-    /// Host id of the firewall that created the state, in network byte order.
+    /// The host id of the firewall that created the state, in network byte
+    /// order.
     pub creator: [u8; 4],
 }
 
 impl StateId {
-    /// What an update request carries to ask for the whole table.
+    /// The identity in an update request that asks for the whole table.
     pub const ALL: StateId = StateId { id: [0; 8], creator: [0; 4] };
 }
 
-/// Why a message was refused: the field whose value is impossible.
+/// Why a message is refused: the field that has a value pf cannot have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Invalid {
-    /// Neither IPv4 nor IPv6.
+    /// An address family is neither IPv4 nor IPv6.
     Family,
-    /// Neither in nor out.
+    /// The direction is neither in nor out.
     Direction,
-    /// Not one of pf's state timeouts (`PFTM_*` below `PFTM_MAX`).
+    /// The timeout is not one that states use (`PFTM_*`).
     Timeout,
-    /// A connection state that the protocol does not have.
-    PeerState,
-    /// A window scale beyond RFC 7323's 14, flags aside.
+    /// An endpoint's state is not one of its protocol.
+    EndpointState,
+    /// A window scale shifts by more than 14 bits (RFC 7323, section 2.3).
     WindowScale,
-    /// Protocols of wire key and stack key that no state has together.
+    /// No state has these two protocols in its wire key and its stack key.
     Protocol,
-    /// A creator id of zero.
+    /// The creator id is 0.
     Creator,
-    /// Not a terminated, printable name.
+    /// An interface name is empty or unterminated, or has a character other
+    /// than printable ASCII.
     InterfaceName,
-    /// A kind of routing that pf does not have.
+    /// The kind of routing is not one of pf's (`PF_NOPFROUTE` to
+    /// `PF_REPLYTO`).
     RouteTo,
-    /// A routing table number below -1.
+    /// The routing table is below -1.
     RoutingTable,
-    /// A priority beyond 7, in a state that sets one.
+    /// The state sets a priority above 7 (`PF_PRIO_MAX`).
     Priority,
-    /// Not a terminated name of a tag.
+    /// The name of the tag is unterminated.
     Tag,
-    /// A bulk status other than start and end.
+    /// The bulk status is neither start nor end.
     BulkStatus,
 }

@@ -1,4 +1,5 @@
-//! A whole state. How it travels is in a module for each message format.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Whole states. Each format has a module with its layout.
 
 mod common;
 mod format1301;
@@ -12,34 +13,35 @@ pub use format1301::RawState1301;
 pub use format1400::RawState1400;
 pub use format1500::RawState1500;
 
-use super::{Action, Invalid, Peer, StateId};
+use super::{Action, Endpoint, Invalid, StateId};
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Whether a number is one of pf's timeouts (`PFTM_*`) that states use. The
-/// ones between are for fragments, source nodes and the like.
+/// Whether states use this timeout (`PFTM_*` in `netpfil/pf/pf.h`). The numbers
+/// between TCP and SCTP are for fragments, source nodes and the like.
 pub(super) fn is_state_timeout(timeout: u8) -> bool {
-    /// `PFTM_OTHER_MULTIPLE`
+    /// `PFTM_OTHER_MULTIPLE`.
     const LAST_BEFORE_SCTP: u8 = 13;
-    /// `PFTM_SCTP_FIRST_PACKET` and `PFTM_SCTP_CLOSED`
+    /// `PFTM_SCTP_FIRST_PACKET` to `PFTM_SCTP_CLOSED`.
     const SCTP: core::ops::RangeInclusive<u8> = 20..=24;
     timeout <= LAST_BEFORE_SCTP || SCTP.contains(&timeout)
 }
 
-/// `struct pfsync_state_key`. Addresses are as in packets; an IPv4 address
-/// takes the first four bytes.
+/// A state key (`struct pfsync_state_key`, 36 bytes): the addresses and ports
+/// of a connection. All bytes are as in the packets, in network byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Key {
+    /// Addresses. An IPv4 address is in the first four bytes.
     pub addr: [[u8; 16]; 2],
-    /// In network byte order, as pf keeps them.
+    /// Ports. For ICMP, the identifier or the type.
     pub port: [[u8; 2]; 2],
 }
 
 impl Key {
-    /// Whether both are between the same ends. Of an IPv4 address only the four
-    /// bytes count that it has.
-    pub fn joins_same(&self, other: &Key, family: Family) -> bool {
+    /// Whether both keys have the same addresses and ports. For IPv4, the bytes
+    /// behind the address do not matter.
+    pub fn is_same(&self, other: &Key, family: Family) -> bool {
         let inet = |[a, b, c, d, ..]: [u8; 16]| [a, b, c, d];
         match family {
             Family::Inet => self.port == other.port && self.addr.map(inet) == other.addr.map(inet),
@@ -48,20 +50,21 @@ impl Key {
     }
 }
 
-/// Which layout a state travels in. A later one says all that an earlier does.
+/// The layout of a state on the wire (`PFSYNC_MSG_VERSION_*`). A later format
+/// carries all that an earlier one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum Format {
-    /// `PFSYNC_MSG_VERSION_1301`
+    /// Format 1301, since FreeBSD 13.1.
     V1301 = 1301,
-    /// `PFSYNC_MSG_VERSION_1400`
+    /// Format 1400, since FreeBSD 14.0.
     V1400 = 1400,
-    /// `PFSYNC_MSG_VERSION_1500`
+    /// Format 1500, since FreeBSD 15.0.
     V1500 = 1500,
 }
 
 impl Format {
-    /// The format of that number, if there is one.
+    /// The format with this number, if there is one.
     pub const fn from_number(number: i64) -> Option<Format> {
         match number {
             1301 => Some(Format::V1301),
@@ -80,7 +83,7 @@ impl Format {
         }
     }
 
-    /// The action of an insert.
+    /// The action of an insert in this format.
     pub const fn insert(self) -> Action {
         match self {
             Format::V1301 => Action::Insert1301,
@@ -89,7 +92,7 @@ impl Format {
         }
     }
 
-    /// The action of an update.
+    /// The action of an update in this format.
     pub const fn update(self) -> Action {
         match self {
             Format::V1301 => Action::Update1301,
@@ -99,12 +102,16 @@ impl Format {
     }
 }
 
-/// An interface's name: terminated, not empty, printable ASCII.
+/// The name of an interface: 1 to 15 characters of printable ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IfName([u8; 16]);
 
 impl IfName {
-    /// Checks a name; what follows the terminator is dropped.
+    /// The name in a field of `IFNAMSIZ` bytes. Bytes behind the terminator are
+    /// dropped.
+    ///
+    /// Fails with [`Invalid::InterfaceName`] if the name is empty or
+    /// unterminated, or has another character.
     pub fn new(bytes: &[u8; 16]) -> Result<IfName, Invalid> {
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(0);
         let (text, _) = bytes.split_at_checked(end).ok_or(Invalid::InterfaceName)?;
@@ -116,28 +123,32 @@ impl IfName {
         Ok(IfName(name))
     }
 
-    /// The name with its terminator and zeroes to the end.
+    /// The name, filled up with zeros. The last byte is always 0.
     pub fn bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
+    /// The name without its terminator.
     pub fn as_str(&self) -> &str {
-        let len = self.0.iter().position(|byte| *byte == 0).unwrap_or(0);
-        self.0.get(..len).and_then(|name| core::str::from_utf8(name).ok()).unwrap_or("")
+        let name = self.0.split(|byte| *byte == 0).next();
+        // ASCII is valid UTF-8.
+        name.and_then(|name| core::str::from_utf8(name).ok()).unwrap_or_default()
     }
 }
 
-/// The name of a tag that pf gives packets (`tag` in pf.conf): terminated, not
-/// empty.
+/// The name of a tag that pf gives to packets (`tag` in pf.conf(5)): 1 to 63
+/// bytes other than 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TagName([u8; TagName::SIZE]);
 
 impl TagName {
-    /// `PF_TAG_NAME_SIZE`
+    /// Bytes of the field, with the terminator (`PF_TAG_NAME_SIZE`).
     pub const SIZE: usize = 64;
 
-    /// Checks a name; `None` for an empty one. What follows the terminator is
-    /// dropped.
+    /// The name in a field, `None` if it is empty. Bytes behind the terminator
+    /// are dropped.
+    ///
+    /// Fails with [`Invalid::Tag`] if the name is unterminated.
     pub fn new(bytes: &[u8; TagName::SIZE]) -> Result<Option<TagName>, Invalid> {
         if !bytes.contains(&0) {
             return Err(Invalid::Tag);
@@ -148,139 +159,193 @@ impl TagName {
         Ok((name != [0; TagName::SIZE]).then_some(TagName(name)))
     }
 
-    /// The name with its terminator and zeroes to the end.
+    /// The name, filled up with zeros. The last byte is always 0.
     pub fn bytes(&self) -> &[u8; TagName::SIZE] {
         &self.0
     }
 }
 
-/// Address family of a state's keys.
+/// The address family of a state key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Family {
-    /// `AF_INET`
+    /// IPv4 (`AF_INET`).
     Inet = 2,
-    /// `AF_INET6`, as FreeBSD numbers it
+    /// IPv6 (`AF_INET6` with FreeBSD's number).
     Inet6 = 28,
 }
 
-/// Direction of the packet that created a state.
+/// The direction of the packet that created a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Direction {
-    /// `PF_IN`
+    /// It came in by an interface (`PF_IN`).
     In = 1,
-    /// `PF_OUT`
+    /// It went out by an interface (`PF_OUT`).
     Out = 2,
 }
 
 bitflags! {
-    /// `PFSTATE_*`.
+    /// Flags of a state (`PFSTATE_*` in `netpfil/pf/pf.h`). The words in
+    /// quotation marks are those of pf.conf(5).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct StateFlags: u16 {
+        /// Packets with IP options pass ("allow-opts").
         const ALLOWOPTS = 0x0001;
+        /// pf does not check TCP sequence numbers ("sloppy").
         const SLOPPY = 0x0002;
-        /// Reported by pflow(4), from FreeBSD 15 on.
+        /// pflow(4) reports the state ("pflow"). Since FreeBSD 15.
         const PFLOW = 0x0004;
-        /// Not to be synchronised.
+        /// pfsync does not send the state ("no-sync").
         const NOSYNC = 0x0008;
-        /// The sender waits for an acknowledgement of the insert.
+        /// A packet is deferred until the insert is acknowledged. On the wire:
+        /// the sender waits for the acknowledgement.
         const ACK = 0x0010;
+        /// pf clears the flag "don't fragment" ("no-df").
         const NODF = 0x0020;
+        /// pf sets the type of service ("set-tos").
         const SETTOS = 0x0040;
+        /// pf replaces the IPv4 identification ("random-id").
         const RANDOMID = 0x0080;
+        /// pf normalises TCP ("reassemble tcp").
         const SCRUB_TCP = 0x0100;
+        /// pf sets the priority of packets ("set prio").
         const SETPRIO = 0x0200;
+        /// `dnpipe` and `dnrpipe` are numbers of dummynet pipes ("dnpipe").
         const DN_IS_PIPE = 0x4000;
+        /// `dnpipe` and `dnrpipe` are numbers of dummynet queues ("dnqueue").
         const DN_IS_QUEUE = 0x8000;
     }
 }
 
-/// How pf routes packets of a state (`PF_NOPFROUTE` and following).
+/// How pf routes the packets of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteTo {
+    /// By the routing table (`PF_NOPFROUTE`).
     No,
-    Fast {
+    /// By an interface that a rule names. The gateway is [`State::rt_addr`].
+    Via {
+        /// `PF_FASTROUTE` (1), `PF_ROUTETO` (2), `PF_DUPTO` (3) or
+        /// `PF_REPLYTO` (4).
         kind: u8,
+        /// The interface.
         ifname: IfName,
         /// Address family of the gateway.
         family: Family,
     },
 }
 
-/// What formats 1400 and 1500 have: the actions that a rule gave to the state.
+/// What the rule that created a state has pf do with its packets
+/// (`struct pf_rule_actions`). Formats 1400 and 1500 carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extra {
+pub struct RuleActions {
+    /// Number of the ALTQ queue, 0 for none.
     pub qid: u16,
+    /// Number of the ALTQ queue for packets with low delay or without payload,
+    /// 0 for none.
     pub pqid: u16,
+    /// Number of the dummynet pipe or queue, 0 for none.
     pub dnpipe: u16,
+    /// Number of the dummynet pipe or queue for the opposite direction, 0 for
+    /// none.
     pub dnrpipe: u16,
-    /// A routing table, or -1 for the default. The receiver must compare it
-    /// with the number of tables it has.
+    /// Number of the routing table, -1 if the rule names none. The receiver must
+    /// check that it has the table.
     pub rtableid: i32,
+    /// The TTL below which pf raises that of packets, 0 for none.
     pub min_ttl: u8,
+    /// Type of service for [`StateFlags::SETTOS`].
     pub set_tos: u8,
+    /// The largest maximum segment size that pf lets an endpoint announce, in
+    /// bytes. 0 for no limit.
     pub max_mss: u16,
+    /// Priorities for [`StateFlags::SETPRIO`], 0 to 7: for packets, and for TCP
+    /// acknowledgements and packets with low delay.
     pub set_prio: [u8; 2],
+    /// How pf routes the packets.
     pub route: RouteTo,
 }
 
-/// A whole state with values that pf can have, in host byte order.
+/// The checked content of an insert or update: a whole state, in host byte
+/// order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
+    /// The identity of the state.
     pub id: StateId,
+    /// The interface that the state is bound to, "all" for a floating state.
     pub ifname: IfName,
-    /// The interface that made the state, which `ifname` does not tell of a
-    /// floating state. Absent before format 1500.
+    /// The interface on which the state was created. Absent before format 1500.
     pub orig_ifname: Option<IfName>,
+    /// The key of packets on the wire (`PF_SK_WIRE`).
     pub wire: Key,
+    /// The key of packets in the network stack (`PF_SK_STACK`). It differs from
+    /// the wire key if pf translates the connection.
     pub stack: Key,
-    /// Address family and protocol of the wire key.
+    /// Address family of the wire key.
     pub family: Family,
+    /// IP protocol number of the wire key.
     pub proto: u8,
-    /// Those of the stack key: others in a state of an `af-to` rule.
+    /// Address family of the stack key. It differs in the state of an `af-to`
+    /// rule.
     pub stack_family: Family,
+    /// IP protocol number of the stack key. It differs if an `af-to` rule
+    /// translates ICMP.
     pub stack_proto: u8,
+    /// Direction of the packet that created the state.
     pub direction: Direction,
-    pub src: Peer,
-    pub dst: Peer,
+    /// The source endpoint.
+    pub src: Endpoint,
+    /// The destination endpoint.
+    pub dst: Endpoint,
+    /// Address of the gateway for [`RouteTo::Via`], in network byte order. An
+    /// IPv4 address is in the first four bytes.
     pub rt_addr: [u8; 16],
-    /// Rule numbers, if any.
+    /// Number of the rule that created the state, if any.
     pub rule: Option<u32>,
+    /// Number of the anchor that the rule is in, if any.
     pub anchor: Option<u32>,
+    /// Number of the rule that translates the connection, if any.
     pub nat_rule: Option<u32>,
     /// Seconds since the state was created.
     pub age: u32,
-    /// Seconds until it expires.
+    /// Seconds until the state expires.
     pub expires_in: u32,
+    /// Packets in the direction of the first packet, and in the other.
     pub packets: [u64; 2],
+    /// Bytes in the direction of the first packet, and in the other.
     pub bytes: [u64; 2],
+    /// What pflog(4) shows of the state (`PF_LOG*`).
     pub log: u8,
+    /// Flags.
     pub flags: StateFlags,
-    /// `PFTM_*`, one that states use.
+    /// The timeout that applies now, one that states use (`PFTM_*`).
     pub timeout: u8,
-    /// `PFSYNC_FLAG_*`: the state has source nodes. 0 in format 1500.
+    /// Which source nodes the state has (`PFSYNC_FLAG_*` in `net/pfvar.h`). 0 in
+    /// format 1500.
     pub sync_flags: u8,
+    /// How many updates were collapsed, as the C module counts. 0 in format
+    /// 1500.
     pub updates: u8,
-    /// Absent in format 1301.
-    pub extra: Option<Extra>,
-    /// The tag of its packets. Absent before format 1500.
+    /// What the rule has pf do with the packets. Absent in format 1301.
+    pub rule_actions: Option<RuleActions>,
+    /// The tag that pf gives to the packets. Absent before format 1500.
     pub tag: Option<TagName>,
 }
 
 impl State {
-    /// Reads a message of a format, if there are as many bytes.
-    pub fn read(format: Format, bytes: &[u8]) -> Option<Result<State, Invalid>> {
+    /// Reads and checks a message. `None` if its length is not that of the
+    /// format.
+    pub fn read(format: Format, message: &[u8]) -> Option<Result<State, Invalid>> {
         match format {
-            Format::V1301 => RawState1301::ref_from_bytes(bytes).ok().map(RawState1301::check),
-            Format::V1400 => RawState1400::ref_from_bytes(bytes).ok().map(RawState1400::check),
-            Format::V1500 => RawState1500::ref_from_bytes(bytes).ok().map(RawState1500::check),
+            Format::V1301 => RawState1301::ref_from_bytes(message).ok().map(RawState1301::check),
+            Format::V1400 => RawState1400::ref_from_bytes(message).ok().map(RawState1400::check),
+            Format::V1500 => RawState1500::ref_from_bytes(message).ok().map(RawState1500::check),
         }
     }
 
-    /// Whether a format can say what the state is. Of one whose keys are of
-    /// different families the earlier ones know only half.
-    pub fn fits(&self, format: Format) -> bool {
+    /// Whether a format can carry the state. Before format 1500, both keys must
+    /// have the same address family.
+    pub fn is_expressible_in(&self, format: Format) -> bool {
         format >= Format::V1500 || self.stack_family == self.family
     }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Lists that resemble what ifconfig(8) sends.
 
 use anyhow::Result;

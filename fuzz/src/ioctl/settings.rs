@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! What requests lead to: a model of what pfsync(4) documents.
 
 use pfsync_host::lab::{GROUP6, OUTSIDE, SYNC};

@@ -1,11 +1,12 @@
-//! Frames of a peer: valid messages, of which some bytes may be changed then.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Frames of a peer: valid messages, in which some bytes may then be changed.
 
 use crate::messages::Message;
 use anyhow::Result;
 use arbitrary::Unstructured;
 use pfsync::wire::{
-    BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Extra, Family, Format, FrameWriter, Header,
-    IfName, Ipv4Header, Ipv6Header, Key, Peer, RouteTo, Scrub, State, StateFlags, StateId, TagName,
+    BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Endpoint, Family, Format, FrameWriter, Header,
+    IfName, Ipv4Header, Ipv6Header, Key, RouteTo, RuleActions, Scrub, State, StateFlags, StateId, TagName,
 };
 use pfsync_host::lab::{address4, address6, connection, Firewall, GROUP6, OUTSIDE, SYNC};
 use zerocopy::{FromBytes, IntoBytes};
@@ -35,15 +36,15 @@ pub const CHECKSUM: [u8; 16] = [7; 16];
 pub struct Sender<'a>(pub &'a Firewall);
 
 impl Sender<'_> {
-    /// A frame of valid messages, of which some bytes may be changed then.
+    /// A frame of valid messages, in which some bytes may then be changed.
     pub fn frame(&self, u: &mut Unstructured) -> Result<Vec<u8>> {
         let mut buffer = vec![0; 1480];
-        let mut writer = FrameWriter::new(&mut buffer, &CHECKSUM).expect("room");
+        let mut writer = FrameWriter::new(&mut buffer, &CHECKSUM).expect("an empty frame fits");
         for _ in 0..u.int_in_range(1..=4)? {
             let message = self.message(u)?;
             for _ in 0..u.int_in_range(1..=2)? {
                 // A message that does not fit is left out.
-                let _ = message.push(&mut writer);
+                let _ = message.append(&mut writer);
             }
         }
         let len = writer.finish();
@@ -62,8 +63,8 @@ impl Sender<'_> {
             3 => Message::Update(format(u)?, self.state(u)?),
             4 | 5 => Message::Compressed(CompressedUpdate {
                 id: self.state_id(u)?,
-                src: peer(u)?,
-                dst: peer(u)?,
+                src: endpoint(u)?,
+                dst: endpoint(u)?,
                 timeout: u.int_in_range(0..=13)?,
             }),
             6 => Message::Ack(self.state_id(u)?),
@@ -106,8 +107,8 @@ impl Sender<'_> {
             stack_family: family(u)?,
             stack_proto: proto,
             direction: *u.choose(&[Direction::In, Direction::Out])?,
-            src: peer(u)?,
-            dst: peer(u)?,
+            src: endpoint(u)?,
+            dst: endpoint(u)?,
             rt_addr: [0; 16],
             rule: u.choose(&[None, Some(0), Some(1), Some(9)]).copied()?,
             anchor: u.choose(&[None, None, Some(0)]).copied()?,
@@ -121,7 +122,7 @@ impl Sender<'_> {
             timeout: *u.choose(&[0, 2, 6, 9, 11, 13, 20, 24])?,
             sync_flags: u.arbitrary()?,
             updates: u.arbitrary()?,
-            extra: Some(Extra {
+            rule_actions: Some(RuleActions {
                 qid: 0,
                 pqid: 0,
                 dnpipe: 0,
@@ -132,7 +133,7 @@ impl Sender<'_> {
                 max_mss: 0,
                 set_prio: [0; 2],
                 route: match u.int_in_range(0..=7)? {
-                    kind @ 1..=4 => RouteTo::Fast {
+                    kind @ 1..=4 => RouteTo::Via {
                         kind,
                         ifname: interface(u)?.unwrap_or(name("em7")),
                         family: family(u)?,
@@ -200,9 +201,9 @@ fn family(u: &mut Unstructured) -> Result<Family> {
 }
 
 /// One end of a connection, in a state that most protocols have.
-fn peer(u: &mut Unstructured) -> Result<Peer> {
+fn endpoint(u: &mut Unstructured) -> Result<Endpoint> {
     let seqlo = u32::from(u.arbitrary::<u16>()?);
-    Ok(Peer {
+    Ok(Endpoint {
         seqlo,
         seqhi: seqlo + 1000,
         seqdiff: 0,

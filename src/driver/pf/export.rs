@@ -4,7 +4,7 @@
 use super::state::{Locked, Side};
 use crate::driver::kernel::time;
 use crate::wire::{
-    CompressedUpdate, Direction, Extra, Family, IfName, Key, RouteTo, State, StateFlags, TagName,
+    CompressedUpdate, Direction, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, TagName,
 };
 use sys_bindings as sys;
 
@@ -131,19 +131,19 @@ impl Locked<'_> {
                 sync_flags: flag(limit_node, sys::PFSYNC_FLAG_SRCNODE)
                     | flag(nat_node, sys::PFSYNC_FLAG_NATSRCNODE),
                 updates: 0,
-                extra: Some(self.export_actions()),
+                rule_actions: Some(self.export_rule_actions()),
                 tag: None,
             })
         }
     }
 
     /// The actions that a rule gave to the state.
-    fn export_actions(&self) -> Extra {
+    fn export_rule_actions(&self) -> RuleActions {
         // SAFETY: the row is locked.
         unsafe {
             let st = self.raw();
             let act = &raw const (*st).act;
-            Extra {
+            RuleActions {
                 qid: (*act).qid,
                 pqid: (*act).pqid,
                 dnpipe: (*act).dnpipe,
@@ -167,7 +167,7 @@ impl Locked<'_> {
             if kind == 0 || kif.is_null() {
                 return None;
             }
-            Some(RouteTo::Fast {
+            Some(RouteTo::Via {
                 kind,
                 ifname: name(kif)?,
                 family: family(sys::pfs_route_family(self.raw()))?,

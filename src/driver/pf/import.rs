@@ -6,8 +6,8 @@ use super::state::{allocate_scrub, write_endpoint, Found};
 use super::status;
 use super::table::Row;
 use crate::driver::kernel::time;
-use crate::engine::limit::ROW as STATES_PER_ROW;
-use crate::wire::{Extra, Family, IfName, Key, Peer as Endpoint, RouteTo, State, StateFlags, IPPROTO_SCTP};
+use crate::engine::limit::STATES_PER_ROW;
+use crate::wire::{Endpoint, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, IPPROTO_SCTP};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
 
@@ -276,22 +276,26 @@ unsafe fn actions_from_rule(st: *mut sys::pf_kstate, rule: *const sys::pf_krule,
 /// # Safety
 ///
 /// `st` is the state of a draft.
-unsafe fn actions_from_message(st: *mut sys::pf_kstate, extra: &Extra, rules: &Rules) -> Result<(), Refused> {
-    if u32::try_from(extra.rtableid).is_ok_and(|table| table >= status::routing_tables()) {
+unsafe fn actions_from_message(
+    st: *mut sys::pf_kstate,
+    actions: &RuleActions,
+    rules: &Rules,
+) -> Result<(), Refused> {
+    if u32::try_from(actions.rtableid).is_ok_and(|table| table >= status::routing_tables()) {
         return Err(Refused::RoutingTable);
     }
     // SAFETY: no other thread has the state of a draft.
     unsafe {
-        (*st).act.qid = extra.qid;
-        (*st).act.pqid = extra.pqid;
-        (*st).act.dnpipe = extra.dnpipe;
-        (*st).act.dnrpipe = extra.dnrpipe;
-        (*st).act.rtableid = extra.rtableid;
-        (*st).act.min_ttl = extra.min_ttl;
-        (*st).act.set_tos = extra.set_tos;
-        (*st).act.max_mss = extra.max_mss;
-        (*st).act.set_prio = extra.set_prio;
-        if let RouteTo::Fast { kind, ifname, family } = extra.route {
+        (*st).act.qid = actions.qid;
+        (*st).act.pqid = actions.pqid;
+        (*st).act.dnpipe = actions.dnpipe;
+        (*st).act.dnrpipe = actions.dnrpipe;
+        (*st).act.rtableid = actions.rtableid;
+        (*st).act.min_ttl = actions.min_ttl;
+        (*st).act.set_tos = actions.set_tos;
+        (*st).act.max_mss = actions.max_mss;
+        (*st).act.set_prio = actions.set_prio;
+        if let RouteTo::Via { kind, ifname, family } = actions.route {
             let route = sys::pfs_route(st);
             *route.kind = kind;
             *route.kif = find_route(&ifname, rules).ok_or(Refused::RouteInterface)?.as_ptr();
@@ -397,8 +401,8 @@ unsafe fn fill(
         {
             return Err(Refused::NoMemory);
         }
-        match &state.extra {
-            Some(extra) => actions_from_message(st, extra, rules)?,
+        match &state.rule_actions {
+            Some(actions) => actions_from_message(st, actions, rules)?,
             None => actions_from_rule(st, rule, is_own),
         }
         actions_from_flags(st);

@@ -24,7 +24,7 @@ fn number(queue: Queue) -> u8 {
         Queue::Insert => S_INSERT,
         Queue::Ack => S_ACK,
         Queue::Update => S_UPDATE,
-        Queue::Due => S_COMPRESSED,
+        Queue::Compressed => S_COMPRESSED,
         Queue::Waiting => S_WAITING,
         Queue::Delete => S_DELETE,
     }
@@ -36,7 +36,7 @@ fn place(state: &Kstate) -> Option<Queue> {
         S_INSERT => Some(Queue::Insert),
         S_ACK => Some(Queue::Ack),
         S_UPDATE => Some(Queue::Update),
-        S_COMPRESSED => Some(Queue::Due),
+        S_COMPRESSED => Some(Queue::Compressed),
         S_WAITING => Some(Queue::Waiting),
         S_DELETE => Some(Queue::Delete),
         _ => None,
@@ -169,7 +169,7 @@ impl Lists for StateLists {
         place(state)
     }
 
-    fn push(&mut self, queue: Queue, state: &Kstate) {
+    fn append(&mut self, queue: Queue, state: &Kstate) {
         // SAFETY: the trait demands that the state stands in no queue. The queue gets a
         // reference of its own.
         unsafe { self.link(queue, state.reference().into_raw()) };
@@ -192,7 +192,7 @@ impl Lists for StateLists {
         }
     }
 
-    fn append(&mut self, from: Queue, to: Queue) {
+    fn append_all(&mut self, from: Queue, to: Queue) {
         while let Some(state) = self.pop(from) {
             // SAFETY: the state was taken out of its queue. Its reference goes along.
             unsafe { self.link(to, state.into_raw()) };
@@ -225,7 +225,7 @@ impl Lists for StateLists {
 
 impl Drop for StateLists {
     fn drop(&mut self) {
-        for queue in Queue::PROMPT.into_iter().chain([Queue::Waiting]) {
+        for queue in Queue::ALL {
             while self.pop(queue).is_some() {}
         }
     }

@@ -2,8 +2,8 @@
 //! States of pf: referenced, locked, and what may be read and written when.
 
 use super::status;
-use crate::engine::merge::Known;
-use crate::wire::{Family, Key, Peer as Endpoint, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
+use crate::engine::merge::LocalEndpoint;
+use crate::wire::{Endpoint, Family, Key, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -159,7 +159,7 @@ impl Locked<'_> {
     pub(crate) fn is_same(&self, other: &crate::wire::State) -> bool {
         let same = |index, theirs: &Key, of: (Family, u8)| {
             let ours = self.wire_key(index);
-            ours.is_some_and(|(key, family, proto)| (family, proto) == of && key.joins_same(theirs, family))
+            ours.is_some_and(|(key, family, proto)| (family, proto) == of && key.is_same(theirs, family))
         };
         self.direction() == Some(other.direction)
             && same(sys::PF_SK_WIRE, &other.wire, (other.family, other.proto))
@@ -242,11 +242,11 @@ impl Locked<'_> {
     }
 
     /// What is known of source and destination, for judging a peer's update.
-    pub(crate) fn known(&self) -> [Known; 2] {
+    pub(crate) fn known(&self) -> [LocalEndpoint; 2] {
         [Side::Src, Side::Dst].map(|side| {
             let endpoint = self.endpoint_ptr(side);
             // SAFETY: the row is locked.
-            unsafe { Known { state: (*endpoint).state, seqlo: (*endpoint).seqlo } }
+            unsafe { LocalEndpoint { state: (*endpoint).state, seqlo: (*endpoint).seqlo } }
         })
     }
 

@@ -1,10 +1,11 @@
-//! The bucket against a model of its lists.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The queues of a bucket, over a model of the lists.
 
 use super::*;
 use proptest::prelude::*;
 use std::collections::{HashMap, VecDeque};
 
-/// Lists of numbered states.
+/// Lists of state numbers.
 #[derive(Default)]
 struct Model {
     queues: HashMap<u8, VecDeque<u32>>,
@@ -17,15 +18,13 @@ impl Lists for Model {
     type Ref = u32;
 
     fn place(&self, state: &u32) -> Option<Queue> {
-        [Queue::Waiting]
-            .iter()
-            .chain(Queue::PROMPT.iter())
-            .copied()
+        Queue::ALL
+            .into_iter()
             .find(|queue| self.queues.get(&(*queue as u8)).is_some_and(|list| list.contains(state)))
     }
 
-    fn push(&mut self, queue: Queue, state: &u32) {
-        assert_eq!(self.place(state), None, "a state stands in one queue at most");
+    fn append(&mut self, queue: Queue, state: &u32) {
+        assert_eq!(self.place(state), None, "a state is in one queue at most");
         self.left.insert(*state, self.maxupd);
         self.queues.entry(queue as u8).or_default().push_back(*state);
     }
@@ -38,10 +37,10 @@ impl Lists for Model {
 
     fn transfer(&mut self, state: &u32, to: Queue) {
         self.remove(state);
-        self.push(to, state);
+        self.append(to, state);
     }
 
-    fn append(&mut self, from: Queue, to: Queue) {
+    fn append_all(&mut self, from: Queue, to: Queue) {
         let moved = self.queues.remove(&(from as u8)).unwrap_or_default();
         self.queues.entry(to as u8).or_default().extend(moved);
     }
@@ -65,33 +64,30 @@ impl Lists for Model {
     }
 }
 
-const LIMITS: Limits = Limits { room: 1400, state_len: 277 };
+const FRAME_SIZE: FrameSize = FrameSize { payload_len: 1400, state_len: 277 };
 const MAXUPD: u8 = 3;
 const TCP: Change = Change { tcp: true, split: false };
 const UDP: Change = Change { tcp: false, split: false };
-
-const ALL: [Queue; QUEUES] =
-    [Queue::Insert, Queue::Ack, Queue::Update, Queue::Due, Queue::Waiting, Queue::Delete];
 
 fn bucket() -> Queues<Model> {
     Queues::new(Model { maxupd: MAXUPD, ..Model::default() })
 }
 
-/// Takes all that is due, as the sender does, and says what it was.
+/// Takes out all that is ready, as the sender does.
 fn sent(bucket: &mut Queues<Model>) -> Vec<(Queue, u32)> {
     let mut all = Vec::new();
-    while bucket.due(LIMITS) {
-        let mut room = LIMITS.room;
+    while bucket.is_ready(FRAME_SIZE) {
+        let mut space = FRAME_SIZE.payload_len;
         for queue in Queue::PROMPT {
             let size = match queue {
-                Queue::Insert | Queue::Update => LIMITS.state_len,
-                Queue::Due | Queue::Waiting => 84,
+                Queue::Insert | Queue::Update => FRAME_SIZE.state_len,
+                Queue::Compressed | Queue::Waiting => 84,
                 Queue::Ack | Queue::Delete => 12,
             };
-            while room >= size + 4 {
+            while space >= size + 4 {
                 let Some(state) = bucket.pop(queue) else { break };
                 all.push((queue, state));
-                room -= size;
+                space -= size;
             }
         }
     }
@@ -99,27 +95,27 @@ fn sent(bucket: &mut Queues<Model>) -> Vec<(Queue, u32)> {
 }
 
 #[test]
-fn an_update_waits_for_its_second() {
+fn an_update_waits_for_the_timer() {
     let mut bucket = bucket();
     assert_eq!(bucket.update(&1, UDP), Wake { timer: true, sender: false });
     for _ in 0..1000 {
         assert_eq!(bucket.update(&1, UDP), Wake::default());
     }
     assert_eq!(sent(&mut bucket), []);
-    assert!(bucket.timeout().sender);
-    assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
-    assert!(bucket.update(&1, UDP).timer, "the next second begins with the next update");
+    assert!(bucket.timer_expired().sender);
+    assert_eq!(sent(&mut bucket), [(Queue::Compressed, 1)]);
+    assert!(bucket.update(&1, UDP).timer, "the next update starts the timer again");
 }
 
-/// Seen from outside, an update that collapses leaves the queues as they are.
+/// `collapses` and `update` agree.
 #[test]
-fn what_collapses_changes_nothing_in_the_bucket() {
+fn an_update_that_collapses_changes_nothing_in_the_bucket() {
     let changes = [TCP, UDP, Change { split: true, ..TCP }, Change { split: true, ..UDP }];
     let mut collapsed = 0;
-    for (change, queue) in changes.iter().flat_map(|change| ALL.map(|queue| (*change, queue))) {
+    for (change, queue) in changes.iter().flat_map(|change| Queue::ALL.map(|queue| (*change, queue))) {
         for left in 0..=MAXUPD {
             let mut bucket = bucket();
-            bucket.lists.push(queue, &1);
+            bucket.lists.append(queue, &1);
             bucket.lists.left.insert(1, left);
             if collapses(Some(queue), change, left) {
                 assert!(!bucket.update(&1, change).sender, "{queue:?} {change:?} {left}");
@@ -130,13 +126,13 @@ fn what_collapses_changes_nothing_in_the_bucket() {
             }
         }
     }
-    // Four queues: UDP whatever the number, TCP while more than one is left.
+    // In each of four queues: UDP with any number left, TCP with more than one.
     assert_eq!(collapsed, 4 * (4 + 2));
     assert!(!collapses(None, UDP, MAXUPD));
 }
 
 #[test]
-fn a_thousand_busy_states_do_not_fill_packets() {
+fn a_thousand_busy_states_do_not_fill_frames() {
     let mut bucket = bucket();
     for round in 0..10 {
         for state in 0..1000 {
@@ -144,62 +140,62 @@ fn a_thousand_busy_states_do_not_fill_packets() {
             assert_eq!(wake, Wake { timer: (round, state) == (0, 0), sender: false });
         }
     }
-    let _ = bucket.timeout();
+    let _ = bucket.timer_expired();
     assert_eq!(sent(&mut bucket).len(), 1000);
 }
 
 #[test]
-fn maxupd_lets_only_that_state_go() {
+fn maxupd_sends_only_that_state() {
     let mut bucket = bucket();
     let _ = bucket.update(&1, TCP);
     let _ = bucket.update(&2, TCP);
     assert!(!bucket.update(&1, TCP).sender);
     assert!(!bucket.update(&1, TCP).sender);
     assert!(bucket.update(&1, TCP).sender);
-    assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
+    assert_eq!(sent(&mut bucket), [(Queue::Compressed, 1)]);
 }
 
 #[test]
-fn a_state_that_a_peer_updates_too_goes_at_once() {
+fn a_state_that_a_peer_updates_too_is_sent_at_once() {
     let mut bucket = bucket();
     assert!(bucket.update(&1, Change { tcp: false, split: true }).sender);
-    assert_eq!(sent(&mut bucket), [(Queue::Due, 1)]);
+    assert_eq!(sent(&mut bucket), [(Queue::Compressed, 1)]);
 }
 
 #[test]
-fn inserts_leave_in_full_packets() {
+fn inserts_leave_in_full_frames() {
     let mut bucket = bucket();
     for state in 1..=5 {
-        assert!(!bucket.insert(&state, LIMITS).sender);
+        assert!(!bucket.insert(&state, FRAME_SIZE).sender);
     }
-    assert!(bucket.insert(&6, LIMITS).sender);
-    assert_eq!(sent(&mut bucket).len(), 5, "one packet; the sixth waits for more");
-    let _ = bucket.timeout();
+    assert!(bucket.insert(&6, FRAME_SIZE).sender);
+    assert_eq!(sent(&mut bucket).len(), 5, "one frame; the sixth state waits for more");
+    let _ = bucket.timer_expired();
     assert_eq!(sent(&mut bucket), [(Queue::Insert, 6)]);
 }
 
 #[test]
-fn a_state_that_nobody_heard_of_is_not_deleted() {
+fn no_delete_is_sent_for_a_state_that_was_not_sent() {
     let mut bucket = bucket();
-    let _ = bucket.insert(&1, LIMITS);
-    assert_eq!(bucket.delete(&1, LIMITS), Wake::default());
-    let _ = bucket.timeout();
+    let _ = bucket.insert(&1, FRAME_SIZE);
+    assert_eq!(bucket.delete(&1, FRAME_SIZE), Wake::default());
+    let _ = bucket.timer_expired();
     assert_eq!(sent(&mut bucket), []);
 }
 
 #[test]
-fn a_delete_replaces_what_was_queued_and_is_final() {
+fn a_delete_replaces_any_other_message_and_is_final() {
     let mut bucket = bucket();
     let _ = bucket.update(&1, UDP);
-    let _ = bucket.delete(&1, LIMITS);
+    let _ = bucket.delete(&1, FRAME_SIZE);
     let _ = bucket.update(&1, UDP);
     let _ = bucket.request(&1);
-    let _ = bucket.timeout();
+    let _ = bucket.timer_expired();
     assert_eq!(sent(&mut bucket), [(Queue::Delete, 1)]);
 }
 
 #[test]
-fn a_request_turns_the_compressed_update_into_a_whole_one() {
+fn a_request_turns_a_compressed_update_into_a_whole_one() {
     let mut bucket = bucket();
     let _ = bucket.update(&1, UDP);
     assert!(bucket.request(&1).sender);
@@ -216,27 +212,27 @@ fn an_acknowledgement_leaves_at_once() {
 }
 
 proptest! {
-    /// After the second is over nothing waits, whatever came before, and each
-    /// state was sent at most once for it.
+    /// When the timer has expired, nothing is queued any more, whatever happened
+    /// before, and each state was sent at most once.
     #[test]
-    fn a_second_empties_the_bucket(events in proptest::collection::vec((0..6u8, 0..20u32), 0..400)) {
+    fn an_expired_timer_empties_the_bucket(events in proptest::collection::vec((0..6u8, 0..20u32), 0..400)) {
         let mut bucket = bucket();
         let mut timer = false;
         for (event, state) in events {
             let wake = match event {
-                0 => bucket.insert(&state, LIMITS),
+                0 => bucket.insert(&state, FRAME_SIZE),
                 1 => bucket.update(&state, TCP),
                 2 => bucket.update(&state, UDP),
                 3 => bucket.request(&state),
-                4 => bucket.delete(&state, LIMITS),
+                4 => bucket.delete(&state, FRAME_SIZE),
                 _ => bucket.acknowledge(&state),
             };
-            prop_assert!(!(wake.timer && timer), "the timer is started once");
+            prop_assert!(!(wake.timer && timer), "the timer starts once");
             timer |= wake.timer;
             prop_assert!(timer || bucket.lists.queues.values().all(VecDeque::is_empty));
-            prop_assert_eq!(wake.sender, wake.sender && bucket.due(LIMITS));
+            prop_assert_eq!(wake.sender, wake.sender && bucket.is_ready(FRAME_SIZE));
         }
-        let _ = bucket.timeout();
+        let _ = bucket.timer_expired();
         let mut states: Vec<_> = sent(&mut bucket).into_iter().map(|(_, state)| state).collect();
         let total = states.len();
         states.sort_unstable();

@@ -1,31 +1,42 @@
-//! Format 1301: FreeBSD 13.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Format 1301, since FreeBSD 13.1.
 
-use super::common::{RawCommon, Tail};
+use super::common::{FormatFields, RawCommon};
 use super::State;
 use crate::wire::Invalid;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// `struct pfsync_state_1301`.
+/// A state in format 1301 (`struct pfsync_state_1301` in `net/pfvar.h`, 242
+/// bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct RawState1301 {
+    /// The fields that every format begins with.
     pub common: RawCommon,
+    /// Address family of the keys (`AF_*`).
     pub af: u8,
+    /// IP protocol number of the keys.
     pub proto: u8,
+    /// `PF_IN` (1) or `PF_OUT` (2).
     pub direction: u8,
+    /// Sent as 0 and ignored.
     pub spare: [u8; 2],
+    /// `PF_LOG*`.
     pub log: u8,
-    /// The low byte of [`StateFlags`].
+    /// The low byte of the [`StateFlags`](super::StateFlags).
     pub state_flags: u8,
+    /// `PFTM_*`.
     pub timeout: u8,
+    /// `PFSYNC_FLAG_*`.
     pub sync_flags: u8,
+    /// See [`State::updates`].
     pub updates: u8,
 }
 
 impl RawState1301 {
-    /// The state, if pf can have it.
+    /// The content. Fails with the [`Invalid`] field.
     pub fn check(&self) -> Result<State, Invalid> {
-        self.common.check(Tail {
+        self.common.check(FormatFields {
             families: [self.af; 2],
             protos: [self.proto; 2],
             orig_ifname: None,
@@ -35,7 +46,7 @@ impl RawState1301 {
             timeout: self.timeout,
             sync_flags: self.sync_flags,
             updates: self.updates,
-            extra: None,
+            rule_actions: None,
             tag: None,
         })
     }

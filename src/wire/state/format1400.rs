@@ -1,54 +1,66 @@
-//! Format 1400: FreeBSD 14.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Format 1400, since FreeBSD 14.0.
 
-use super::common::{route, RawCommon, Tail, NO_EXTRA};
-use super::{Extra, RouteTo, State};
+use super::common::{check_rule_actions, raw_state, route, FormatFields, RawCommon};
+use super::{RouteTo, RuleActions, State};
 use crate::wire::Invalid;
 use zerocopy::byteorder::big_endian::{I32, U16};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// `struct pfsync_state_1400`.
+/// A state in format 1400 (`struct pfsync_state_1400` in `net/pfvar.h`, 277
+/// bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct RawState1400 {
+    /// The fields that every format begins with.
     pub common: RawCommon,
+    /// Address family of the keys and of the gateway (`AF_*`).
     pub af: u8,
+    /// IP protocol number of the keys.
     pub proto: u8,
+    /// `PF_IN` (1) or `PF_OUT` (2).
     pub direction: u8,
+    /// [`StateFlags`](super::StateFlags).
     pub state_flags: U16,
+    /// `PF_LOG*`.
     pub log: u8,
+    /// Sent as 0 and ignored.
     pub spare: u8,
+    /// `PFTM_*`.
     pub timeout: u8,
+    /// `PFSYNC_FLAG_*`.
     pub sync_flags: u8,
+    /// See [`State::updates`].
     pub updates: u8,
+    /// See [`RuleActions::qid`].
     pub qid: U16,
+    /// See [`RuleActions::pqid`].
     pub pqid: U16,
+    /// See [`RuleActions::dnpipe`].
     pub dnpipe: U16,
+    /// See [`RuleActions::dnrpipe`].
     pub dnrpipe: U16,
+    /// See [`RuleActions::rtableid`].
     pub rtableid: I32,
+    /// See [`RuleActions::min_ttl`].
     pub min_ttl: u8,
+    /// See [`RuleActions::set_tos`].
     pub set_tos: u8,
+    /// See [`RuleActions::max_mss`].
     pub max_mss: U16,
+    /// See [`RuleActions::set_prio`].
     pub set_prio: [u8; 2],
+    /// Kind of routing (`PF_NOPFROUTE` to `PF_REPLYTO`).
     pub rt: u8,
+    /// Name of the interface that the packets are routed to.
     pub rt_ifname: [u8; 16],
 }
 
 impl RawState1400 {
-    /// The state, if pf can have it.
+    /// The content. Fails with the [`Invalid`] field.
     pub fn check(&self) -> Result<State, Invalid> {
-        let extra = Extra {
-            qid: self.qid.get(),
-            pqid: self.pqid.get(),
-            dnpipe: self.dnpipe.get(),
-            dnrpipe: self.dnrpipe.get(),
-            rtableid: self.rtableid.get(),
-            min_ttl: self.min_ttl,
-            set_tos: self.set_tos,
-            max_mss: self.max_mss.get(),
-            set_prio: self.set_prio,
-            route: route(self.rt, &self.rt_ifname, self.af)?,
-        };
-        self.common.check(Tail {
+        let rule_actions = check_rule_actions!(self, route_af: self.af);
+        self.common.check(FormatFields {
             families: [self.af; 2],
             protos: [self.proto; 2],
             orig_ifname: None,
@@ -58,7 +70,7 @@ impl RawState1400 {
             timeout: self.timeout,
             sync_flags: self.sync_flags,
             updates: self.updates,
-            extra: Some(extra.check(self.state_flags.get())?),
+            rule_actions: Some(rule_actions),
             tag: None,
         })
     }
@@ -66,33 +78,19 @@ impl RawState1400 {
 
 impl From<&State> for RawState1400 {
     fn from(state: &State) -> RawState1400 {
-        let extra = state.extra.unwrap_or(NO_EXTRA);
-        let (rt, rt_ifname) = match extra.route {
+        let actions = state.rule_actions.unwrap_or(RuleActions::NONE);
+        let (rt, rt_ifname) = match actions.route {
             RouteTo::No => (0, [0; 16]),
-            RouteTo::Fast { kind, ifname, .. } => (kind, *ifname.bytes()),
+            RouteTo::Via { kind, ifname, .. } => (kind, *ifname.bytes()),
         };
-        RawState1400 {
-            common: state.into(),
+        raw_state!(RawState1400, state, actions, {
             af: state.family as u8,
             proto: state.proto,
-            direction: state.direction as u8,
-            state_flags: U16::new(state.flags.bits()),
-            log: state.log,
             spare: 0,
-            timeout: state.timeout,
             sync_flags: state.sync_flags,
             updates: state.updates,
-            qid: U16::new(extra.qid),
-            pqid: U16::new(extra.pqid),
-            dnpipe: U16::new(extra.dnpipe),
-            dnrpipe: U16::new(extra.dnrpipe),
-            rtableid: I32::new(extra.rtableid),
-            min_ttl: extra.min_ttl,
-            set_tos: extra.set_tos,
-            max_mss: U16::new(extra.max_mss),
-            set_prio: extra.set_prio,
             rt,
             rt_ifname,
-        }
+        })
     }
 }

@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Checks and conversions of whole states.
+
 use super::*;
 use proptest::prelude::*;
 use zerocopy::byteorder::big_endian::{I32, U16};
 use zerocopy::FromZeros;
 
-/// The smallest state that passes the checks.
+/// A state that passes the checks, with as many zeros as possible.
 fn plain() -> RawState1400 {
     let mut raw = RawState1400::new_zeroed();
     raw.common.creator = [1, 2, 3, 4];
@@ -21,7 +24,7 @@ fn refused(change: impl FnOnce(&mut RawState1400)) -> Option<Invalid> {
     raw.check().err()
 }
 
-/// Expects that for a state that sets a priority.
+/// Asserts the result for a state that sets a priority.
 fn check_with_setprio(change: &mut dyn FnMut(&mut RawState1400), expected: Option<Invalid>) {
     let with_flag = |s: &mut RawState1400| {
         s.state_flags = U16::new(StateFlags::SETPRIO.bits());
@@ -31,7 +34,7 @@ fn check_with_setprio(change: &mut dyn FnMut(&mut RawState1400), expected: Optio
 }
 
 #[test]
-fn sizes_are_the_headers() {
+fn sizes_match_the_c_headers() {
     assert_eq!(size_of::<RawState1301>(), 242);
     assert_eq!(size_of::<RawState1400>(), 277);
     assert_eq!(size_of::<RawState1500>(), 360);
@@ -47,8 +50,8 @@ fn every_impossible_field_is_refused() {
         assert_eq!(refused(|s| s.timeout = timeout), Some(Invalid::Timeout));
     }
     assert_eq!(refused(|s| s.timeout = 24), None);
-    assert_eq!(refused(|s| s.common.src.state = 13), Some(Invalid::PeerState));
-    assert_eq!(refused(|s| s.common.dst.state = 13), Some(Invalid::PeerState));
+    assert_eq!(refused(|s| s.common.src.state = 13), Some(Invalid::EndpointState));
+    assert_eq!(refused(|s| s.common.dst.state = 13), Some(Invalid::EndpointState));
     assert_eq!(refused(|s| s.common.dst.wscale = 15), Some(Invalid::WindowScale));
     assert_eq!(refused(|s| s.common.creator = [0; 4]), Some(Invalid::Creator));
     assert_eq!(refused(|s| s.common.ifname = [b'a'; 16]), Some(Invalid::InterfaceName));
@@ -78,7 +81,7 @@ fn format_1301_keeps_the_low_flags() {
     assert_eq!(RawState1400::from(&state).check().unwrap().flags, state.flags);
 }
 
-/// The smallest state in format 1500, of an `af-to` rule, with a tag.
+/// A state of an `af-to` rule, with a tag, in format 1500.
 fn translated() -> RawState1500 {
     let mut raw = RawState1500::from(&plain().check().unwrap());
     raw.stack_af = 28;
@@ -99,7 +102,7 @@ fn every_impossible_field_of_format_1500_is_refused() {
     assert_eq!(refused_in_1500(|s| s.stack_af = 10), Some(Invalid::Family));
     assert_eq!(refused_in_1500(|s| s.direction = 0), Some(Invalid::Direction));
     assert_eq!(refused_in_1500(|s| s.timeout = 14), Some(Invalid::Timeout));
-    assert_eq!(refused_in_1500(|s| s.common.src.state = 13), Some(Invalid::PeerState));
+    assert_eq!(refused_in_1500(|s| s.common.src.state = 13), Some(Invalid::EndpointState));
     assert_eq!(refused_in_1500(|s| s.common.creator = [0; 4]), Some(Invalid::Creator));
     assert_eq!(refused_in_1500(|s| s.common.ifname[1] = b'\n'), Some(Invalid::InterfaceName));
     assert_eq!(refused_in_1500(|s| s.orig_ifname = [0; 16]), Some(Invalid::InterfaceName));
@@ -115,7 +118,7 @@ fn every_impossible_field_of_format_1500_is_refused() {
 }
 
 #[test]
-fn protocols_of_both_keys_belong_together() {
+fn the_protocols_of_both_keys_belong_together() {
     let protocols = |wire, stack, stack_af| {
         refused_in_1500(|s| (s.wire_proto, s.stack_proto, s.stack_af) = (wire, stack, stack_af))
     };
@@ -127,13 +130,17 @@ fn protocols_of_both_keys_belong_together() {
 }
 
 #[test]
-fn only_format_1500_says_all_of_a_translated_state() {
+fn only_format_1500_carries_a_translated_state() {
     let state = translated().check().unwrap();
-    assert!(state.fits(Format::V1500) && !state.fits(Format::V1400) && !state.fits(Format::V1301));
+    assert!(
+        state.is_expressible_in(Format::V1500)
+            && !state.is_expressible_in(Format::V1400)
+            && !state.is_expressible_in(Format::V1301)
+    );
     assert_eq!(RawState1500::from(&state), translated());
     assert_eq!(state.tag.unwrap().bytes()[..4], *b"lan\0");
     let untranslated = plain().check().unwrap();
-    assert!(untranslated.fits(Format::V1301));
+    assert!(untranslated.is_expressible_in(Format::V1301));
 }
 
 #[test]
@@ -147,8 +154,8 @@ fn formats_have_their_numbers() {
     assert_eq!(Format::from_number(1401), None);
 }
 
-/// Bytes that pass the checks often enough: most fields of any value, those
-/// with few good values of a good one.
+/// Messages that pass the checks: most fields have any value, and those with few
+/// valid values have a valid one.
 fn messages(format: Format) -> impl Strategy<Value = Vec<u8>> {
     let bytes = proptest::collection::vec(any::<u8>(), format.size());
     (bytes, proptest::sample::select(vec![1u8, 6, 17, 58, 132]), any::<bool>()).prop_map(
@@ -156,9 +163,9 @@ fn messages(format: Format) -> impl Strategy<Value = Vec<u8>> {
             let af = if inet6 { 28 } else { 2 };
             let (common, _) = RawCommon::mut_from_prefix(&mut bytes).unwrap();
             common.ifname = *b"em0\0............";
-            for peer in [&mut common.src, &mut common.dst] {
-                peer.state %= 3;
-                peer.wscale &= 0xfd;
+            for endpoint in [&mut common.src, &mut common.dst] {
+                endpoint.state %= 3;
+                endpoint.wscale &= 0xfd;
             }
             match format {
                 Format::V1301 => {
@@ -197,9 +204,9 @@ fn written(format: Format, state: &State) -> Vec<u8> {
 }
 
 proptest! {
-    /// What was read and is written again says the same.
+    /// A state that was read, written and read again is the same.
     #[test]
-    fn every_format_says_what_was_read(
+    fn every_format_writes_what_was_read(
         (format, bytes) in proptest::sample::select(vec![Format::V1301, Format::V1400, Format::V1500])
             .prop_flat_map(|format| messages(format).prop_map(move |bytes| (format, bytes))),
     ) {
@@ -209,9 +216,9 @@ proptest! {
         prop_assert_eq!(State::read(format, &written(format, &state)), Some(Ok(state)));
     }
 
-    /// A later format says all that an earlier did.
+    /// A later format carries all that an earlier one does.
     #[test]
-    fn later_formats_say_as_much(bytes in messages(Format::V1400)) {
+    fn later_formats_carry_as_much(bytes in messages(Format::V1400)) {
         let state = State::read(Format::V1400, &bytes).unwrap().unwrap();
         let later = RawState1500::from(&state).check().unwrap();
         let expected = State { orig_ifname: Some(state.ifname), sync_flags: 0, updates: 0, ..state };
@@ -219,7 +226,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_can_confuse_the_checks(bytes in proptest::collection::vec(any::<u8>(), 242..400)) {
+    fn any_bytes_can_be_checked(bytes in proptest::collection::vec(any::<u8>(), 242..400)) {
         for format in [Format::V1301, Format::V1400, Format::V1500] {
             if let Some(Ok(state)) = bytes.get(..format.size()).and_then(|bytes| State::read(format, bytes)) {
                 prop_assert_eq!(State::read(format, &written(format, &state)), Some(Ok(state)));

@@ -7,7 +7,7 @@ mod common;
 use anyhow::Result;
 use common::target::{in_1500, raw_id, state, Target};
 use common::{carried, record};
-use pfsync::wire::{Action, Format, Frame, RawId, RawState1500, Run};
+use pfsync::wire::{Action, Format, Frame, RawId, RawState1500, Run, States};
 use pfsync_host::lab::{Config, NEWEST};
 use sys_bindings as sys;
 use zerocopy::byteorder::big_endian::U16;
@@ -125,7 +125,7 @@ fn answer(target: &Target) -> Result<Option<RawState1500>> {
     let mut states = Vec::new();
     for frame in &frames {
         for run in Frame::parse(frame).expect("a frame") {
-            if let Ok(Run::Update1500(raw)) = run {
+            if let Ok(Run::Update(States::V1500(raw))) = run {
                 states.extend_from_slice(raw);
             }
         }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use common::target::{frame, in_1301, in_1500, in_packet, numbered, raw_id, state, Target, PEER};
 use common::tcp;
 use pfsync::wire::{
-    Action, Format, RawBulkStatus, RawClear, RawCompressedUpdate, RawId, RawPeer, RawState1400, RawTdb,
+    Action, Format, RawBulkStatus, RawClear, RawCompressedUpdate, RawEndpoint, RawId, RawState1400, RawTdb,
 };
 use pfsync_host::lab::{address4, Config, Peer, NEWEST, OUTSIDE, SYNC};
 use pfsync_host::net;
@@ -396,7 +396,7 @@ fn update_that_is_stale() -> Result<()> {
 
 fn compressed() -> RawCompressedUpdate {
     let mut raw = RawCompressedUpdate::new_zeroed();
-    let newer = RawPeer { seqlo: U32::new(9000), ..state().common.src };
+    let newer = RawEndpoint { seqlo: U32::new(9000), ..state().common.src };
     (raw.id, raw.creator, raw.src, raw.dst) = (state().common.id, PEER, newer, newer);
     raw.timeout = sys::PFTM_TCP_ESTABLISHED as u8;
     raw

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Reads recorded packets from pcap and pcapng files.
 
 use std::io::{Cursor, Read};
@@ -15,7 +16,7 @@ use pcap_file::{DataLink, TsResolution};
 
 /// The block type that a pcapng file begins with.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-/// Microseconds, unless an interface says otherwise (`if_tsresol`).
+/// Microseconds: the resolution of an interface without the option `if_tsresol`.
 const DEFAULT_RESOLUTION: u8 = 6;
 
 type Input = Box<dyn Read>;
@@ -23,14 +24,14 @@ type Input = Box<dyn Read>;
 /// A recorded packet.
 #[derive(Debug, PartialEq)]
 pub struct Packet {
-    /// Since 1970, UTC.
+    /// Since the beginning of 1970, UTC.
     pub time: Duration,
-    /// What the packet begins with.
+    /// The kind of header that the packet begins with.
     pub link: DataLink,
     pub data: Vec<u8>,
 }
 
-/// A capture being read: an iterator over its packets. It has to be dropped
+/// A capture that is being read: an iterator over its packets. Do not read on
 /// after an error.
 pub enum Capture {
     Pcap(PcapReader<Input>),
@@ -38,7 +39,7 @@ pub enum Capture {
 }
 
 impl Capture {
-    /// Begins to read a capture, of the kind that its first bytes tell.
+    /// Begins to read a capture. The first bytes tell whether it is pcap or pcapng.
     pub fn new(mut input: impl Read + 'static) -> Result<Capture> {
         let mut magic = [0; 4];
         input.read_exact(&mut magic).context("too short for a capture")?;
@@ -64,7 +65,7 @@ impl Iterator for Capture {
 
 fn next_pcap(reader: &mut PcapReader<Input>) -> Option<Result<Packet>> {
     let header = reader.header();
-    // Not `next_packet`, which refuses packets that were recorded in part.
+    // `next_packet` would refuse packets that were not recorded to their end.
     let packet = match reader.next_raw_packet()? {
         Ok(packet) => packet,
         Err(error) => return Some(Err(error.into())),
@@ -100,12 +101,12 @@ fn enhanced(block: EnhancedPacketBlock, interfaces: &[InterfaceDescriptionBlock]
     let Some(interface) = interfaces.get(block.interface_id as usize) else {
         bail!("packet of interface {}, which is not described", block.interface_id);
     };
-    // The crate takes the timestamp for nanoseconds whatever the resolution.
+    // The crate takes the timestamp for nanoseconds, whatever the resolution is.
     let time = pcapng_time(block.timestamp.as_nanos(), interface);
     Ok(Packet { time, link: interface.linktype, data: block.data.into_owned() })
 }
 
-/// A packet without a time. What pads it to a multiple of four is dropped.
+/// A packet without a time. Drops the padding to a multiple of four bytes.
 fn simple(block: SimplePacketBlock, interfaces: &[InterfaceDescriptionBlock]) -> Result<Packet> {
     let interface = interfaces.first().context("packet before any interface is described")?;
     let mut data = block.data.into_owned();
@@ -128,8 +129,9 @@ fn pcapng_time(units: u128, interface: &InterfaceDescriptionBlock) -> Duration {
     seconds(units, resolution).saturating_add(Duration::from_secs(offset))
 }
 
-/// A number of units as time. Seven bits of the resolution are a negative power,
-/// of two if the highest bit is set, else of ten.
+/// A number of units of the resolution as time. The low seven bits of the
+/// resolution are a negative exponent. Its base is 2 if the highest bit is set, and
+/// 10 otherwise.
 fn seconds(units: u128, resolution: u8) -> Duration {
     let power = u32::from(resolution & 0x7f);
     let base: u128 = if resolution & 0x80 == 0 { 10 } else { 2 };
@@ -149,11 +151,11 @@ mod tests {
         Capture::new(Cursor::new(bytes)).unwrap().collect()
     }
 
-    /// The last byte of the first packet's interface in what `pcapng` makes of no
-    /// options.
+    /// Offset of the last byte of the first packet's interface id in a file that
+    /// `pcapng` made without options.
     const INTERFACE_ID: usize = 28 + 20 + 8 + 3;
 
-    /// A pcapng file with an interface and what else is written to it.
+    /// A pcapng file with an interface and these packets.
     fn pcapng(options: Vec<InterfaceDescriptionOption<'static>>, packets: &[Block]) -> Vec<u8> {
         let mut writer = PcapNgWriter::with_endianness(Vec::new(), Endianness::Big).unwrap();
         let interface = InterfaceDescriptionBlock { linktype: DataLink::PFSYNC, snaplen: 0, options };

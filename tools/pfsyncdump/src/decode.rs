@@ -1,39 +1,40 @@
-//! Takes a frame apart with the module's own reader, and keeps count of where
-//! everything is.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Decodes a frame with the module's own reader, and keeps track of the offset of
+//! each message.
 
 use pfsync::wire::{
     Action, BulkStatus, Clear, CompressedUpdate, Frame, FrameError, Header, Invalid, RawTdb, Run, State,
-    StateId, Subheader,
+    StateId, States, Subheader,
 };
 
 use crate::reason::{Reason, Rejection};
 
-/// What is in a frame.
+/// The content of a frame.
 #[derive(Debug, Default)]
 pub struct Decoded {
-    /// The sender's ruleset checksum, unless the header was refused.
+    /// The checksum of the sender's ruleset. `None` if the header was refused.
     pub checksum: Option<[u8; 16]>,
     pub runs: Vec<DecodedRun>,
-    /// What ended the frame before its end mark.
+    /// What ended the frame before the end mark.
     pub rejection: Option<Rejection>,
 }
 
-/// Messages of one kind that follow each other.
+/// A run: messages of one action that follow each other.
 #[derive(Debug)]
 pub struct DecodedRun {
     pub action: Action,
     /// Bytes of the subheader and of the messages.
     pub len: usize,
-    /// None for the end mark.
+    /// Empty for the end mark.
     pub messages: Vec<DecodedMessage>,
 }
 
-/// A message that passed the checks, or did not.
+/// A message, whether or not it passed the checks.
 #[derive(Debug)]
 pub struct DecodedMessage {
-    /// In the recorded packet.
+    /// Where the message begins in the recorded packet.
     pub offset: usize,
-    /// The state that it is about.
+    /// The state that the message is about.
     pub id: Option<StateId>,
     pub content: Result<Message, Invalid>,
 }
@@ -69,12 +70,12 @@ impl Message {
 }
 
 impl Decoded {
-    /// A packet of which nothing could be read.
+    /// A packet in which nothing could be read.
     pub fn rejected(rejection: Rejection) -> Decoded {
         Decoded { rejection: Some(rejection), ..Decoded::default() }
     }
 
-    /// Reads a frame that begins at an offset in the recorded packet.
+    /// Reads a frame. `offset` is where it begins in the recorded packet.
     pub fn read(bytes: &[u8], offset: usize) -> Decoded {
         let frame = match Frame::parse(bytes) {
             Ok(frame) => frame,
@@ -126,15 +127,7 @@ impl DecodedRun {
 fn messages(run: &Run, start: usize) -> Vec<DecodedMessage> {
     match run {
         Run::Clear(raw) => each(raw, start, |raw| (None, raw.check().map(Message::Clear))),
-        Run::Insert1301(raw) | Run::Update1301(raw) => {
-            each(raw, start, |raw| (Some(raw.common.state_id()), raw.check().map(boxed)))
-        }
-        Run::Insert1400(raw) | Run::Update1400(raw) => {
-            each(raw, start, |raw| (Some(raw.common.state_id()), raw.check().map(boxed)))
-        }
-        Run::Insert1500(raw) | Run::Update1500(raw) => {
-            each(raw, start, |raw| (Some(raw.common.state_id()), raw.check().map(boxed)))
-        }
+        Run::Insert(read) | Run::Update(read) => states(read, start),
         Run::UpdateRequest(raw) => {
             each(raw, start, |raw| (Some((*raw).into()), Ok(Message::Request((*raw).into()))))
         }
@@ -150,11 +143,17 @@ fn messages(run: &Run, start: usize) -> Vec<DecodedMessage> {
     }
 }
 
-fn boxed(state: State) -> Message {
-    Message::State(Box::new(state))
+/// The states of a run that begins at `start`.
+fn states(states: &States, start: usize) -> Vec<DecodedMessage> {
+    let offsets = (start..).step_by(states.format().size());
+    let decoded = offsets.zip(states.ids()).zip(states.clone()).map(|((offset, id), state)| {
+        let content = state.map(|state| Message::State(Box::new(state)));
+        DecodedMessage { offset, id: Some(id), content }
+    });
+    decoded.collect()
 }
 
-/// Reads the messages that follow each other from `start` on.
+/// The messages of a run that begins at `start`.
 fn each<T>(
     raw: &[T],
     start: usize,
@@ -175,16 +174,16 @@ mod tests {
 
     const ID: RawId = RawId { id: [1; 8], creator: [2; 4] };
 
-    /// A frame with two deletes, a bulk status that is none, and one that is.
+    /// A frame with two deletes, an invalid bulk status, and a valid one.
     fn frame() -> Vec<u8> {
         let mut buffer = vec![0; 200];
         let mut writer = FrameWriter::new(&mut buffer, &[7; 16]).unwrap();
         for _ in 0..2 {
-            writer.push(Action::DeleteCompressed, &ID).unwrap();
+            writer.append(Action::DeleteCompressed, &ID).unwrap();
         }
         for status in 0..2 {
             let message = RawBulkStatus { creator: [3; 4], endtime: 0.into(), status, pad: [0; 3] };
-            writer.push(Action::BulkStatus, &message).unwrap();
+            writer.append(Action::BulkStatus, &message).unwrap();
         }
         let len = writer.finish();
         buffer.truncate(len);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Finds the pfsync frame in a recorded packet.
 
 use std::net::IpAddr;
@@ -15,18 +16,18 @@ const FAMILY_LEN: usize = 4;
 /// `AF_INET`, and `AF_INET6` as the BSDs, macOS and Linux number it.
 const IP_FAMILIES: [u32; 5] = [2, 24, 28, 30, 10];
 
-/// A pfsync frame and where it is.
+/// A pfsync frame in a recorded packet.
 #[derive(Debug, PartialEq)]
 pub struct Located<'a> {
-    /// Sender and receiver, where there is an IP header.
+    /// Sender and receiver. `None` without an IP header.
     pub addresses: Option<(IpAddr, IpAddr)>,
-    /// Of the frame in the recorded packet.
+    /// Where the frame begins in the recorded packet.
     pub offset: usize,
-    /// From behind the IP header to the end of the IP packet.
+    /// The payload of the IP packet.
     pub frame: &'a [u8],
 }
 
-/// The pfsync frame in a packet, `None` if it carries something else.
+/// The pfsync frame in a packet. `None` if the packet carries something else.
 pub fn locate(packet: &Packet) -> Result<Option<Located<'_>>, Rejection> {
     let data = packet.data.as_slice();
     match packet.link {
@@ -49,7 +50,7 @@ fn reject(offset: usize, reason: Reason) -> Rejection {
     Rejection { offset, action: None, reason }
 }
 
-/// Whether an address family is IP's, in whatever byte order it was recorded.
+/// Whether an address family is IPv4 or IPv6, in either byte order.
 fn is_ip_family(bytes: [u8; FAMILY_LEN]) -> bool {
     let families = [u32::from_be_bytes(bytes), u32::from_le_bytes(bytes)];
     families.iter().any(|family| IP_FAMILIES.contains(family))
@@ -77,7 +78,8 @@ fn in_ip<'a>(data: &'a [u8], sliced: &LaxSlicedPacket<'a>) -> Result<Option<Loca
     Ok(Some(Located { addresses: Some(addresses), offset, frame: payload.payload }))
 }
 
-/// A packet in which no IP header was found, though there may have to be one.
+/// The result for a packet in which no IP header was found. It is an error if there
+/// should be one.
 fn without_ip<'a>(data: &[u8], sliced: &LaxSlicedPacket) -> Result<Option<Located<'a>>, Rejection> {
     match sliced.stop_err {
         Some((_, Layer::IpHeader | Layer::Ipv4Header | Layer::Ipv6Header)) => {
@@ -102,7 +104,7 @@ fn ip_addresses(net: &LaxNetSlice) -> Option<(IpAddr, IpAddr)> {
     }
 }
 
-/// Where a part of the data begins.
+/// The offset of a part of the data.
 fn offset_in(data: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr().saturating_sub(data.as_ptr().addr())
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Decodes captures of pfsync(4), with the module's own reader. See `--help`.
 
 mod capture;
@@ -21,21 +22,21 @@ use crate::decode::Decoded;
 use crate::record::{records, Origin};
 use crate::summary::Summary;
 
-/// Decodes pfsync in captures: pcap and pcapng, of a pfsync interface
-/// (DLT_PFSYNC), of Ethernet with or without VLAN tags, of the loopback
-/// interface, or raw IP. One line a message; what is malformed is shown with
-/// its offset in the packet and the reason. Packets that are not pfsync are
-/// passed over.
+/// Decodes pfsync in captures in pcap or pcapng format. The captured interface
+/// may be a pfsync interface (DLT_PFSYNC), Ethernet with or without VLAN tags, the
+/// loopback interface, or raw IP. Prints a line for each message. Malformed parts
+/// are shown with their offset in the packet and the reason. Packets that are not
+/// pfsync are skipped.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// One JSON object a message, or the summary as JSON
+    /// Print a JSON object for each message, or the summary as JSON
     #[arg(long)]
     json: bool,
-    /// Only count frames, messages, bytes, creators and what was rejected
+    /// Print only counts of frames, messages, bytes, creators and rejections
     #[arg(long)]
     summary: bool,
-    /// The capture; - for standard input
+    /// The capture, or - for standard input
     file: String,
 }
 
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the reader of the output has gone, as `head` does.
+/// Whether the reader of the output has exited, as head(1) does.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let error = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
     error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
@@ -59,11 +60,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn run(args: &Args) -> Result<()> {
     let capture = Capture::new(open(&args.file)?)?;
-    // Written line by line, so that a capture still going on can be watched.
+    // Written line by line, so that a capture in progress can be watched.
     let mut output = io::stdout().lock();
-    match args.summary {
-        true => summarise(capture, args.json, &mut output),
-        false => list(capture, args.json, &mut output),
+    if args.summary {
+        summarise(capture, args.json, &mut output)
+    } else {
+        list(capture, args.json, &mut output)
     }
 }
 
@@ -74,21 +76,23 @@ fn open(file: &str) -> Result<Box<dyn Read>> {
     }
 }
 
-/// Prints a record for everything in the capture.
+/// Prints a record for each message and each rejection.
 fn list(capture: Capture, json: bool, output: &mut impl Write) -> Result<()> {
     for (number, packet) in (1..).zip(capture) {
         let Some((origin, decoded)) = decode(number, &packet?) else { continue };
         for record in records(&origin, &decoded) {
-            match json {
-                true => writeln!(output, "{}", serde_json::to_string(&record)?)?,
-                false => writeln!(output, "{record}")?,
+            if json {
+                writeln!(output, "{}", serde_json::to_string(&record)?)?;
+            } else {
+                writeln!(output, "{record}")?;
             }
         }
     }
     Ok(())
 }
 
-/// Prints counts of what is in the capture, up to an error if there is one.
+/// Prints the summary. If the capture is damaged, that of the packets before the
+/// damage.
 fn summarise(capture: Capture, json: bool, output: &mut impl Write) -> Result<()> {
     let mut summary = Summary::default();
     let mut result = Ok(());
@@ -101,14 +105,15 @@ fn summarise(capture: Capture, json: bool, output: &mut impl Write) -> Result<()
             }
         }
     }
-    match json {
-        true => writeln!(output, "{}", summary.to_json()?)?,
-        false => write!(output, "{summary}")?,
+    if json {
+        writeln!(output, "{}", summary.to_json()?)?;
+    } else {
+        write!(output, "{summary}")?;
     }
     result
 }
 
-/// What is in a packet, `None` if it is not pfsync.
+/// Decodes a packet. `None` if it is not pfsync.
 fn decode(number: u64, packet: &Packet) -> Option<(Origin, Decoded)> {
     let (addresses, decoded) = match link::locate(packet) {
         Ok(located) => {

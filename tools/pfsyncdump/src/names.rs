@@ -1,35 +1,36 @@
-//! What pf, pfctl and the kernel's headers call things.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The names that pf, pfctl(8) and the kernel's headers use.
 
 use std::borrow::Cow;
 
 use etherparse::IpNumber;
 use pfsync::wire::Action;
 
-/// Peers are in states that depend on the protocol.
+/// Kinds of protocols: each has its own states of endpoints and its own timeouts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum PeerKind {
+pub enum ProtocolKind {
     Tcp,
     Sctp,
     /// UDP, ICMP and everything else.
     Other,
 }
 
-impl PeerKind {
-    pub fn of_protocol(proto: u8) -> PeerKind {
+impl ProtocolKind {
+    pub fn of_protocol(proto: u8) -> ProtocolKind {
         match IpNumber(proto) {
-            IpNumber::TCP => PeerKind::Tcp,
-            IpNumber::SCTP => PeerKind::Sctp,
-            _ => PeerKind::Other,
+            IpNumber::TCP => ProtocolKind::Tcp,
+            IpNumber::SCTP => ProtocolKind::Sctp,
+            _ => ProtocolKind::Other,
         }
     }
 
-    /// A compressed update does not carry the protocol, but each protocol has
-    /// its own timeouts (`PFTM_*`).
-    pub fn of_timeout(timeout: u8) -> PeerKind {
+    /// The kind that uses a timeout (`PFTM_*`). A compressed update carries the
+    /// timeout, but not the protocol.
+    pub fn of_timeout(timeout: u8) -> ProtocolKind {
         match timeout {
-            0..=5 => PeerKind::Tcp,
-            20..=24 => PeerKind::Sctp,
-            _ => PeerKind::Other,
+            0..=5 => ProtocolKind::Tcp,
+            20..=24 => ProtocolKind::Sctp,
+            _ => ProtocolKind::Other,
         }
     }
 }
@@ -53,12 +54,12 @@ const TCP_STATES: [&str; 13] = [
 /// `PFUDPS_*` and `PFOTHERS_*`.
 const OTHER_STATES: [&str; 3] = ["NO_TRAFFIC", "SINGLE", "MULTIPLE"];
 
-/// The state of a peer, as pfctl shows it; a number if it has no name.
-pub fn peer_state(kind: PeerKind, state: u8) -> Cow<'static, str> {
+/// The state of an endpoint, as pfctl(8) shows it. A number if it has no name.
+pub fn endpoint_state(kind: ProtocolKind, state: u8) -> Cow<'static, str> {
     let name = match kind {
-        PeerKind::Tcp => TCP_STATES.get(usize::from(state)).copied(),
-        PeerKind::Sctp => sctp_state(state),
-        PeerKind::Other => OTHER_STATES.get(usize::from(state)).copied(),
+        ProtocolKind::Tcp => TCP_STATES.get(usize::from(state)).copied(),
+        ProtocolKind::Sctp => sctp_state(state),
+        ProtocolKind::Other => OTHER_STATES.get(usize::from(state)).copied(),
     };
     name.map_or_else(|| Cow::Owned(state.to_string()), Cow::Borrowed)
 }
@@ -78,7 +79,7 @@ fn sctp_state(state: u8) -> Option<&'static str> {
     })
 }
 
-/// A state's timeout, as `pf.conf(5)` calls it.
+/// The timeout of a state, as pf.conf(5) calls it.
 pub fn timeout(timeout: u8) -> &'static str {
     match timeout {
         0 => "tcp.first",
@@ -104,12 +105,12 @@ pub fn timeout(timeout: u8) -> &'static str {
     }
 }
 
-/// An IP protocol, as `protocols(5)` calls it.
+/// An IP protocol, as protocols(5) calls it.
 pub fn protocol(proto: u8) -> String {
     IpNumber(proto).keyword_str().map_or_else(|| proto.to_string(), str::to_lowercase)
 }
 
-/// `PF_FASTROUTE` and following, as `pf.conf(5)` calls them.
+/// A kind of routing (`PF_FASTROUTE` to `PF_REPLYTO`), as pf.conf(5) calls it.
 pub fn route(kind: u8) -> &'static str {
     match kind {
         1 => "fastroute",
@@ -125,7 +126,7 @@ pub const LOG: [(u8, &str); 4] = [(0x01, "log"), (0x02, "all"), (0x04, "user"), 
 /// `PFSYNC_FLAG_*`
 pub const SYNC_FLAGS: [(u8, &str); 2] = [(0x04, "src-node"), (0x08, "nat-src-node")];
 
-/// The names of the bits that are set, and what is left as a number.
+/// The names of the bits that are set. Bits without a name are shown as a number.
 pub fn bits(value: u8, names: &[(u8, &'static str)]) -> Vec<Cow<'static, str>> {
     let set = names.iter().filter(|(bit, _)| value & bit != 0);
     let rest = set.clone().fold(value, |rest, (bit, _)| rest & !bit);
@@ -133,7 +134,7 @@ pub fn bits(value: u8, names: &[(u8, &'static str)]) -> Vec<Cow<'static, str>> {
     set.map(|(_, name)| Cow::Borrowed(*name)).chain(rest).collect()
 }
 
-/// The name of an action, one word for scripts to look for.
+/// The name of an action: one word, so that scripts can search for it.
 pub fn action(action: Action) -> &'static str {
     match action {
         Action::Clear => "clear",
@@ -161,23 +162,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peer_states_depend_on_the_protocol() {
-        assert_eq!(peer_state(PeerKind::of_protocol(6), 4), "ESTABLISHED");
-        assert_eq!(peer_state(PeerKind::of_protocol(6), 12), "PROXY_DST");
-        assert_eq!(peer_state(PeerKind::of_protocol(132), 8), "ESTABLISHED");
-        assert_eq!(peer_state(PeerKind::of_protocol(17), 2), "MULTIPLE");
-        assert_eq!(peer_state(PeerKind::of_timeout(8), 3), "3");
+    fn endpoint_states_depend_on_the_protocol() {
+        assert_eq!(endpoint_state(ProtocolKind::of_protocol(6), 4), "ESTABLISHED");
+        assert_eq!(endpoint_state(ProtocolKind::of_protocol(6), 12), "PROXY_DST");
+        assert_eq!(endpoint_state(ProtocolKind::of_protocol(132), 8), "ESTABLISHED");
+        assert_eq!(endpoint_state(ProtocolKind::of_protocol(17), 2), "MULTIPLE");
+        assert_eq!(endpoint_state(ProtocolKind::of_timeout(8), 3), "3");
     }
 
     #[test]
-    fn timeouts_tell_the_protocol() {
+    fn the_timeout_tells_the_kind_of_protocol() {
         for number in 0..=24 {
             let kind = match timeout(number).split_once('.') {
-                Some(("tcp", _)) => PeerKind::Tcp,
-                Some(("sctp", _)) => PeerKind::Sctp,
-                _ => PeerKind::Other,
+                Some(("tcp", _)) => ProtocolKind::Tcp,
+                Some(("sctp", _)) => ProtocolKind::Sctp,
+                _ => ProtocolKind::Other,
             };
-            assert_eq!(PeerKind::of_timeout(number), kind, "{number}");
+            assert_eq!(ProtocolKind::of_timeout(number), kind, "{number}");
         }
     }
 

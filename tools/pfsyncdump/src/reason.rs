@@ -1,4 +1,5 @@
-//! Why something in a capture was rejected, in words.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Why a packet, a frame or a message was rejected.
 
 use std::fmt;
 
@@ -6,13 +7,12 @@ use pfsync::wire::{Action, FrameError, HeaderError, Invalid};
 
 use crate::names;
 
-/// What was rejected, and why.
+/// A rejection: what was rejected, and why.
 #[derive(Debug, PartialEq)]
 pub struct Rejection {
-    /// In the recorded packet.
+    /// Where the rejected part begins in the recorded packet.
     pub offset: usize,
-    /// Of the messages that it concerns, if it concerns some and not the whole
-    /// frame.
+    /// The action of the rejected messages. `None` if the whole frame is rejected.
     pub action: Option<Action>,
     pub reason: Reason,
 }
@@ -20,25 +20,25 @@ pub struct Rejection {
 /// Why a packet, a frame or a message was rejected.
 #[derive(Debug, PartialEq)]
 pub enum Reason {
-    /// A link type that this program does not know.
+    /// This program does not know the link type.
     LinkType(u32),
-    /// Too short for what the link type says it begins with.
+    /// The packet is shorter than its link header.
     Link,
-    /// An IP header that cannot be read.
+    /// The IP header cannot be read.
     IpHeader,
-    /// One fragment of an IP packet; pfsync never sends any.
+    /// The packet is a fragment. pfsync never sends fragments.
     Fragment,
     Header(HeaderError),
     Frame(FrameError),
     Message(Invalid),
-    /// The frame is over and no end mark was seen.
+    /// The frame ends without an end mark.
     NoEnd,
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Reason::LinkType(number) => write!(f, "link type {number} is not known here"),
+            Reason::LinkType(number) => write!(f, "link type {number} is not supported"),
             Reason::Link => f.write_str("shorter than its link header"),
             Reason::IpHeader => f.write_str("bad IP header"),
             Reason::Fragment => f.write_str("fragment of an IP packet"),
@@ -61,7 +61,7 @@ fn header(f: &mut fmt::Formatter, error: HeaderError) -> fmt::Result {
 fn frame(f: &mut fmt::Formatter, error: FrameError) -> fmt::Result {
     match error {
         FrameError::Action { number, count } => {
-            write!(f, "action {number} (count {count}) is none of pfsync's")
+            write!(f, "action {number} (count {count}) is not one of pfsync's")
         }
         FrameError::Length { action, count } => {
             write!(f, "{count} of {} announced, fewer bytes left", names::action(action))
@@ -74,13 +74,13 @@ fn invalid(field: Invalid) -> &'static str {
     match field {
         Invalid::Family => "address family is neither IPv4 nor IPv6",
         Invalid::Direction => "direction is neither in nor out",
-        Invalid::Timeout => "timeout is none of a state's",
-        Invalid::PeerState => "peer state is none of the protocol's",
+        Invalid::Timeout => "timeout is not one that states use",
+        Invalid::EndpointState => "endpoint state is not one of the protocol",
         Invalid::WindowScale => "window scale above 14",
-        Invalid::Protocol => "protocols of the keys are none of one state",
+        Invalid::Protocol => "no state has these protocols in its keys",
         Invalid::Creator => "creator id is zero",
-        Invalid::InterfaceName => "interface name is not one",
-        Invalid::RouteTo => "kind of routing is none of pf's",
+        Invalid::InterfaceName => "interface name is not valid",
+        Invalid::RouteTo => "kind of routing is not one of pf's",
         Invalid::RoutingTable => "routing table below -1",
         Invalid::Priority => "priority is above 7",
         Invalid::Tag => "tag is not terminated",

@@ -1,5 +1,6 @@
-//! What is printed of a packet: a record for each message and for each thing
-//! that was rejected, as a line of text or a JSON object.
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is printed for a packet: a record for each message and each rejection, as a
+//! line of text or a JSON object.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
@@ -13,12 +14,12 @@ use crate::names;
 use crate::reason::Reason;
 use crate::view::{hex, IdView, View};
 
-/// The packet that records come from.
+/// The packet that a record comes from.
 #[derive(Clone, Serialize)]
 pub struct Origin {
     #[serde(serialize_with = "seconds")]
     pub time: Duration,
-    /// Number of the packet in the capture, from 1.
+    /// Number of the packet in the capture, beginning with 1.
     pub frame: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sender: Option<IpAddr>,
@@ -26,17 +27,17 @@ pub struct Origin {
     pub receiver: Option<IpAddr>,
 }
 
-/// A line of output.
+/// A record: one line of output.
 #[derive(Serialize)]
 pub struct Record {
     #[serde(flatten)]
     origin: Origin,
-    /// The sender's ruleset checksum.
+    /// The checksum of the sender's ruleset.
     #[serde(skip_serializing_if = "Option::is_none")]
     checksum: Option<String>,
-    /// Of what the record is about, in the recorded packet.
+    /// Where the subject of the record begins in the recorded packet.
     offset: usize,
-    /// `None` where the whole frame is concerned.
+    /// `None` if the record is about the whole frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'static str>,
     #[serde(flatten)]
@@ -54,7 +55,7 @@ enum Content {
     },
 }
 
-/// As decimal digits: a JSON number would lose the last of them.
+/// As a string, because a JSON number would lose the last digits.
 fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{}.{:09}", time.as_secs(), time.subsec_nanos()))
 }
@@ -88,7 +89,7 @@ fn rejected(reason: &Reason, id: Option<StateId>) -> Content {
     Content::Rejected { rejected: reason.to_string(), id: id.map(IdView::from) }
 }
 
-/// `time frame sender > receiver`, the addresses where there are any.
+/// `time frame sender > receiver`, or `time frame` without addresses.
 impl Display for Origin {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         let seconds = self.time.as_secs();

@@ -1,4 +1,5 @@
-//! Counts by action.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The summary: counts for each action.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -10,29 +11,29 @@ use crate::decode::{Decoded, DecodedRun};
 use crate::names;
 use crate::view::hex;
 
-/// What was counted in a capture.
+/// The summary of a capture.
 #[derive(Default)]
 pub struct Summary {
-    /// By the number of the action.
+    /// The counts for each action, by its number.
     actions: BTreeMap<u8, (Action, Count)>,
     total: Count,
 }
 
-/// What was counted of an action, or of all.
+/// The counts for one action, or for all.
 #[derive(Default)]
 struct Count {
-    /// Frames in which the action was seen.
+    /// Frames with the action.
     frames: u64,
-    /// The end mark counts as one.
+    /// An end mark counts as one message.
     messages: u64,
-    /// Of subheaders and messages; of headers too in the total.
+    /// Bytes of subheaders and messages. The total includes frame headers.
     bytes: u64,
     creators: BTreeSet<[u8; 4]>,
     rejected: u64,
 }
 
 impl Summary {
-    /// Counts what is in a packet.
+    /// Adds the content of a packet.
     pub fn add(&mut self, decoded: &Decoded) {
         let mut seen = BTreeMap::new();
         for run in &decoded.runs {
@@ -59,7 +60,7 @@ impl Summary {
         &mut self.actions.entry(action as u8).or_insert_with(|| (action, Count::default())).1
     }
 
-    /// The table, its last row the total.
+    /// The rows of the table. The last one is the total.
     fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         let actions = self.actions.values().map(|(action, count)| Row::new(names::action(*action), count));
         actions.chain([Row::new("total", &self.total)])
@@ -72,7 +73,7 @@ impl Summary {
 }
 
 impl Count {
-    /// What is in a run, without its frame.
+    /// The counts for a run, without its frame.
     fn of(run: &DecodedRun) -> Count {
         let checked = run.messages.iter().filter_map(|message| message.content.as_ref().ok());
         let messages = match run.action {
@@ -139,15 +140,15 @@ mod tests {
     use super::*;
     use pfsync::wire::{FrameWriter, RawBulkStatus, RawId};
 
-    /// A delete, a bulk status that is none, then another delete.
+    /// A delete, an invalid bulk status, and another delete.
     fn decoded() -> Decoded {
         let mut buffer = vec![0; 100];
         let mut writer = FrameWriter::new(&mut buffer, &[0; 16]).unwrap();
         let id = RawId { id: [1; 8], creator: [2; 4] };
-        writer.push(Action::DeleteCompressed, &id).unwrap();
+        writer.append(Action::DeleteCompressed, &id).unwrap();
         let status = RawBulkStatus { creator: [3; 4], endtime: 0.into(), status: 9, pad: [0; 3] };
-        writer.push(Action::BulkStatus, &status).unwrap();
-        writer.push(Action::DeleteCompressed, &id).unwrap();
+        writer.append(Action::BulkStatus, &status).unwrap();
+        writer.append(Action::DeleteCompressed, &id).unwrap();
         let len = writer.finish();
         Decoded::read(&buffer[..len], 0)
     }

@@ -1,4 +1,5 @@
-//! Runs pfsyncdump on the captures of stock FreeBSD and on damaged input.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Runs pfsyncdump on captures of stock FreeBSD and on damaged input.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use pcap_file::DataLink;
 use pfsync::wire::{Action, FrameWriter, RawBulkStatus, RawId, IPPROTO_PFSYNC};
 use serde_json::Value;
 
-/// The captures, with how many frames and messages (end marks aside) each has.
+/// The captures, with their numbers of frames and of messages without end marks.
 const CAPTURES: [(&str, usize, usize); 4] =
     [("1301-wire", 76, 123), ("1301-pfsync0", 63, 99), ("1400-wire", 88, 139), ("1400-pfsync0", 72, 113)];
 
@@ -27,21 +28,21 @@ fn dump(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pfsyncdump")).args(args).output().unwrap()
 }
 
-/// Runs it with a capture on standard input.
+/// Runs pfsyncdump with a capture on standard input.
 fn dump_input(args: &[&str], input: Vec<u8>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pfsyncdump"));
     let command =
         command.args(args).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // Beside reading the output, of which there may be more than a pipe holds.
+    // In a thread, because the output may be more than a pipe holds.
     let writer = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap().unwrap();
     output
 }
 
-/// The lines of a run that went well.
+/// The lines of output. Asserts that pfsyncdump succeeded.
 fn lines(output: Output) -> Vec<String> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
@@ -60,15 +61,15 @@ fn pcap(datalink: DataLink, packets: &[Vec<u8>]) -> Vec<u8> {
 fn frame() -> Vec<u8> {
     let mut buffer = vec![0; 100];
     let mut writer = FrameWriter::new(&mut buffer, &[7; 16]).unwrap();
-    writer.push(Action::DeleteCompressed, &RawId { id: [1; 8], creator: [2; 4] }).unwrap();
+    writer.append(Action::DeleteCompressed, &RawId { id: [1; 8], creator: [2; 4] }).unwrap();
     let status = RawBulkStatus { creator: [3; 4], endtime: 5.into(), status: 1, pad: [0; 3] };
-    writer.push(Action::BulkStatus, &status).unwrap();
+    writer.append(Action::BulkStatus, &status).unwrap();
     let len = writer.finish();
     buffer.truncate(len);
     buffer
 }
 
-/// The frame with a byte changed.
+/// The frame with one byte changed.
 fn changed(offset: usize, byte: u8) -> Vec<u8> {
     let mut bytes = frame();
     bytes[offset] = byte;
@@ -201,7 +202,7 @@ fn what_is_malformed_is_shown_and_the_rest_goes_on() {
         "00:00:00.000000 1 frame rejected at offset 0: protocol version 4",
         "00:00:00.000000 2 frame rejected at offset 0: shorter than a pfsync header",
         "00:00:00.000000 3 frame rejected at offset 0: length in the header does not fit the packet",
-        "00:00:00.000000 4 delete rejected at offset 20: action 6 (count 1) is none of pfsync's",
+        "00:00:00.000000 4 delete rejected at offset 20: action 6 (count 1) is not one of pfsync's",
         "00:00:00.000000 5 delete-compressed rejected at offset 20: 9 of delete-compressed announced, \
          fewer bytes left",
         "00:00:00.000000 6 delete-compressed id 0101010101010101 creator 02020202",
@@ -218,8 +219,8 @@ fn what_is_malformed_is_shown_and_the_rest_goes_on() {
 #[test]
 fn rejected_states_are_named() {
     let mut capture = std::fs::read(capture("1400-pfsync0")).unwrap();
-    // The address family of the first frame's state, behind the headers of the
-    // file, the packet, the frame and the run.
+    // The address family of the first state, behind the headers of the file, the
+    // packet, the frame and the run.
     capture[24 + 16 + 20 + 4 + 232] = 99;
     let expected = "21:21:00.058589 1 insert-1400 rejected at offset 24: address family is neither IPv4 \
         nor IPv6 (id 000000006b020b3e creator ef07e1d1)";
@@ -258,7 +259,7 @@ fn pcapng_with_tagged_ipv6_is_read() {
     let interface = InterfaceDescriptionBlock { linktype: DataLink::ETHERNET, snaplen: 0, options: vec![] };
     let block = EnhancedPacketBlock {
         interface_id: 0,
-        // Not nanoseconds: units of the interface, which are microseconds.
+        // In units of the interface, which are microseconds, not in nanoseconds.
         timestamp: Duration::from_nanos(1_500_000),
         original_len: packet.len() as u32,
         data: packet.into(),

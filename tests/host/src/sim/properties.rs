@@ -64,24 +64,8 @@ impl Watch {
         let frame = Frame::parse(frame).map_err(|error| anyhow::anyhow!("sends a bad frame: {error:?}"))?;
         for run in frame {
             match run.map_err(|error| anyhow::anyhow!("sends a bad frame: {error:?}"))? {
-                Run::Insert1301(states) => {
-                    states.iter().try_for_each(|state| self.insert(from, state.common.state_id()))?
-                }
-                Run::Insert1400(states) => {
-                    states.iter().try_for_each(|state| self.insert(from, state.common.state_id()))?
-                }
-                Run::Insert1500(states) => {
-                    states.iter().try_for_each(|state| self.insert(from, state.common.state_id()))?
-                }
-                Run::Update1301(states) => {
-                    states.iter().for_each(|state| self.update(state.common.state_id()))
-                }
-                Run::Update1400(states) => {
-                    states.iter().for_each(|state| self.update(state.common.state_id()))
-                }
-                Run::Update1500(states) => {
-                    states.iter().for_each(|state| self.update(state.common.state_id()))
-                }
+                Run::Insert(states) => states.ids().try_for_each(|id| self.insert(from, id))?,
+                Run::Update(states) => states.ids().for_each(|id| self.update(id)),
                 Run::UpdateCompressed(updates) => {
                     updates.iter().for_each(|update| self.update(update.state_id()))
                 }

@@ -192,7 +192,7 @@ pub fn in_1500(raw: &RawState1400) -> RawState1500 {
 pub fn frame<T: IntoBytes + Immutable>(action: Action, messages: &[T]) -> Vec<u8> {
     let mut bytes = vec![0; 65_000];
     let mut writer = FrameWriter::new(&mut bytes, &SAME_RULES).expect("room");
-    messages.iter().for_each(|message| writer.push(action, message).expect("room"));
+    messages.iter().for_each(|message| writer.append(action, message).expect("room"));
     let len = writer.finish();
     bytes.truncate(len);
     bytes

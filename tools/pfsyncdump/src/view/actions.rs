@@ -1,13 +1,14 @@
-//! What format 1400 adds to a state.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The rule actions of a state, in formats 1400 and 1500.
 
 use std::fmt::{self, Display, Formatter};
 
-use pfsync::wire::Extra;
+use pfsync::wire::RuleActions;
 use serde::Serialize;
 
 use super::{optional, unless};
 
-/// What a rule does to the packets of a state.
+/// What the rule has pf do with the packets of a state.
 #[derive(Serialize)]
 pub struct ActionsView {
     pub qid: u16,
@@ -21,23 +22,23 @@ pub struct ActionsView {
     pub set_prio: [u8; 2],
 }
 
-impl From<&Extra> for ActionsView {
-    fn from(extra: &Extra) -> ActionsView {
+impl From<&RuleActions> for ActionsView {
+    fn from(actions: &RuleActions) -> ActionsView {
         ActionsView {
-            qid: extra.qid,
-            pqid: extra.pqid,
-            dnpipe: extra.dnpipe,
-            dnrpipe: extra.dnrpipe,
-            rtableid: extra.rtableid,
-            min_ttl: extra.min_ttl,
-            set_tos: extra.set_tos,
-            max_mss: extra.max_mss,
-            set_prio: extra.set_prio,
+            qid: actions.qid,
+            pqid: actions.pqid,
+            dnpipe: actions.dnpipe,
+            dnrpipe: actions.dnrpipe,
+            rtableid: actions.rtableid,
+            min_ttl: actions.min_ttl,
+            set_tos: actions.set_tos,
+            max_mss: actions.max_mss,
+            set_prio: actions.set_prio,
         }
     }
 }
 
-/// Only what a rule has set.
+/// Only the actions that are set.
 impl Display for ActionsView {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         optional(f, "qid", unless(self.qid, 0))?;

@@ -1,4 +1,5 @@
-//! The two ends of a connection.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The addresses and ports of a connection.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,22 +7,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use pfsync::wire::{Direction, Family, Key};
 use serde::Serialize;
 
-/// Both ends of a connection, the one that opened it first.
+/// Where a connection comes from and goes to.
 #[derive(PartialEq, Serialize)]
 pub struct KeyView {
-    pub from: Endpoint,
-    pub to: Endpoint,
+    pub from: AddrPort,
+    pub to: AddrPort,
 }
 
-/// An address and a port, or what pf keeps in its place: the id or type of
-/// ICMP.
+/// An address and a port. For ICMP, pf keeps the identifier or the type as the
+/// port.
 #[derive(PartialEq, Serialize)]
-pub struct Endpoint {
+pub struct AddrPort {
     pub addr: IpAddr,
     pub port: u16,
 }
 
-/// The address in a key; an IPv4 address takes the first bytes.
+/// The address in a key. An IPv4 address is in the first four bytes.
 pub fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
     let [a, b, c, d, ..] = *bytes;
     match family {
@@ -31,10 +32,10 @@ pub fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
 }
 
 impl KeyView {
-    /// The ends of a key in the order of the connection: pf keeps the firewall's
-    /// side of an outgoing one second.
+    /// The addresses and ports of a key in the order of the connection. In the key
+    /// of an outgoing connection, pf keeps its origin second.
     pub fn new(key: &Key, family: Family, direction: Direction) -> KeyView {
-        let [first, second] = [0, 1].map(|side| Endpoint {
+        let [first, second] = [0, 1].map(|side| AddrPort {
             addr: address(&key.addr[side], family),
             port: u16::from_be_bytes(key.port[side]),
         });
@@ -51,9 +52,9 @@ impl Display for KeyView {
     }
 }
 
-/// As pfctl writes it: a port, if there is one, behind a colon, or in brackets
-/// where the address has colons itself.
-impl Display for Endpoint {
+/// As pfctl(8) writes it: the port, if there is one, follows a colon, or is in
+/// brackets behind an IPv6 address.
+impl Display for AddrPort {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self.addr {
             addr if self.port == 0 => addr.fmt(f),
@@ -69,7 +70,7 @@ mod tests {
 
     #[test]
     fn ports_are_written_as_pfctl_does() {
-        let text = |addr: &str, port| Endpoint { addr: addr.parse().unwrap(), port }.to_string();
+        let text = |addr: &str, port| AddrPort { addr: addr.parse().unwrap(), port }.to_string();
         assert_eq!(text("192.0.2.1", 80), "192.0.2.1:80");
         assert_eq!(text("2001:db8::1", 80), "2001:db8::1[80]");
         assert_eq!(text("192.0.2.1", 0), "192.0.2.1");

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The messages that are not whole states.
 
 use std::fmt::{self, Display, Formatter};
@@ -5,11 +6,11 @@ use std::fmt::{self, Display, Formatter};
 use pfsync::wire::{BulkMark, BulkStatus, Clear, CompressedUpdate, RawTdb, StateId};
 use serde::Serialize;
 
-use super::peer::peers;
-use super::{hex, PeerView};
-use crate::names::{self, PeerKind};
+use super::endpoint::endpoints;
+use super::{hex, EndpointView};
+use crate::names::{self, ProtocolKind};
 
-/// A state's identity, in hexadecimal as pfctl shows it.
+/// The identity of a state, in hexadecimal, as pfctl(8) shows it.
 #[derive(Serialize)]
 pub struct IdView {
     pub id: String,
@@ -33,7 +34,7 @@ impl Display for IdView {
 pub struct RequestView {
     #[serde(flatten)]
     pub id: IdView,
-    /// Whether it is for every state there is.
+    /// Whether the request is for all states.
     pub all: bool,
 }
 
@@ -45,14 +46,15 @@ impl From<StateId> for RequestView {
 
 impl Display for RequestView {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        match self.all {
-            true => f.write_str("for all states"),
-            false => self.id.fmt(f),
+        if self.all {
+            f.write_str("for all states")
+        } else {
+            self.id.fmt(f)
         }
     }
 }
 
-/// All states of a creator are gone.
+/// A clear: all states of a creator are gone.
 #[derive(Serialize)]
 pub struct ClearView {
     pub creator: String,
@@ -79,18 +81,18 @@ impl Display for ClearView {
 pub struct UpdateView {
     #[serde(flatten)]
     pub id: IdView,
-    pub src: PeerView,
-    pub dst: PeerView,
+    pub src: EndpointView,
+    pub dst: EndpointView,
     pub timeout: &'static str,
 }
 
 impl From<&CompressedUpdate> for UpdateView {
     fn from(update: &CompressedUpdate) -> UpdateView {
-        let kind = PeerKind::of_timeout(update.timeout);
+        let kind = ProtocolKind::of_timeout(update.timeout);
         UpdateView {
             id: update.id.into(),
-            src: PeerView::new(&update.src, kind),
-            dst: PeerView::new(&update.dst, kind),
+            src: EndpointView::new(&update.src, kind),
+            dst: EndpointView::new(&update.dst, kind),
             timeout: names::timeout(update.timeout),
         }
     }
@@ -99,12 +101,12 @@ impl From<&CompressedUpdate> for UpdateView {
 impl Display for UpdateView {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         self.id.fmt(f)?;
-        peers(f, &self.src, &self.dst)?;
+        endpoints(f, &self.src, &self.dst)?;
         write!(f, " timeout {}", self.timeout)
     }
 }
 
-/// The start or the end of a full update.
+/// The start or the end of a bulk update.
 #[derive(Serialize)]
 pub struct BulkStatusView {
     pub creator: String,
@@ -128,7 +130,7 @@ impl Display for BulkStatusView {
     }
 }
 
-/// OpenBSD's IPsec replay counter; its address is not decoded.
+/// An IPsec replay counter of OpenBSD. Its address is not decoded.
 #[derive(Serialize)]
 pub struct TdbView {
     pub spi: String,

@@ -1,10 +1,11 @@
-//! Messages with every field as it is shown, in a line of text (`Display`) and
-//! in JSON (`Serialize`) alike.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Messages as they are shown: in a line of text (`Display`) and in JSON
+//! (`Serialize`).
 
 mod actions;
+mod endpoint;
 mod key;
 mod message;
-mod peer;
 mod route;
 mod state;
 
@@ -16,16 +17,16 @@ use serde::Serialize;
 use crate::decode::Message;
 
 pub use actions::ActionsView;
+pub use endpoint::EndpointView;
 pub use key::KeyView;
 pub use message::{BulkStatusView, ClearView, IdView, RequestView, TdbView, UpdateView};
-pub use peer::PeerView;
 pub use route::RouteView;
 pub use state::StateView;
 
-/// Words for people, one of them for each bit that is set.
+/// Words: one for each bit that is set.
 pub type Words = Vec<Cow<'static, str>>;
 
-/// A message to be shown.
+/// A message as it is shown.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum View {
@@ -71,17 +72,17 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The value, if it is not the one that says nothing.
+/// The value, unless it is `nothing`.
 fn unless<T: PartialEq>(value: T, nothing: T) -> Option<T> {
     (value != nothing).then_some(value)
 }
 
-/// A word and what belongs to it, if there is something.
+/// Writes a label and a value, if there is a value.
 fn optional(f: &mut Formatter, label: &str, value: Option<impl Display>) -> fmt::Result {
     value.map_or(Ok(()), |value| write!(f, " {label} {value}"))
 }
 
-/// A word and those that belong to it, if there are some.
+/// Writes a label and words, if there are words.
 fn words(f: &mut Formatter, label: &str, words: &Words) -> fmt::Result {
     optional(f, label, (!words.is_empty()).then(|| words.join(",")))
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Where packets of a state are sent.
 
 use std::fmt::{self, Display, Formatter};
@@ -12,18 +13,18 @@ use crate::names;
 /// A rule's `route-to`, `dup-to` or `reply-to`.
 #[derive(Serialize)]
 pub struct RouteView {
-    /// `None` in format 1301, which only has the address.
+    /// `None` in format 1301, which carries only the address.
     pub kind: Option<&'static str>,
     pub interface: Option<String>,
     pub addr: IpAddr,
 }
 
 impl RouteView {
-    /// Where packets of the state are sent, if not where the routing table says.
+    /// Where packets of the state are sent. `None` if the routing table decides.
     pub fn of(state: &State) -> Option<RouteView> {
         let addr = address(&state.rt_addr, state.family);
-        match state.extra.as_ref().map(|extra| &extra.route) {
-            Some(RouteTo::Fast { kind, ifname, family }) => Some(RouteView {
+        match state.rule_actions.as_ref().map(|actions| &actions.route) {
+            Some(RouteTo::Via { kind, ifname, family }) => Some(RouteView {
                 kind: Some(names::route(*kind)),
                 interface: Some(ifname.as_str().to_owned()),
                 addr: address(&state.rt_addr, *family),
@@ -46,18 +47,18 @@ impl Display for RouteView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pfsync::wire::{Direction, Extra, Family, RawState1400};
+    use pfsync::wire::{Direction, Family, RawState1400, RuleActions};
     use zerocopy::FromZeros;
 
-    /// A state that goes to 192.0.2.9.
-    fn state(extra: Option<Extra>) -> State {
+    /// A state whose gateway is 192.0.2.9.
+    fn state(rule_actions: Option<RuleActions>) -> State {
         let mut raw = RawState1400::new_zeroed();
         raw.common.creator = [1; 4];
         raw.common.ifname[..3].copy_from_slice(b"all");
         raw.af = Family::Inet as u8;
         raw.direction = Direction::In as u8;
         raw.common.rt_addr[..4].copy_from_slice(&[192, 0, 2, 9]);
-        State { extra, ..raw.check().unwrap() }
+        State { rule_actions, ..raw.check().unwrap() }
     }
 
     #[test]

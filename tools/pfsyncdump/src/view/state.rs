@@ -1,36 +1,38 @@
-//! Whole states, of inserts and updates.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Whole states, in inserts and updates.
 
 use std::fmt::{self, Display, Formatter};
 
 use pfsync::wire::{Direction, Family, State, StateFlags, TagName};
 use serde::Serialize;
 
-use super::peer::peers;
-use super::{optional, unless, words, ActionsView, IdView, KeyView, PeerView, RouteView, Words};
-use crate::names::{self, PeerKind};
+use super::endpoint::endpoints;
+use super::{optional, unless, words, ActionsView, EndpointView, IdView, KeyView, RouteView, Words};
+use crate::names::{self, ProtocolKind};
 
-/// A state; the keys are in the order of the connection.
+/// A state. The keys are in the order of the connection.
 #[derive(Serialize)]
 pub struct StateView {
     #[serde(flatten)]
     pub id: IdView,
     pub interface: String,
-    /// Where it is another: the state floats, and that one made it. Only in
-    /// format 1500, as what follows of the stack key's and `tag`.
+    /// The interface on which the state was created, if it differs: the state
+    /// floats. Only in format 1500, like `stack_proto` and `tag`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
     pub direction: &'static str,
     pub family: &'static str,
     pub proto: String,
     pub wire: KeyView,
-    /// Where it differs from the wire key: the state is of a translation.
+    /// The stack key, if it differs from the wire key: pf translates the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack: Option<KeyView>,
-    /// Where it differs from `proto`: the state is of an `af-to` rule.
+    /// The protocol of the stack key, if it differs from `proto`: an `af-to` rule
+    /// translates ICMP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_proto: Option<String>,
-    pub src: PeerView,
-    pub dst: PeerView,
+    pub src: EndpointView,
+    pub dst: EndpointView,
     pub timeout: &'static str,
     pub age: u32,
     pub expires: u32,
@@ -47,14 +49,14 @@ pub struct StateView {
     pub updates: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Not in format 1301.
+    /// Absent in format 1301.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule_actions: Option<ActionsView>,
 }
 
 impl From<&State> for StateView {
     fn from(state: &State) -> StateView {
-        let kind = PeerKind::of_protocol(state.proto);
+        let kind = ProtocolKind::of_protocol(state.proto);
         let wire = KeyView::new(&state.wire, state.family, state.direction);
         let stack = KeyView::new(&state.stack, state.stack_family, state.direction);
         StateView {
@@ -68,8 +70,8 @@ impl From<&State> for StateView {
             stack: (stack != wire).then_some(stack),
             stack_proto: unless(state.stack_proto, state.proto).map(names::protocol),
             wire,
-            src: PeerView::new(&state.src, kind),
-            dst: PeerView::new(&state.dst, kind),
+            src: EndpointView::new(&state.src, kind),
+            dst: EndpointView::new(&state.dst, kind),
             timeout: names::timeout(state.timeout),
             age: state.age,
             expires: state.expires_in,
@@ -84,7 +86,7 @@ impl From<&State> for StateView {
             sync_flags: names::bits(state.sync_flags, &names::SYNC_FLAGS),
             updates: state.updates,
             tag: state.tag.map(tag),
-            rule_actions: state.extra.as_ref().map(ActionsView::from),
+            rule_actions: state.rule_actions.as_ref().map(ActionsView::from),
         }
     }
 }
@@ -107,7 +109,7 @@ fn tag(name: TagName) -> String {
     String::from_utf8_lossy(name.bytes()).trim_end_matches('\0').to_owned()
 }
 
-/// `PFSTATE_*` in lower case.
+/// The names of the flags (`PFSTATE_*`) in lower case.
 fn flags(flags: StateFlags) -> Words {
     let mut named = flags.iter_names();
     let mut words: Words = named.by_ref().map(|(name, _)| name.to_lowercase().into()).collect();
@@ -125,7 +127,7 @@ impl Display for StateView {
         write!(f, " {} {} {}", self.direction, self.proto, self.wire)?;
         optional(f, "stack", self.stack.as_ref())?;
         optional(f, "stack-proto", self.stack_proto.as_ref())?;
-        peers(f, &self.src, &self.dst)?;
+        endpoints(f, &self.src, &self.dst)?;
         write!(f, " timeout {} age {}s expires {}s", self.timeout, self.age, self.expires)?;
         write!(f, " packets {}:{}", self.packets[0], self.packets[1])?;
         write!(f, " bytes {}:{}", self.bytes[0], self.bytes[1])?;
@@ -150,7 +152,7 @@ mod tests {
     use pfsync::wire::{RawState1400, RawState1500};
     use zerocopy::FromZeros;
 
-    /// A translated, routed connection through the firewall's outer side.
+    /// A connection that pf translates and routes.
     fn raw() -> RawState1400 {
         let mut raw = RawState1400::new_zeroed();
         raw.common.id = 0x6b02_0b3d_u64.to_be_bytes();

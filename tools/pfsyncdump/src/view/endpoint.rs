@@ -1,30 +1,31 @@
-//! What is known of one end of a connection.
+// SPDX-License-Identifier: BSD-2-Clause
+//! One end of a connection.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
-use pfsync::wire::{Peer, Scrub};
+use pfsync::wire::{Endpoint, Scrub};
 use serde::Serialize;
 
 use super::{optional, unless};
-use crate::names::{self, PeerKind};
+use crate::names::{self, ProtocolKind};
 
-/// One end of a connection.
+/// An endpoint.
 #[derive(Serialize)]
-pub struct PeerView {
+pub struct EndpointView {
     pub state: Cow<'static, str>,
     pub seqlo: u32,
     pub seqhi: u32,
     pub seqdiff: u32,
     pub max_win: u16,
     pub mss: u16,
-    /// The shift alone.
+    /// The shift, without the flag.
     pub wscale: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scrub: Option<ScrubView>,
 }
 
-/// What TCP normalisation keeps of a peer.
+/// What pf's normalisation keeps for an endpoint.
 #[derive(Serialize)]
 pub struct ScrubView {
     pub timestamp: bool,
@@ -32,24 +33,24 @@ pub struct ScrubView {
     pub ts_mod: u32,
 }
 
-/// The bits of a peer's window scale that are a shift (`PF_WSCALE_MASK`).
+/// The bits of a window scale that are a shift (`PF_WSCALE_MASK`).
 const WSCALE_MASK: u8 = 0x0f;
 
-impl PeerView {
-    pub fn new(peer: &Peer, kind: PeerKind) -> PeerView {
-        PeerView {
-            state: names::peer_state(kind, peer.state),
-            seqlo: peer.seqlo,
-            seqhi: peer.seqhi,
-            seqdiff: peer.seqdiff,
-            max_win: peer.max_win,
-            mss: peer.mss,
-            wscale: peer.wscale & WSCALE_MASK,
-            scrub: peer.scrub.map(ScrubView::from),
+impl EndpointView {
+    pub fn new(endpoint: &Endpoint, kind: ProtocolKind) -> EndpointView {
+        EndpointView {
+            state: names::endpoint_state(kind, endpoint.state),
+            seqlo: endpoint.seqlo,
+            seqhi: endpoint.seqhi,
+            seqdiff: endpoint.seqdiff,
+            max_win: endpoint.max_win,
+            mss: endpoint.mss,
+            wscale: endpoint.wscale & WSCALE_MASK,
+            scrub: endpoint.scrub.map(ScrubView::from),
         }
     }
 
-    /// Whether there is more to say than the state: only TCP's peers have it.
+    /// Whether there is more to show than the state, as for TCP.
     fn has_details(&self) -> bool {
         let numbers = [self.seqlo, self.seqhi, self.seqdiff, self.max_win.into(), self.mss.into()];
         numbers != [0; 5] || self.scrub.is_some()
@@ -62,19 +63,19 @@ impl From<Scrub> for ScrubView {
     }
 }
 
-/// The state of both peers, then what is known of their sequence numbers.
-pub fn peers(f: &mut Formatter, src: &PeerView, dst: &PeerView) -> fmt::Result {
+/// The states of both endpoints, then their sequence windows.
+pub fn endpoints(f: &mut Formatter, src: &EndpointView, dst: &EndpointView) -> fmt::Result {
     write!(f, " {}:{}", src.state, dst.state)?;
-    for (side, peer) in [("src", src), ("dst", dst)] {
-        if peer.has_details() {
-            write!(f, " {side} {peer}")?;
+    for (side, endpoint) in [("src", src), ("dst", dst)] {
+        if endpoint.has_details() {
+            write!(f, " {side} {endpoint}")?;
         }
     }
     Ok(())
 }
 
-/// As pfctl writes it: `[seqlo + window](+seqdiff) wscale`.
-impl Display for PeerView {
+/// As pfctl(8) writes it: `[seqlo + window](+seqdiff) wscale`.
+impl Display for EndpointView {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         write!(f, "[{} + {}]", self.seqlo, self.seqhi.wrapping_sub(self.seqlo))?;
         if self.seqdiff != 0 {
@@ -97,8 +98,8 @@ impl Display for PeerView {
 mod tests {
     use super::*;
 
-    fn peer() -> PeerView {
-        PeerView {
+    fn endpoint() -> EndpointView {
+        EndpointView {
             state: "CLOSED".into(),
             seqlo: 0,
             seqhi: 0,
@@ -112,18 +113,18 @@ mod tests {
 
     #[test]
     fn windows_may_wrap() {
-        let peer = PeerView { seqlo: u32::MAX, seqhi: 4, seqdiff: 9, wscale: 6, ..peer() };
-        assert_eq!(peer.to_string(), "[4294967295 + 5](+9) wscale 6");
+        let view = EndpointView { seqlo: u32::MAX, seqhi: 4, seqdiff: 9, wscale: 6, ..endpoint() };
+        assert_eq!(view.to_string(), "[4294967295 + 5](+9) wscale 6");
     }
 
     #[test]
-    fn peers_say_what_there_is() {
-        assert!(!peer().has_details());
+    fn only_set_values_are_shown() {
+        assert!(!endpoint().has_details());
         let scrub = |timestamp| ScrubView { timestamp, ttl: 64, ts_mod: 3 };
-        let plain = PeerView { scrub: Some(scrub(false)), ..peer() };
+        let plain = EndpointView { scrub: Some(scrub(false)), ..endpoint() };
         assert!(plain.has_details());
         assert_eq!(plain.to_string(), "[0 + 0] scrub ttl 64");
-        let modulated = PeerView { scrub: Some(scrub(true)), ..peer() };
+        let modulated = EndpointView { scrub: Some(scrub(true)), ..endpoint() };
         assert_eq!(modulated.to_string(), "[0 + 0] scrub ttl 64 timestamp +3");
     }
 }
