@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-
+#
 # Builds pfsync.ko, on Linux or on FreeBSD, with GNU make or BSD make.
 #
-#   make            build pfsync.ko and check that the kernel can load it
-#   make setup      install what all of this needs, and stop
-#   make demo       show two simulated firewalls with pfsync.ko
-#   make test       run all tests that need no FreeBSD
-#   make lint       run clippy and check the format of the source; part of make test
-#   make bench      time wire and engine, and record what the hot paths cost
+#   make            build pfsync.ko and check it as the kernel's linker would
+#   make demo       build it and show two firewalls at work, without a FreeBSD
+#   make test       everything that can be tested without a FreeBSD
+#   make lint       hold the source to clippy and cargo fmt; part of make test
+#   make doc        build the documentation of the source; part of make lint
+#   make bench      time wire and engine, and record what hot paths cost
 #   make fuzz       fuzz each target for FUZZ_SECONDS (60); see fuzz/README.md
 #   make install    install module, manual, scripts and documents (on FreeBSD)
 #   make uninstall  remove these
@@ -31,8 +31,13 @@ TARGET=		x86_64-unknown-none
 # Each release has a target directory, so that changing the release is quick.
 TARGET_DIR=	target/freebsd$$FREEBSD
 
-# The kernel's own options (sys/conf/kern.mk), and what its linker needs: absolute
-# addresses in the upper 2 GiB, and no GOT.
+# The module needs three options that only unstable compilers have: -Zbuild-std, to
+# compile Rust's core library with the flags below, and two of these flags.
+# RUSTC_BOOTSTRAP=1 makes a stable compiler accept them. The source itself uses no
+# unstable feature.
+#
+# How the kernel's code is compiled (sys/conf/kern.mk), and what its linker
+# needs: absolute addresses in the upper 2 GiB, and no GOT.
 KERNEL_RUSTFLAGS= -C relocation-model=static -C code-model=kernel \
 	-C force-frame-pointers=yes -C no-redzone=yes \
 	-C symbol-mangling-version=v0 \
@@ -76,6 +81,17 @@ lint:
 	    -Zbuild-std=core -- -D warnings
 	@. build/env && $$CARGO_CLIPPY clippy --quiet --locked --workspace \
 	    --exclude sys-bindings --all-targets --target-dir $(TARGET_DIR) -- -D warnings
+	@$(MAKE) doc
+
+# The first run documents everything, the second what Linux sees: src/wire and
+# src/engine without their private items. A warning is an error.
+doc: setup
+	@. build/env && RUSTC_BOOTSTRAP=1 RUSTDOCFLAGS="-D warnings" $$CARGO doc --quiet \
+	    --locked --no-deps -p pfsync --document-private-items --target $(TARGET) \
+	    --target-dir $(TARGET_DIR) -Zbuild-std=core
+	@. build/env && RUSTDOCFLAGS="-D warnings" $$CARGO doc --quiet --locked --no-deps \
+	    -p pfsync
+	@. build/env && echo "$(TARGET_DIR)/$(TARGET)/doc/pfsync/index.html"
 
 test-simulator: pfsync.ko
 	@. build/env && $$CARGO test --locked -p pfsync-simulator --tests \
@@ -126,4 +142,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a build/pfsync-kmod-*.tar.gz
 
-.PHONY: all bench check clean demo fuzz install lint load package pfsync.ko setup test test-simulator toolchain uninstall unload
+.PHONY: all bench check clean demo doc fuzz install lint load package pfsync.ko setup test test-host uninstall unload

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-
-/* See shims.h. A shim decides nothing: no `if`. */
+/* The shims of shims.h. A shim decides nothing: it has no `if`. */
 #include "kernel.h"
 #include "shims.h"
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Reads the kernel's headers with bindgen.
 //!
-//! `KERNEL_INCLUDE` (set by the Makefile) is a colon-separated list of the
-//! directories that hold them.
+//! The Makefile sets `KERNEL_INCLUDE`, a colon-separated list of the directories that
+//! have the headers.
 
 use std::{env, path::PathBuf};
 
-/// Types taken from the headers, as regular expressions over their names.
-/// What they contain is taken along.
+/// The types that are taken from the headers, with the types they contain. Each entry is a
+/// regular expression for names.
 const TYPES: &[&str] = &[
     "pf_kstate",
     "pf_state_key",
@@ -46,7 +46,7 @@ const TYPES: &[&str] = &[
     "ifType",
 ];
 
-/// Functions that the module may call.
+/// The functions that the module may call.
 const FUNCTIONS: &[&str] = &[
     "pfs_.*",
     "sysctl_handle_int",
@@ -118,6 +118,7 @@ const FUNCTIONS: &[&str] = &[
     "pfi_kkif_find",
 ];
 
+/// The constants and variables that the module may use.
 const VARIABLES: &[&str] = &[
     "DLT_PFSYNC",
     "PFSS_.*",

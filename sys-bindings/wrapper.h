@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-
-/* What sys-bindings reads: the kernel's headers and the module's own shims. */
+/* What bindgen reads: the kernel's headers and the module's own shims. */
 #include "kernel.h"
 #include "shims.h"

@@ -83,7 +83,7 @@ pub(crate) fn set_mtu(ifp: *const sys::ifnet, mtu: c_int) -> Result<()> {
 /// Applies what an operator requests to the interface `ifp`. May sleep. On an error, changes
 /// nothing: `EINVAL` if a value is out of range or the sync interface does not exist,
 /// `ENXIO` without an interface, or the error of [`Link::open`].
-pub(crate) fn apply(ifp: *const sys::ifnet, request: &Settings) -> Result<()> {
+pub(crate) fn apply(ifp: *const sys::ifnet, settings: &Settings) -> Result<()> {
     // This lock comes before the configuration's: when an interface departs, the kernel
     // holds it already.
     let detaching = DetachLock::lock();
@@ -91,7 +91,7 @@ pub(crate) fn apply(ifp: *const sys::ifnet, request: &Settings) -> Result<()> {
         let mut old = *softc.config.lock();
         // The sync interface may have been renamed, and another may have its old name.
         old.syncdev = IfName::new(&syncdev_name(softc)).ok();
-        let new = old.with(request).map_err(|_| Errno::EINVAL)?;
+        let new = old.with(settings).map_err(|_| Errno::EINVAL)?;
         if !old.same_link(&new) {
             relink(softc, &new, &detaching)?;
         }

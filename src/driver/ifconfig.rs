@@ -103,14 +103,14 @@ fn get_old(ifp: *const sys::ifnet, to: *mut c_void) -> Result<()> {
 fn set_old(ifp: *const sys::ifnet, from: *const c_void) -> Result<()> {
     user::may_configure_pf()?;
     let old: OldRequest = user::copy_in_value(from)?;
-    let request = Settings {
+    let settings = Settings {
         syncdev: parse_name(&old.syncdev)?,
         syncpeer: (old.syncpeer != [0; 4]).then_some(SyncPeer::Inet(old.syncpeer)),
         maxupd: old.maxupdates.into(),
         version: 0,
         defer: old.flags as u64 & FLAG_DEFER != 0,
     };
-    configuration::apply(ifp, &request)
+    configuration::apply(ifp, &settings)
 }
 
 /// `SIOCGETPFSYNCNV`
@@ -134,7 +134,7 @@ fn set(ifp: *const sys::ifnet, buffer: &sys::ifreq_nv_req) -> Result<()> {
     let mut bytes = KSlice::new(buffer.length as usize, Wait::Sleep, |_| Ok(0u8))?;
     user::copy_in(buffer.buffer, &mut bytes)?;
     let list = NvList::unpack(&bytes)?;
-    configuration::apply(ifp, &parse_request(list.values())?)
+    configuration::apply(ifp, &parse_settings(list.values())?)
 }
 
 /// The nvlist that describes the configuration.
@@ -149,7 +149,7 @@ fn to_list(snapshot: &Snapshot) -> Result<NvList> {
     list.add_number(c"flags", flags(snapshot));
     list.add_number(c"version", snapshot.config.format as u64);
     if let Some(peer) = snapshot.config.syncpeer {
-        list.add_list(c"syncpeer", peer_to_list(peer)?);
+        list.add_list(c"syncpeer", syncpeer_to_list(peer)?);
     }
     Ok(list)
 }
@@ -162,9 +162,9 @@ fn parse_name(name: &[u8; 16]) -> Result<Option<IfName>> {
     }
 }
 
-/// What an nvlist requests. A value that is absent or has another type is `EINVAL`, but the
+/// The settings that an nvlist asks for. A value that is absent or has another type is `EINVAL`, but the
 /// version, the sync interface and its peer may be absent.
-fn parse_request(values: Values) -> Result<Settings> {
+fn parse_settings(values: Values) -> Result<Settings> {
     let number = |name| values.number(name).map(|value| i64::try_from(value).unwrap_or(i64::MAX));
     let version = match number(c"version") {
         Some(version) => version,
@@ -173,7 +173,7 @@ fn parse_request(values: Values) -> Result<Settings> {
     };
     Ok(Settings {
         syncdev: parse_syncdev(values)?,
-        syncpeer: parse_peer(values)?,
+        syncpeer: parse_syncpeer(values)?,
         maxupd: number(c"maxupdates").ok_or(Errno::EINVAL)?,
         version,
         defer: values.number(c"flags").ok_or(Errno::EINVAL)? & FLAG_DEFER != 0,
@@ -191,7 +191,7 @@ fn parse_syncdev(values: Values) -> Result<Option<IfName>> {
 }
 
 /// The sync peer that a list names. ifconfig(8) sends address family 0 for `-syncpeer`.
-fn parse_peer(values: Values) -> Result<Option<SyncPeer>> {
+fn parse_syncpeer(values: Values) -> Result<Option<SyncPeer>> {
     let Some(list) = values.list_of(c"syncpeer") else {
         return if values.has(c"syncpeer") { Err(Errno::EINVAL) } else { Ok(None) };
     };
@@ -212,7 +212,7 @@ fn parse_peer(values: Values) -> Result<Option<SyncPeer>> {
 }
 
 /// A sync peer as a list: address family and socket address.
-fn peer_to_list(peer: SyncPeer) -> Result<NvList> {
+fn syncpeer_to_list(peer: SyncPeer) -> Result<NvList> {
     let mut list = NvList::new()?;
     match peer {
         SyncPeer::Inet(addr) => {

@@ -166,14 +166,15 @@ fn handle_frame(softc: &Softc, frame: Frame) {
     });
 }
 
+/// Handles the messages of a run.
 fn handle_run(context: &Context, run: Run) {
     let action = run.action();
     match run {
         Run::Clear(messages) => messages.iter().for_each(|raw| handle_clear(context, raw)),
-        Run::Insert(states) => states.check_each(|state| handle_insert(context, action, state)),
+        Run::Insert(states) => states.check_each(|state| handle_insert(context, state, action)),
         Run::Update(states) => {
             bulk_request::updates_received(context.softc);
-            states.check_each(|state| handle_update(context, action, state));
+            states.check_each(|state| handle_update(context, state, action));
         }
         Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| handle_compressed(context, raw)),
         Run::UpdateRequest(messages) => {
@@ -207,15 +208,15 @@ fn handle_clear(context: &Context, raw: &RawClear) {
     }
 }
 
-fn handle_insert(context: &Context, action: Action, state: &Result<State, Invalid>) {
+fn handle_insert(context: &Context, state: &Result<State, Invalid>, action: Action) {
     match state {
-        Ok(state) => import_state(context, action, state),
+        Ok(state) => import_state(context, state, action),
         Err(_) => reject(Some(action), Rejected::Value),
     }
 }
 
-/// Imports a state that does not exist here, within the limits.
-fn import_state(context: &Context, action: Action, state: &State) {
+/// Imports a state that came with an action, within the limits.
+fn import_state(context: &Context, state: &State, action: Action) {
     if !context.softc.rates.inserts.allows(time::uptime(), context.sysctls.peer_inserts) {
         return reject_limited(action, PeerLimit::Inserts);
     }
@@ -230,10 +231,10 @@ fn import_state(context: &Context, action: Action, state: &State) {
     }
 }
 
-fn handle_update(context: &Context, action: Action, state: &Result<State, Invalid>) {
+fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Action) {
     let Ok(state) = state else { return reject(Some(action), Rejected::Value) };
     match table::find(state.id) {
-        None => import_state(context, action, state),
+        None => import_state(context, state, action),
         Some(found) if !found.is_same(state) => reject(Some(action), Rejected::Value),
         Some(found) => {
             let (id, src, dst, timeout) = (state.id, state.src, state.dst, state.timeout);

@@ -24,8 +24,8 @@ fn name(state: StateId) -> (u64, u32) {
 }
 
 /// `pfsync::state:queued`: an insert, an update or a delete was queued, or an update
-/// collapsed into a queued message. Third argument: 0 insert, 2 whole update, 4
-/// compressed update, 5 delete.
+/// collapsed into a queued message. The third argument is the number of a [`Queue`]:
+/// 0 insert, 2 whole update, 4 compressed update, 5 delete.
 pub(crate) fn queued(state: StateId, queue: Queue) {
     if enabled() {
         let (id, creator) = name(state);

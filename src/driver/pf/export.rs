@@ -131,14 +131,14 @@ impl Locked<'_> {
                 sync_flags: flag(limit_node, sys::PFSYNC_FLAG_SRCNODE)
                     | flag(nat_node, sys::PFSYNC_FLAG_NATSRCNODE),
                 updates: 0,
-                rule_actions: Some(self.export_actions()),
+                rule_actions: Some(self.export_rule_actions()),
                 tag: None,
             })
         }
     }
 
     /// The actions that a rule gave to the state.
-    fn export_actions(&self) -> RuleActions {
+    fn export_rule_actions(&self) -> RuleActions {
         // SAFETY: the row is locked.
         unsafe {
             let st = self.raw();

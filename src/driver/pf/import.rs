@@ -278,24 +278,24 @@ unsafe fn actions_from_rule(st: *mut sys::pf_kstate, rule: *const sys::pf_krule,
 /// `st` is the state of a draft.
 unsafe fn actions_from_message(
     st: *mut sys::pf_kstate,
-    extra: &RuleActions,
+    actions: &RuleActions,
     rules: &Rules,
 ) -> Result<(), Refused> {
-    if u32::try_from(extra.rtableid).is_ok_and(|table| table >= status::routing_tables()) {
+    if u32::try_from(actions.rtableid).is_ok_and(|table| table >= status::routing_tables()) {
         return Err(Refused::RoutingTable);
     }
     // SAFETY: no other thread has the state of a draft.
     unsafe {
-        (*st).act.qid = extra.qid;
-        (*st).act.pqid = extra.pqid;
-        (*st).act.dnpipe = extra.dnpipe;
-        (*st).act.dnrpipe = extra.dnrpipe;
-        (*st).act.rtableid = extra.rtableid;
-        (*st).act.min_ttl = extra.min_ttl;
-        (*st).act.set_tos = extra.set_tos;
-        (*st).act.max_mss = extra.max_mss;
-        (*st).act.set_prio = extra.set_prio;
-        if let RouteTo::Via { kind, ifname, family } = extra.route {
+        (*st).act.qid = actions.qid;
+        (*st).act.pqid = actions.pqid;
+        (*st).act.dnpipe = actions.dnpipe;
+        (*st).act.dnrpipe = actions.dnrpipe;
+        (*st).act.rtableid = actions.rtableid;
+        (*st).act.min_ttl = actions.min_ttl;
+        (*st).act.set_tos = actions.set_tos;
+        (*st).act.max_mss = actions.max_mss;
+        (*st).act.set_prio = actions.set_prio;
+        if let RouteTo::Via { kind, ifname, family } = actions.route {
             let route = sys::pfs_route(st);
             *route.kind = kind;
             *route.kif = find_route(&ifname, rules).ok_or(Refused::RouteInterface)?.as_ptr();
@@ -402,7 +402,7 @@ unsafe fn fill(
             return Err(Refused::NoMemory);
         }
         match &state.rule_actions {
-            Some(extra) => actions_from_message(st, extra, rules)?,
+            Some(actions) => actions_from_message(st, actions, rules)?,
             None => actions_from_rule(st, rule, is_own),
         }
         actions_from_flags(st);

@@ -225,7 +225,7 @@ impl Lists for StateLists {
 
 impl Drop for StateLists {
     fn drop(&mut self) {
-        for queue in Queue::PROMPT.into_iter().chain([Queue::Waiting]) {
+        for queue in Queue::ALL {
             while self.pop(queue).is_some() {}
         }
     }
