@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Reads from FreeBSD's headers the structures that only the kernel's side of
-//! an interface needs, and that `sys-bindings` therefore lacks.
+//! Reads the structures from FreeBSD's headers that only the kernel's own side of its
+//! interfaces needs, and that `sys-bindings` therefore lacks.
 
 #[path = "../../sys-bindings/headers.rs"]
 mod headers;
