@@ -85,7 +85,7 @@ lint:
 
 # The first run documents everything, the second what Linux sees: src/wire and
 # src/engine without their private items. A warning is an error.
-doc: setup
+doc: toolchain
 	@. build/env && RUSTC_BOOTSTRAP=1 RUSTDOCFLAGS="-D warnings" $$CARGO doc --quiet \
 	    --locked --no-deps -p pfsync --document-private-items --target $(TARGET) \
 	    --target-dir $(TARGET_DIR) -Zbuild-std=core
@@ -142,4 +142,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a build/pfsync-kmod-*.tar.gz
 
-.PHONY: all bench check clean demo doc fuzz install lint load package pfsync.ko setup test test-host uninstall unload
+.PHONY: all bench check clean demo doc fuzz install lint load package pfsync.ko setup test test-simulator toolchain uninstall unload

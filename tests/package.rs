@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The package: what is in it, and that the same source gives the same bytes
-//! wherever and by whomever it is packed.
+//! The package: its contents, and that the same source gives the same bytes in any
+//! place and with any umask.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What is packed, and what it is packed with.
+/// The files that are packed, and what packs them.
 const SOURCES: [&str; 9] =
     ["Makefile", "Cargo.toml", "README.md", "CHANGELOG.md", "LICENSE", "docs", "share", "tools", "pfsync.ko"];
 
@@ -23,7 +23,7 @@ fn directory(name: &str) -> PathBuf {
     directory
 }
 
-/// Runs a command of the shell in a directory; `$1` and so on are `arguments`.
+/// Runs a shell command in a directory, with `arguments` as `$1` and so on.
 fn shell(directory: &Path, command: &str, arguments: &[&OsStr]) -> Output {
     let mut shell = Command::new("sh");
     shell.current_dir(directory).args(["-ec", command, "sh"]).args(arguments);
@@ -36,7 +36,7 @@ fn lines(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// A copy of the sources. `pfsync.ko` is there if `make` was run.
+/// A copy of the sources and of `pfsync.ko`, which `make` has built.
 fn copy(name: &str) -> PathBuf {
     let to = directory(name);
     fs::create_dir(to.join("build")).unwrap();

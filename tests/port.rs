@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Holds the port to the source: version, crates and installed files.
+//! Compares the port with the source: version, crates and installed files.
 //!
-//! `UPDATE_PORT=1` writes `Makefile.crates` and `distinfo` anew instead, from
-//! `Cargo.lock` and what `cargo fetch` downloaded.
+//! With `UPDATE_PORT=1`, writes `Makefile.crates` and `distinfo` instead, from
+//! `Cargo.lock` and what `cargo fetch` has downloaded.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ fn patched_manifest() -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A crate of the registry, by name and version, with its checksum.
+/// Crates of the registry: name and version, and checksum.
 type Crates = BTreeMap<String, String>;
 
 /// The crates that cargo leaves in `Cargo.lock` for the port's workspace.
@@ -64,7 +64,7 @@ fn empty_directory(name: &str) -> PathBuf {
     directory
 }
 
-/// Where cargo keeps what it downloaded, if it did.
+/// The file of a crate that cargo has downloaded.
 fn downloaded(id: &str) -> Option<PathBuf> {
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo = cargo.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
@@ -79,8 +79,8 @@ fn makefile_crates(crates: &Crates) -> String {
     format!("CARGO_CRATES=\t{}\n", list.join(" \\\n\t\t"))
 }
 
-/// `distinfo`: sizes are those of the files that cargo downloaded, or what it
-/// says already of those that are only for other systems.
+/// `distinfo`. The sizes are those of the files that cargo has downloaded. For crates
+/// that only other systems need, they are those in the present `distinfo`.
 fn distinfo(crates: &Crates) -> String {
     let old = read(port("distinfo"));
     let mut new = format!("{}\n", old.lines().next().unwrap());
@@ -136,7 +136,7 @@ fn the_list_of_files_is_what_is_installed() {
     assert_eq!(read(port("pkg-plist")).lines().collect::<Vec<_>>(), installed);
 }
 
-/// How pkg-plist names a file; manuals are compressed on the way.
+/// The name of a file in pkg-plist. The ports tree compresses manuals.
 fn as_listed(file: &str) -> String {
     let file = file.replace("./boot/modules/", "/%%KMODDIR%%/");
     let file = file.replace("./usr/local/share/doc/pfsync/", "%%PORTDOCS%%%%DOCSDIR%%/");

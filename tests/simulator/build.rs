@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Reads from FreeBSD's headers the structures that only the kernel's side of
-//! an interface needs, and that `sys-bindings` therefore lacks.
+//! Reads the structures from FreeBSD's headers that only the kernel's own side of its
+//! interfaces needs, and that `sys-bindings` therefore lacks.
 
-use std::{env, path::PathBuf};
+#[path = "../../sys-bindings/headers.rs"]
+mod headers;
 
 /// Structures, as regular expressions over their names.
 const TYPES: &[&str] = &[
@@ -51,35 +52,15 @@ const VARIABLES: &[&str] = &[
 ];
 
 fn main() {
-    println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
-    println!("cargo:rerun-if-env-changed=FREEBSD");
-    println!("cargo:rustc-check-cfg=cfg(freebsd, values(\"14\", \"15\"))");
-    println!("cargo:rerun-if-changed=kernel.h");
-    let release = env::var("FREEBSD").expect("FREEBSD is set by build/env: `. build/env`");
-    println!("cargo:rustc-cfg=freebsd=\"{release}\"");
-    let include = env::var("KERNEL_INCLUDE").expect("KERNEL_INCLUDE is set by build/env: `. build/env`");
-    let mut builder = bindgen::Builder::default()
-        .header("kernel.h")
-        .use_core()
-        .ctypes_prefix("::core::ffi")
-        .derive_debug(false)
-        .prepend_enum_name(false)
-        .generate_comments(false)
+    println!("cargo:rerun-if-changed=../../sys-bindings/headers.rs");
+    let mut builder = headers::builder("kernel.h", "../../kmod")
         .allowlist_recursively(false)
-        .raw_line("use sys_bindings::*;")
-        .clang_args([&format!("--target=x86_64-unknown-freebsd{release}"), "-nostdinc", "-ffreestanding"])
-        .clang_args(["-D_KERNEL", "-DKLD_MODULE", "-I../../kmod"])
-        .clang_args(include.split(':').map(|dir| format!("-isystem{dir}")));
+        .raw_line("use sys_bindings::*;");
     for name in TYPES {
         builder = builder.allowlist_type(name);
     }
     for name in VARIABLES {
         builder = builder.allowlist_var(name);
     }
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    builder
-        .generate()
-        .expect("the kernel's headers parse")
-        .write_to_file(out.join("bindings.rs"))
-        .expect("writable");
+    headers::write(builder);
 }

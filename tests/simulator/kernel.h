@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The kernel's structures that only the kernel's own side of an interface
- * knows; build.rs reads them. */
+/* Structures that only the kernel's own side of its interfaces has. build.rs reads
+ * them. */
 #include "../../kmod/kernel.h"
 #include <sys/rwlock.h>
 #include <netinet/sctp.h>

@@ -375,6 +375,24 @@ close_tcp() {
 	rm $RUN/typed
 }
 
+# client_traffic WHERE: the client opens connections to WHERE, at $SERVER and $SERVER6: TCP to port
+# 7000, until close_tcp; UDP to ports 5001 and 5999; and pings.
+client_traffic() {
+	serve_udp "$1" 5001
+	open_tcp "$1" "$SERVER" 7000
+	echo first >&4
+	jexec client ping -q -c 1 "$SERVER" >/dev/null || fail "ping"
+	jexec client ping -6 -q -c 1 "$SERVER6" >/dev/null || fail "ping over IPv6"
+	send_udp "$SERVER" 5001
+	send_udp "$SERVER" 5999
+}
+
+# more_client_traffic: the client sends more by the connections over TCP and to port 5001.
+more_client_traffic() {
+	dd if=/dev/zero bs=1k count=200 2>/dev/null >&4
+	send_udp "$SERVER" 5001
+}
+
 # --- what pf and pfsync say -------------------------------------------------
 
 # has_state WHERE PATTERN: whether a line of the state table matches.

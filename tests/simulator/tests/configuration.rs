@@ -85,9 +85,9 @@ fn what_is_set_holds_for_an_interface_that_was_renamed() -> Result<()> {
     })?;
     let renamed = Config { syncdev: Some("sync0".into()), maxupd: 5, ..Config::default() };
     assert_eq!(one.configure(&renamed)?, Ok(()));
-    assert_eq!(one.demotion(), 0, "the same interface by its new name is no reason for a full update");
+    assert_eq!(one.demotion(), 0, "the new name of the same interface causes no bulk update");
     assert_eq!(one.configure(&Config::default())?, Ok(()));
-    assert_ne!(one.demotion(), 0, "another interface by the old name is one");
+    assert_ne!(one.demotion(), 0, "another interface by the old name causes one");
     unload([one, two])
 }
 

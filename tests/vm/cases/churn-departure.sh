@@ -61,8 +61,7 @@ make_jail one
 jexec one ifconfig lo1 create up || fail "lo1"
 need_module if_epair
 load_pfsync test
-number=0
-while [ $number -lt $ROUNDS ]; do
+for number in $(jot $ROUNDS); do
 	sync_over_new_epair
 	# Unloading takes much longer than the other kinds of rounds.
 	case $((number % 20)) in
@@ -74,7 +73,6 @@ while [ $number -lt $ROUNDS ]; do
 	   2) destroy ;;
 	   esac ;;
 	esac
-	number=$((number + 1))
 	[ $((number % 100)) -ne 0 ] || echo "round $number"
 done
 unload_pfsync

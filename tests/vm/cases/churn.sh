@@ -75,10 +75,8 @@ printf 'set limit states 100000\nset skip on %sb\npass keep state\n' "$SYNC" | p
 # FreeBSD itself leaks some memory when a vnet ends, and for an interface in it.
 control_round 0
 memory_in_use > $RUN/before_control
-number=1
-while [ $number -le $ROUNDS ]; do
+for number in $(jot $ROUNDS); do
 	control_round $number
-	number=$((number + 1))
 done
 memory_in_use > $RUN/after_control
 
@@ -86,11 +84,9 @@ traffic &
 HELPERS=$!
 round 0
 memory_in_use > $RUN/before
-number=1
-while [ $number -le $ROUNDS ]; do
+for number in $(jot $ROUNDS); do
 	round $number
 	[ $((number % 10)) -ne 0 ] || echo "round $number"
-	number=$((number + 1))
 done
 stop_helpers
 sleep 12

@@ -16,14 +16,12 @@ load_pfsync test
 make_firewalls
 printf 'set limit states 100000\nset skip on %sa\npass keep state\n' "$SYNC" | pf_rules one
 start_pfsync one syncpeer 192.0.2.2
-round=1
-while [ $round -le $ROUNDS ]; do
+for round in $(jot $ROUNDS); do
 	jexec two $VM/bin/hostile 192.0.2.1 $PACKETS $round >/dev/null || fail "hostile"
 	jexec one $VM/bin/blast 127.0.0.1 9 400 4000 >/dev/null || fail "blast"
 	jexec one pfctl -vv -s states > $RUN/states || fail "listing"
 	inserted=$(grep -c 'creatorid' $RUN/states)
 	[ "$inserted" -gt 0 ] || fail "no state was inserted"
-	round=$((round + 1))
 done
 jexec one $VM/bin/meet >/dev/null || fail "meet"
 

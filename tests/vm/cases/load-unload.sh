@@ -51,10 +51,8 @@ rules_everywhere "pass all keep state"
 round 0
 round 1
 memory_in_use > $RUN/before
-number=0
-while [ $number -lt $ROUNDS ]; do
+for number in $(jot $ROUNDS); do
 	round $number
-	number=$((number + 1))
 done
 rules_everywhere "pass all no state"
 flush_everywhere

@@ -73,21 +73,6 @@ check_expiries() {
 		END { exit bad }' $RUN/expiries - || fail "states end at different times"
 }
 
-traffic() {
-	serve_udp here 5001
-	open_tcp here $SERVER 7000
-	echo first >&4
-	jexec client ping -q -c 1 $SERVER >/dev/null || fail "ping"
-	jexec client ping -6 -q -c 1 $SERVER6 >/dev/null || fail "ping over IPv6"
-	send_udp $SERVER 5001
-	send_udp $SERVER 5999
-}
-
-more_traffic() {
-	dd if=/dev/zero bs=1k count=200 2>/dev/null >&4
-	send_udp $SERVER 5001
-}
-
 as_one() {
 	[ "$ROLE" = one ] || return 0
 	"$@"
@@ -143,11 +128,11 @@ start_sync
 wait_for $PATIENCE in_sync here || fail "not in sync"
 
 barrier inserts
-as_one traffic
+as_one client_traffic here
 compare inserted
 as_two must_hold ESTABLISHED:ESTABLISHED [A-Z]
 
-as_one more_traffic
+as_one more_client_traffic
 compare updated
 as_two must_hold ESTABLISHED:ESTABLISHED MULTIPLE
 

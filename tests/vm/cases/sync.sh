@@ -41,14 +41,8 @@ unicast)
 esac
 
 echo "states appear"
-serve_udp one 5001
-open_tcp one $SERVER 7000
-echo first >&4
-jexec client ping -q -c 1 $SERVER >/dev/null || fail "ping"
-jexec client ping -6 -q -c 1 $SERVER6 >/dev/null || fail "ping over IPv6"
-send_udp $SERVER 5001
+client_traffic one
 send_udp $SERVER6 5002
-send_udp $SERVER 5999
 soon "no TCP state on two" has_state two "tcp $SERVER:7000 <- $CLIENT:.*ESTABLISHED:ESTABLISHED"
 soon "no ICMP state on two" has_state two "icmp $SERVER:.* <- $CLIENT:"
 soon "no ICMPv6 state on two" has_state two "ipv6-icmp $SERVER6"
@@ -57,8 +51,7 @@ soon "no UDP state over IPv6 on two" has_state two "udp $SERVER6\[5002\] <-"
 must has_state one "udp $SERVER:5999"
 
 echo "states follow updates"
-dd if=/dev/zero bs=1k count=200 2>/dev/null >&4
-send_udp $SERVER 5001
+more_client_traffic
 soon "two did not see the UDP state change" has_state two "udp $SERVER:5001 .*MULTIPLE"
 wait_for 15 same_states || {
 	diff $RUN/states.one $RUN/states.two

@@ -91,15 +91,22 @@ fn forward(bytes: Vec<u8>) -> i32 {
     0
 }
 
-fn join(ifp: *mut sys::ifnet, group: &[u8], kind: &'static str, size: usize) -> Result<usize, i32> {
+/// Joins a multicast group. Returns an errno or 0.
+///
+/// # Safety
+///
+/// `membership` points to the caller's variable.
+unsafe fn join<T>(ifp: *mut sys::ifnet, group: &[u8], kind: &'static str, membership: *mut *mut T) -> i32 {
     may_sleep("joining a multicast group");
     let kernel = thread::current().kernel.clone();
     if kernel.heap.fails() {
-        return Err(sys::ENOBUFS as i32);
+        return sys::ENOBUFS as i32;
     }
-    let membership = memory::allocate(size, kind, (sys::M_WAITOK | sys::M_ZERO) as i32);
-    kernel.world().network.join(ifp, group, membership, kind);
-    Ok(membership)
+    let joined = memory::allocate(size_of::<T>(), kind, (sys::M_WAITOK | sys::M_ZERO) as i32);
+    kernel.world().network.join(ifp, group, joined, kind);
+    // SAFETY: as the caller promises.
+    unsafe { *membership = joined as *mut T };
+    0
 }
 
 fn leave(membership: usize, kind: &'static str) {
@@ -156,16 +163,8 @@ symbols! {
         _filter: *mut c_void,
         membership: *mut *mut sys::in_multi,
     ) -> i32 {
-        // SAFETY: the caller's address.
-        let group = unsafe { (*group).s_addr.to_ne_bytes() };
-        match join(ifp, &group, MULTI4, size_of::<sys::in_multi>()) {
-            Ok(joined) => {
-                // SAFETY: the caller's variable.
-                unsafe { *membership = joined as *mut sys::in_multi };
-                0
-            }
-            Err(error) => error,
-        }
+        // SAFETY: the caller's address and variable.
+        unsafe { join(ifp, &(*group).s_addr.to_ne_bytes(), MULTI4, membership) }
     }
 
     pub unsafe extern "C" fn in_leavegroup(membership: *mut sys::in_multi, _filter: *mut c_void) -> i32 {
@@ -183,14 +182,8 @@ symbols! {
         // SAFETY: the caller's address, 16 bytes.
         let mut group = unsafe { *group.cast::<[u8; 16]>() };
         clear_scope(&mut group);
-        match join(ifp, &group, MULTI6, size_of::<sys::in6_multi>()) {
-            Ok(joined) => {
-                // SAFETY: the caller's variable.
-                unsafe { *membership = joined as *mut sys::in6_multi };
-                0
-            }
-            Err(error) => error,
-        }
+        // SAFETY: the caller's variable.
+        unsafe { join(ifp, &group, MULTI6, membership) }
     }
 
     pub unsafe extern "C" fn in6_leavegroup(membership: *mut sys::in6_multi, _filter: *mut c_void) -> i32 {
