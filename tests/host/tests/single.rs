@@ -408,7 +408,7 @@ fn the_sync_interface_may_depart_while_the_link_is_replaced() -> anyhow::Result<
 
 #[test]
 fn the_sync_interface_may_depart_while_pfsync0_is_destroyed() -> anyhow::Result<()> {
-    departs_during(|fw| Ok(fw.destroy()?.map_err(|error| anyhow::anyhow!("destroy: error {error}"))?))
+    departs_during(|fw| fw.destroy()?.map_err(|error| anyhow::anyhow!("destroy: error {error}")))
 }
 
 #[test]
