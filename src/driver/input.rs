@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Input: packets from the peers are checked, and their messages carried out.
+//! Input: checks packets from the peers, and carries their messages out.
 
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
@@ -57,7 +57,7 @@ pub(crate) unsafe extern "C" fn input6(mp: *mut *mut sys::mbuf, offp: *mut c_int
 /// `*mp` is a packet that the caller hands over, `*offp` is the length of its IP header in
 /// bytes, and the thread is in the network epoch.
 unsafe fn input(mp: *mut *mut sys::mbuf, offp: *mut c_int, ttl_offset: usize) -> c_int {
-    // SAFETY: the caller promises the above.
+    // SAFETY: the caller hands over a packet, and is in the network epoch.
     unsafe {
         let Some(m) = NonNull::new(ptr::replace(mp, ptr::null_mut())) else { return DONE };
         let packet = Packet::from_raw(m);
@@ -93,7 +93,7 @@ fn reject_limited(action: Action, limit: PeerLimit) {
     reject(Some(action), Rejected::Limit);
 }
 
-/// What the messages of a frame have in common.
+/// What handling any message of a frame needs.
 struct Context<'a> {
     softc: &'a Softc,
     rules: &'a Rules,
@@ -136,7 +136,7 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, ttl_offset: usize, epo
     if bytes.get(ttl_offset) != Some(&TTL) {
         return reject(None, Rejected::Ttl);
     }
-    // Without a frame, there is no header either.
+    // An offset beyond the end of the packet leaves no bytes to parse.
     match Frame::parse(bytes.get(offset..).unwrap_or_default()) {
         Ok(frame) => handle_frame(softc, frame.with_newest_format(NEWEST_FORMAT)),
         Err(HeaderError::Short) => reject(None, Rejected::Header),
@@ -243,8 +243,8 @@ fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Acti
     }
 }
 
-/// Which values are possible depends on the protocol of the state, if the state exists
-/// here.
+/// Handles a compressed update. Which values are possible depends on the protocol of the
+/// state, which only the state itself tells, if it exists here.
 fn handle_compressed(context: &Context, raw: &RawCompressedUpdate) {
     let found = table::find(raw.state_id());
     match (raw.check(found.as_ref().map(|found| found.proto())), found) {
