@@ -13,12 +13,12 @@ use crate::wire::{BulkMark, BulkStatus, StateId};
 /// How often a request is repeated before the requester gives up
 /// (`PFSYNC_MAX_BULKTRIES` in the C module).
 pub const MAX_TRIES: u8 = 12;
-/// Seconds in which nothing of the bulk update arrives before the request is
-/// repeated.
+/// The request is repeated after this many seconds without any part of the bulk
+/// update.
 pub const QUIET_SECONDS: u32 = 5;
-/// Seconds from the first request until the requester gives up, even if states
-/// still arrive. Two million states take about forty. So a peer that never stops
-/// sending cannot keep this firewall demoted.
+/// The requester gives up this many seconds after the first request, even if states
+/// still arrive. Two million states take about forty seconds. Without this limit, a
+/// peer that never stops sending could keep this firewall demoted.
 pub const GIVE_UP_SECONDS: u32 = 600;
 
 /// A bulk update that is awaited.
@@ -75,8 +75,9 @@ impl Requester {
         Requester { wait: None }
     }
 
-    /// A bulk update is requested. Returns what to add to carp's demotion:
-    /// `demotion`, but 0 if that is negative or if it is added already.
+    /// Starts waiting for a bulk update, for which the caller sends the request.
+    /// Returns what to add to carp's demotion: `demotion`, or 0 if that is negative
+    /// or already added.
     #[must_use]
     pub fn request(&mut self, now: u32, demotion: i32) -> i32 {
         let (demotion, to_add) = match self.wait {
@@ -88,8 +89,8 @@ impl Requester {
         to_add
     }
 
-    /// Whether no bulk update is awaited. ifconfig(8) shows it as `syncok`
-    /// (`PFSYNCF_OK`).
+    /// Whether no bulk update is awaited. ifconfig(8) shows that as
+    /// `syncok: 1` (`PFSYNCF_OK`).
     pub fn is_idle(&self) -> bool {
         self.wait.is_none()
     }
@@ -183,11 +184,11 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Whole seconds since the request arrived.
+    /// The time since the request arrived, in seconds, rounded down.
     ///
-    /// The requester ignores an end mark that seems older than its request. So
-    /// this is rounded down: it is never more than the requester counts since it
-    /// sent the request, wherever in a second either clock stands.
+    /// The requester ignores an end mark whose age exceeds what it counts itself
+    /// since it sent the request. The difference of two seconds of uptime could be
+    /// one more than the time that has passed, and so exceed it.
     pub fn age(&self, now: Instant) -> u32 {
         second(now.saturating_sub(self.requested).max(0))
     }
@@ -201,9 +202,9 @@ impl Walk {
 /// The answering side. It walks through the table when a peer requests a bulk
 /// update.
 ///
-/// A request that arrives during a walk causes another walk, and so do any
-/// number of them. A flood of requests thus neither restarts the walk nor causes
-/// more than one walk per second.
+/// Requests that arrive during a walk cause one more walk, however many they are.
+/// So a flood of requests neither restarts the walk nor causes more than one walk
+/// per second.
 ///
 /// The caller holds the lock that protects it.
 #[derive(Debug, Default)]
