@@ -62,7 +62,7 @@ pub enum Tick {
     Wait,
     /// Send the request again, and wait another second.
     Request,
-    /// Nothing: the requester has given up.
+    /// The requester has given up. The timer may stop.
     GiveUp {
         /// Take this off carp's demotion.
         demotion: i32,
