@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Times reading and writing full frames of each action, without pf and without a
-//! kernel. The messages come from the frames in tests/captures, which the C module
+//! kernel. The messages come from the frames in tests/captures, which the stock module
 //! sent.
 
 use criterion::measurement::WallTime;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Requests of ifconfig(8), sysctl(8) and older programs to `pfsync.ko` in the
 //! simulator. The configuration that the module accepted last reads back. A request
-//! that it refuses changes nothing, and fails with an errno of the C module.
+//! that it refuses changes nothing, and fails with an errno of the stock module.
 
 mod lists;
 mod settings;
@@ -128,13 +128,13 @@ impl Run {
         self.check_settings()
     }
 
-    /// Checks that the C module has this errno: for wrong values, or for calls that fail.
+    /// Checks that the stock module has this errno: for wrong values, or for calls that fail.
     fn check_error(&self, error: i32) -> Result<()> {
         let (of_values, of_calls) =
             ([sys::EINVAL, sys::EADDRNOTAVAIL], [sys::EFAULT, sys::ENOMEM, sys::ENOBUFS]);
         let error = error as u32;
         let known = of_values.contains(&error) || (self.failing && of_calls.contains(&error));
-        ensure!(known, "errno {error}, which the C module does not return");
+        ensure!(known, "errno {error}, which the stock module does not return");
         Ok(())
     }
 

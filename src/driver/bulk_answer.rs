@@ -62,7 +62,7 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
 fn write_packet(softc: &Softc, walk: &Walk, writer: &mut FrameWriter) -> Option<Position> {
     if !walk.started {
         let _ = writer.append(Action::BulkStatus, &mark(BulkMark::Start, walk));
-        // The C module looks only at the first mark of a run.
+        // The stock module looks only at the first mark of a run.
         writer.end_run();
     }
     let mut position = walk.position;

@@ -187,7 +187,7 @@ fn handle_run(context: &Context, run: Run) {
     }
 }
 
-/// Unlinks the states of a creator on every interface, as the C module does. Does nothing if
+/// Unlinks the states of a creator on every interface, as the stock module does. Does nothing if
 /// the message names an interface that does not exist here.
 fn handle_clear(context: &Context, raw: &RawClear) {
     let Ok(clear) = raw.check() else { return reject(Some(Action::Clear), Rejected::Value) };

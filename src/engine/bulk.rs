@@ -11,7 +11,7 @@
 use crate::wire::{BulkMark, BulkStatus, StateId};
 
 /// How often a request is repeated before the requester gives up
-/// (`PFSYNC_MAX_BULKTRIES` in the C module).
+/// (`PFSYNC_MAX_BULKTRIES` in the stock module).
 pub const MAX_TRIES: u8 = 12;
 /// The request is repeated after this many seconds without any part of the bulk
 /// update.

@@ -6,7 +6,7 @@ use crate::wire::{Format, IfName};
 /// The multicast group for IPv4, 224.0.0.240 (`INADDR_PFSYNC_GROUP` in
 /// `netinet/in.h`). Frames go there unless the operator names a peer.
 pub const GROUP4: [u8; 4] = [224, 0, 0, 240];
-/// The multicast group for IPv6, ff12::f0, as in the C module.
+/// The multicast group for IPv6, ff12::f0, as in the stock module.
 pub const GROUP6: [u8; 16] = [0xff, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0];
 
 /// The sync peer: the address that frames are sent to. It is that of one peer or

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_stale_destination_is_not_applied_with_a_newer_source() {
-        // The C module moved the destination from 500000 back to 400000.
+        // The stock module moved the destination from 500000 back to 400000.
         let verdict = judge([(4, 1000), (4, 500_000)], [(4, 2000), (4, 400_000)]);
         assert_eq!(verdict, (Newer, Stale));
     }

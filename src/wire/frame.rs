@@ -150,7 +150,7 @@ impl<'a> Iterator for Frame<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// The most bytes of messages after one subheader (`MCLBYTES`). The C module
+/// The most bytes of messages after one subheader (`MCLBYTES`). The stock module
 /// drops a frame with a longer run, which m_pulldown(9) cannot make contiguous.
 const RUN_MAX: usize = 2048;
 

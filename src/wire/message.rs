@@ -78,7 +78,7 @@ pub struct RawCompressedUpdate {
     pub dst: RawEndpoint,
     /// Host id of the state's creator.
     pub creator: [u8; 4],
-    /// Sent as 0, as by the C module, and ignored.
+    /// Sent as 0, as by the stock module, and ignored.
     pub expire: U32,
     /// `PFTM_*`.
     pub timeout: u8,

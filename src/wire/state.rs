@@ -323,7 +323,7 @@ pub struct State {
     /// Which source nodes the state has (`PFSYNC_FLAG_*` in `net/pfvar.h`). 0 in
     /// format 1500.
     pub sync_flags: u8,
-    /// How many updates were collapsed, as the C module counts. 0 in format
+    /// How many updates were collapsed, as the stock module counts. 0 in format
     /// 1500.
     pub updates: u8,
     /// What the rule has pf do with the packets. Absent in format 1301.

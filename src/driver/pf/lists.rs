@@ -7,7 +7,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU8, Ordering};
 use sys_bindings as sys;
 
-// The values of `pf_kstate.sync_state` (`PFSYNC_S_*` in net/if_pfsync.h). The C module
+// The values of `pf_kstate.sync_state` (`PFSYNC_S_*` in net/if_pfsync.h). The stock module
 // has no queue of compressed updates that leave with the next frame: that one gets a
 // value that C does not use.
 const S_INSERT: u8 = sys::PFSYNC_S_INS as u8;

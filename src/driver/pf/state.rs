@@ -331,7 +331,7 @@ impl Locked<'_> {
 }
 
 /// Overwrites an endpoint of a state. Its scrub data are lost if there is no memory
-/// for them, as in the C module.
+/// for them, as in the stock module.
 ///
 /// # Safety
 ///

@@ -38,7 +38,7 @@ measure() {
 	start_pfsync two
 	soon "one is not in sync" in_sync one
 	make_states
-	# Inserts that the C module loses here it requests when updates come, or never.
+	# Inserts that the stock module loses here it requests when updates come, or never.
 	wait_for 30 has_states two "$states"
 	sleep 3
 	updates=$(updates_sent) packets=$(packets_sent)
@@ -67,4 +67,4 @@ is_reference || [ "$peer_states" -ge "$states" ] || fail "states are missing on 
 result ratio.added-cost "$(ratio "$rust_micros - $none_micros" "$c_micros - $none_micros")"
 result ratio.packets "$(ratio "$rust_packets" "$c_packets")"
 # One update of each state a second is enough.
-is_reference || [ "$rust_updates" -le "$c_updates" ] || fail "more updates than the C module"
+is_reference || [ "$rust_updates" -le "$c_updates" ] || fail "more updates than the stock module"

@@ -28,7 +28,7 @@ struct Expected {
 /// Every report that is forgiven. A lock order reversal that names pfsync while
 /// the module under test is loaded must never be covered by this list.
 const EXPECTED: [Expected; 2] = [
-    // The C module joins its multicast group under a mutex and detaches under the vnet lock.
+    // The stock module joins its multicast group under a mutex and detaches under the vnet lock.
     Expected { words: &["lock order reversal"], during: Some(Loaded::Stock) },
     // carp(4) leaves its multicast group under its own mutex.
     Expected { words: &["lock order carp_softc -> in_multi_sx"], during: None },
