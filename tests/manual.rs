@@ -21,6 +21,9 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
+/// The sections that list the sysctls.
+const VARIABLES: [&str; 2] = ["SYSCTL VARIABLES", "LOADER TUNABLES"];
+
 /// The lines of a section of the manual.
 fn section(name: &str) -> Vec<String> {
     let manual = read(MANUAL);
@@ -94,8 +97,9 @@ fn named_probes(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn sysctls_are_those_of_the_module() {
-    let listed: BTreeSet<_> = section("CONFIGURATION")
-        .iter()
+    let listed: BTreeSet<_> = VARIABLES
+        .into_iter()
+        .flat_map(section)
         .filter_map(|line| line.strip_prefix(".It Va net.pfsync.").map(str::to_owned))
         .collect();
     assert!(listed.len() > 1);
@@ -268,9 +272,10 @@ fn counters_are_those_of_the_module() {
     assert_eq!(listed, all_after(&read("src/driver/stats.rs"), "pfsyncs_", is_word));
 }
 
-/// The default that the manual tells of what is listed as `item`.
+/// The default that the manual gives for what it lists as `item`.
 fn default_of(item: &str) -> String {
-    let lines = section("CONFIGURATION");
+    let sections = ["CONFIGURATION"].into_iter().chain(VARIABLES);
+    let lines: Vec<_> = sections.flat_map(section).collect();
     let mut lines = lines.iter().skip_while(|line| !line.starts_with(item)).skip(1);
     let line = lines.find_map(|line| line.strip_prefix("The default is ").map(str::to_owned));
     line.unwrap_or_else(|| panic!("{item} has no default")).trim_end_matches('.').to_owned()

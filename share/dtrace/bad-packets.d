@@ -1,23 +1,24 @@
 #!/usr/sbin/dtrace -qs
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Who sends packets that are refused, and why? Prints a table every ten
- * seconds and at the end: sender, kind of message, reason, how many. Ends with
- * ^C. The sender comes from the ip provider.
+ * Who sends packets that are refused, and why? Every ten seconds and at the
+ * end, this script prints a table: the sender, the kind of message, the reason,
+ * and how often. The sender comes from the ip provider. End the script with ^C.
  */
 
-/* Shared out among all the CPUs that the kernel could have. */
+/* DTrace divides this memory among all CPUs that the kernel supports. */
 #pragma D option dynvarsize=16m
 
 inline string REASON[int reason] =
-    reason == 1 ? "not by the sync interface" :
+    reason == 1 ? "not on the sync interface" :
     reason == 2 ? "TTL or hop limit is not 255" :
     reason == 3 ? "shorter than a header" :
-    reason == 4 ? "version of the protocol" :
+    reason == 4 ? "unknown protocol version" :
     reason == 5 ? "a length does not fit" :
     reason == 6 ? "unknown kind of message" :
     reason == 7 ? "impossible value" :
-    reason == 9 ? "more than the limits allow" :
-    "state not taken in, or not here";
+    reason == 9 ? "limit on peers" :
+    "state refused or unknown";
 
 inline string KIND[int action] =
     action == 0 ? "clear" :

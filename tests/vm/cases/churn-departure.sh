@@ -1,4 +1,5 @@
-# about: a thousand rounds: the sync interface departs while it is replaced or pfsync0 destroyed, and pfsync0 is destroyed during unload
+# SPDX-License-Identifier: BSD-2-Clause
+# about: a thousand times the sync interface departs while it is replaced or pfsync0 destroyed, or during unload
 # timeout: 3000
 # param: family inet inet6
 . /tmp/vm/lib.sh
@@ -10,14 +11,14 @@ inet) GROUP=224.0.0.240 ;;
 inet6) GROUP=ff12::f0 ;;
 esac
 
-# A fresh sync interface, with traffic of its own kind on it: its name is in $DEPARTING.
+# Makes a new epair the sync interface. Sets DEPARTING to its name.
 sync_over_new_epair() {
 	DEPARTING=$(jexec one ifconfig epair create up) || fail "epair"
 	jexec one ifconfig pfsync0 syncdev "$DEPARTING" syncpeer $GROUP up || fail "syncdev $DEPARTING"
 }
 
-# at_once A -- B: both commands run in jail one at the same moment. Which comes first is chance,
-# and with it whether the second finds what it works on.
+# at_once A -- B: runs A in jail one and B at the same time. Which comes first is chance, and so
+# is whether the second finds its interface.
 at_once() {
 	local first=
 	while [ "$1" != -- ]; do
@@ -60,10 +61,9 @@ make_jail one
 jexec one ifconfig lo1 create up || fail "lo1"
 need_module if_epair
 load_pfsync test
-number=0
-while [ $number -lt $ROUNDS ]; do
+for number in $(jot $ROUNDS); do
 	sync_over_new_epair
-	# Unloading takes longer than all the rest.
+	# Unloading takes much longer than the other kinds of rounds.
 	case $((number % 20)) in
 	18) unload_during_departure ;;
 	19) unload_during_destroy ;;
@@ -73,8 +73,8 @@ while [ $number -lt $ROUNDS ]; do
 	   2) destroy ;;
 	   esac ;;
 	esac
-	number=$((number + 1))
 	[ $((number % 100)) -ne 0 ] || echo "round $number"
 done
 unload_pfsync
-equal "pfsync's memory" "" "$(memory_in_use | grep '^malloc:pfsync ')"
+memory_in_use > $RUN/after
+nothing_left $RUN/after
