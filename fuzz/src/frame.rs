@@ -11,7 +11,7 @@ pub fn run(input: &[u8]) {
     let mut left = frame.unread();
     let mut ended = false;
     while let Some(run) = frame.next() {
-        assert!(!ended, "a run is read behind the end");
+        assert!(!ended, "a run is read after the end");
         assert!(frame.unread() < left, "reading moves on");
         left = frame.unread();
         match run {

@@ -9,7 +9,7 @@ use pfsync::wire::{Action, Frame, FrameWriter, Run};
 /// Bytes of the largest frame that is written.
 const LARGEST: usize = 9000;
 
-/// The most bytes behind one subheader that the stock module takes (`MCLBYTES`).
+/// The most bytes after one subheader that the stock module takes (`MCLBYTES`).
 const CLUSTER: usize = 2048;
 
 /// The first byte says whether the rest is a frame or makes messages.

@@ -2,8 +2,8 @@
 //! Bulk updates: a firewall that lacks states requests the whole table from its
 //! peers.
 //!
-//! The [`Requester`] asks, the [`Responder`] answers. A bulk update is a start
-//! mark, the states, and an end mark.
+//! The [`Requester`] decides when to send a request, and the [`Responder`] answers
+//! one. A bulk update consists of a start mark, the states, and an end mark.
 //!
 //! Times are seconds of uptime (`time_uptime`) unless they are an [`Instant`].
 //! They are compared with wrapping arithmetic.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #![forbid(unsafe_code)]
-#![deny(missing_docs, unreachable_pub)]
 #![cfg_attr(
     not(test),
     deny(

@@ -47,8 +47,8 @@ pub enum Action {
     Clear = 0,
     /// The creator has a new state: [`RawState1301`](super::RawState1301).
     Insert1301 = 1,
-    /// The sender received an insert that asked to be acknowledged
-    /// ([`StateFlags::ACK`](super::StateFlags::ACK)): [`RawId`](super::RawId).
+    /// The sender received an insert with the flag
+    /// [`StateFlags::ACK`](super::StateFlags::ACK): [`RawId`](super::RawId).
     InsertAck = 2,
     /// A whole state, sent on request or in a bulk update:
     /// [`RawState1301`](super::RawState1301).

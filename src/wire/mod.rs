@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #![forbid(unsafe_code)]
-#![deny(missing_docs, unreachable_pub)]
 #![cfg_attr(
     not(test),
     deny(
@@ -130,7 +129,7 @@ pub struct StateId {
 }
 
 impl StateId {
-    /// The identity in an update request that asks for the whole table.
+    /// The identity in an update request for the whole table.
     pub const ALL: StateId = StateId { id: [0; 8], creator: [0; 4] };
 }
 

@@ -219,7 +219,7 @@ fn what_is_malformed_is_shown_and_the_rest_goes_on() {
 #[test]
 fn rejected_states_are_named() {
     let mut capture = std::fs::read(capture("1400-pfsync0")).unwrap();
-    // The address family of the first state, behind the headers of the file, the
+    // The address family of the first state, after the headers of the file, the
     // packet, the frame and the run.
     capture[24 + 16 + 20 + 4 + 232] = 99;
     let expected = "21:21:00.058589 1 insert-1400 rejected at offset 24: address family is neither IPv4 \

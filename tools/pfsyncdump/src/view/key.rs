@@ -53,7 +53,7 @@ impl Display for KeyView {
 }
 
 /// As pfctl(8) writes it: the port, if there is one, follows a colon, or is in
-/// brackets behind an IPv6 address.
+/// brackets after an IPv6 address.
 impl Display for AddrPort {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self.addr {
