@@ -1,10 +1,11 @@
-//! Compiles `kmod/`, the module's C, with the kernel's own flags. Builds for
-//! the host (tests of `wire` and `engine`) have no C in them.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Compiles the C of `kmod/` with the flags of a FreeBSD kernel. Only the module has
+//! C: a build of `wire` and `engine` for Linux has none.
 
 use std::env;
 
-/// How FreeBSD compiles kernel code on amd64 (sys/conf/kern.mk), and what its
-/// in-kernel linker needs: no GOT, hence no stack protector.
+/// The flags for kernel code on amd64 (FreeBSD's sys/conf/kern.mk). The kernel's linker
+/// knows no GOT, and so the module has no stack protector, which would need one.
 const FLAGS: &[&str] = &[
     "-O2",
     "-g0",
@@ -32,7 +33,7 @@ const FLAGS: &[&str] = &[
     "-Wno-address-of-packed-member",
 ];
 
-/// What the module says of itself: version and commit.
+/// The version that the module reports: that of the package, and the commit.
 fn version() -> String {
     let commit = env::var("PFSYNC_COMMIT").unwrap_or_else(|_| "unknown".into());
     format!("{} ({commit})", env!("CARGO_PKG_VERSION"))

@@ -1,6 +1,8 @@
 #!/bin/sh
-# Fuzzes each target for so many seconds, one after the other, and says how
-# many inputs were tried. `make fuzz` calls it, with build/env read.
+# SPDX-License-Identifier: BSD-2-Clause
+
+# Fuzzes each target for so many seconds, one after the other, and prints how many
+# inputs were run. `make fuzz` runs this script with the variables of build/env.
 #
 #   fuzz/run.sh 60              every target
 #   fuzz/run.sh 3600 receive    one
@@ -12,10 +14,10 @@ shift
 [ $# -gt 0 ] || set -- frame roundtrip receive ioctl
 
 PATH=$PWD/build/bin:$PATH
-# The module's own way of linking would take minutes for each target.
+# The options of the module's release profile would take minutes for each target.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
-# The wire format has no unsafe code, and the module none that a sanitizer of
-# the compiler could see: the host kernel checks its memory.
+# A sanitizer would find nothing: the wire format has no unsafe code, and pfsync.ko
+# is not compiled with it. The simulator checks the memory of pfsync.ko.
 options="--sanitizer none"
 
 echo "building the fuzz targets"
@@ -31,7 +33,7 @@ for target in "$@"; do
 	if ! $CARGO fuzz run $options "$target" -- -max_total_time="$seconds" -max_len=4096 \
 	    -timeout=60 -print_final_stats=1 >"$log" 2>&1; then
 		tail -n 40 "$log"
-		echo "$target: an input was found, see fuzz/artifacts/$target"
+		echo "$target: an input failed, see fuzz/artifacts/$target"
 		exit 1
 	fi
 	inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")

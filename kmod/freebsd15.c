@@ -1,4 +1,5 @@
-/* The shims that only FreeBSD 15 and later have. See shims.h. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The shims of shims.h that only FreeBSD 15 and later need. */
 #include "kernel.h"
 #include "shims.h"
 
@@ -8,7 +9,7 @@ pfs_pf_tag(const char *name)
 	return (pf_tagname2tag(name));
 }
 
-/* pf names a tag to nobody but in a state that it exports. */
+/* pf tells the name of a tag only in a state that it exports. */
 void
 pfs_pf_state_tagname(struct pf_kstate *st, char *name)
 {

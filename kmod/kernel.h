@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The kernel headers that the module is built from, in one list: kmod/'s C
- * includes it and sys-bindings reads it.
+ * The one list of kernel headers that the module is built from. The C files of
+ * kmod/ include it, and sys-bindings reads it.
  */
 #ifndef _PFSYNC_KERNEL_H_
 #define	_PFSYNC_KERNEL_H_

@@ -1,7 +1,8 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The options of FreeBSD's GENERIC kernel that decide the layout of what the
- * module shares with it. A kernel built without one of them needs a module
- * built without it too.
+ * The options of FreeBSD's GENERIC kernel that change the layout of structures
+ * the module shares with the kernel. For a kernel that is built without one of
+ * them, the module must be built without it too.
  */
 #ifndef _PFSYNC_KERNEL_OPTIONS_H_
 #define	_PFSYNC_KERNEL_OPTIONS_H_

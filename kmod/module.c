@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What makes pfsync.ko a FreeBSD kernel module: its declaration, its storage
- * in each vnet, and its sysctl nodes. The code is in src/.
+ * in each vnet, and its sysctls. The code is in src/.
  */
 #include "kernel.h"
 #include "shims.h"
@@ -44,29 +45,29 @@ SYSCTL_STRUCT(_net_pfsync, OID_AUTO, stats, CTLFLAG_VNET | CTLFLAG_RW,
     "Statistics (struct pfsyncstats, net/if_pfsync.h)");
 SYSCTL_INT(_net_pfsync, OID_AUTO, carp_demotion_factor,
     CTLFLAG_VNET | CTLFLAG_RW, &VNET_NAME(pfs_vnet.carp_adj), 0,
-    "Added to carp(4)'s demotion while a full update is awaited");
+    "Added to carp(4)'s demotion while a bulk update is awaited");
 SYSCTL_ULONG(_net_pfsync, OID_AUTO, pfsync_buckets, CTLFLAG_RDTUN,
-    &pfs_buckets, 0, "Number of queues that states are spread over");
+    &pfs_buckets, 0, "Number of buckets that states are spread over");
 SYSCTL_UINT(_net_pfsync, OID_AUTO, defer_delay, CTLFLAG_VNET | CTLFLAG_RW,
     &VNET_NAME(pfs_vnet.defer_delay), 0,
-    "How long a deferred packet waits for the peer, in milliseconds");
+    "Milliseconds that a deferred packet waits at most");
 SYSCTL_PROC(_net_pfsync, OID_AUTO, bulk_request,
     CTLTYPE_INT | CTLFLAG_VNET | CTLFLAG_RW | CTLFLAG_MPSAFE, NULL, 0,
     pfs_sysctl_bulk_request, "I",
-    "Write 1 to ask the peers for a full update");
+    "Write 1 to request a bulk update from the peers");
 
 SYSCTL_UINT(_net_pfsync, OID_AUTO, peer_share, CTLFLAG_VNET | CTLFLAG_RW,
     &VNET_NAME(pfs_vnet.peer_share), 0,
-    "Percent of pf's limit of states that may be filled by peers");
+    "Percent of pf's limit of states that peers may fill");
 SYSCTL_UINT(_net_pfsync, OID_AUTO, peer_inserts, CTLFLAG_VNET | CTLFLAG_RW,
     &VNET_NAME(pfs_vnet.peer_inserts), 0,
-    "States taken from peers in a second, 0 for no limit");
+    "States inserted for peers per second, 0 for no limit");
 SYSCTL_UINT(_net_pfsync, OID_AUTO, peer_requests, CTLFLAG_VNET | CTLFLAG_RW,
     &VNET_NAME(pfs_vnet.peer_requests), 0,
-    "States sent to and asked of peers in a second, 0 for no limit");
+    "States sent to and requested from peers per second, 0 for no limit");
 
 SYSCTL_NODE(_net_pfsync, OID_AUTO, limited, CTLFLAG_RD | CTLFLAG_MPSAFE, 0,
-    "What limits kept peers from");
+    "Messages that limits on the peers rejected");
 SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, share, CTLFLAG_VNET | CTLFLAG_RD,
     &VNET_NAME(pfs_vnet.limited.share), 0,
     "States beyond peer_share");
@@ -78,17 +79,18 @@ SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, requests,
     "Requests beyond peer_requests");
 SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, clears,
     CTLFLAG_VNET | CTLFLAG_RD, &VNET_NAME(pfs_vnet.limited.clears), 0,
-    "Clears beyond 16 a second");
+    "Clears beyond 16 per second");
 SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, rows, CTLFLAG_VNET | CTLFLAG_RD,
     &VNET_NAME(pfs_vnet.limited.rows), 0,
-    "States whose ids fall into a full row of pf's hash");
+    "States whose row of pf's id hash is full");
 
 static moduledata_t pfsync_module = { "pfsync", pfs_modevent, NULL };
 
 /*
- * After pf and the inet domain, which it registers with, and before anything
- * is made in a vnet: pfs_modevent may refuse the kernel. The kernel's linker
- * holds the module to its release first, by the versions that this declares.
+ * The kernel calls pfs_modevent after pf and the inet domain have started,
+ * because the module registers with both, and before it calls pfs_vnet_init,
+ * because pfs_modevent may refuse the kernel. Before that, the kernel's linker
+ * compares the versions that are declared here.
  */
 DECLARE_MODULE(pfsync, pfsync_module, SI_SUB_PROTO_FIREWALL, SI_ORDER_FOURTH);
 MODULE_VERSION(pfsync, PFSYNC_MODVER);

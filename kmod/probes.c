@@ -1,6 +1,8 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * DTrace probes: the life of a message. src/probe.rs says what each argument
- * is, and calls these only while some probe of the system is enabled.
+ * DTrace probes that follow the life of a message. src/driver/probe.rs says
+ * what each argument means, and calls these functions only while a probe of
+ * the system is enabled.
  */
 #include "kernel.h"
 #include "shims.h"

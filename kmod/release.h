@@ -1,5 +1,6 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What FreeBSD's releases spell differently, under one name, for the C here.
+ * One name for what FreeBSD's releases spell differently, for the C of kmod/.
  * sys-bindings/src/freebsd14.rs and freebsd15.rs do the same for Rust.
  */
 #ifndef _PFSYNC_RELEASE_H_

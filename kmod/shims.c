@@ -1,4 +1,5 @@
-/* See shims.h. A shim decides nothing: no `if`. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The shims of shims.h. A shim decides nothing: it has no `if`. */
 #include "kernel.h"
 #include "shims.h"
 

@@ -1,12 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Macros, inline functions and VNET variables of the kernel, as functions that
- * Rust can call. None of them decides anything; src/kernel and src/pf give
- * each a safe face and say what it requires.
+ * Rust can call. None of them decides anything. src/driver/kernel and
+ * src/driver/pf wrap them in safe types, and say what each requires.
  */
 #ifndef _PFSYNC_SHIMS_H_
 #define	_PFSYNC_SHIMS_H_
 
-/* What limits kept peers from: net.pfsync.limited. */
+/* Messages that a limit on the peers rejected: net.pfsync.limited. */
 struct pfs_limited {
 	unsigned long	 share;
 	unsigned long	 inserts;
@@ -15,13 +16,13 @@ struct pfs_limited {
 	unsigned long	 rows;
 };
 
-/* What the module keeps for each vnet. */
+/* What the module stores for each vnet. */
 struct pfs_vnet {
 	void			*softc;		/* the interface, NULL without one */
 	struct if_clone		*cloner;
 	void			*swi_cookie;
 	struct intr_event	*swi_event;
-	int			 present;	/* there is a part to take down */
+	int			 present;	/* 1 if the vnet has a part of the module */
 	int			 carp_adj;	/* net.pfsync.carp_demotion_factor */
 	unsigned int		 defer_delay;	/* net.pfsync.defer_delay, ms */
 	unsigned int		 peer_share;	/* net.pfsync.peer_share, % */
@@ -30,7 +31,7 @@ struct pfs_vnet {
 	struct pfs_limited	 limited;
 };
 
-/* pf's hooks, all set or cleared at once. */
+/* pf's hooks, which are set or cleared together. */
 struct pfs_hooks {
 	pfsync_state_import_t	*import;
 	pfsync_insert_state_t	*insert;
@@ -40,7 +41,7 @@ struct pfs_hooks {
 	pfsync_defer_t		*defer;
 };
 
-/* net/if_pfsync.h's requests, whose macros bindgen cannot evaluate. */
+/* Ioctl commands, whose macros bindgen cannot evaluate. */
 static const unsigned long pfs_SIOCSETPFSYNC = SIOCSETPFSYNC;
 static const unsigned long pfs_SIOCGETPFSYNC = SIOCGETPFSYNC;
 static const unsigned long pfs_SIOCSETPFSYNCNV = SIOCSETPFSYNCNV;
@@ -48,12 +49,12 @@ static const unsigned long pfs_SIOCGETPFSYNCNV = SIOCGETPFSYNCNV;
 static const unsigned long pfs_SIOCSIFFLAGS = SIOCSIFFLAGS;
 static const unsigned long pfs_SIOCSIFMTU = SIOCSIFMTU;
 
-/* The major release of FreeBSD that is built for. */
+/* The major release of FreeBSD that the module is built for. */
 static const int pfs_freebsd = __FreeBSD__;
 
 /*
- * Whether assertions are compiled: what they call does nothing in other
- * kernels, and costs a call.
+ * Whether Rust checks assertions. In a kernel without INVARIANTS, the functions
+ * that assert do nothing, and calling them would cost time.
  */
 #ifdef INVARIANTS
 static const int pfs_invariants = 1;
@@ -106,7 +107,7 @@ bool			 pfs_bpf_peers_present(struct ifnet *);
 /* netinet/ip_var.h */
 void			 pfs_ip_fillid(struct ip *);
 
-/* netinet/in_var.h, netinet6/in6_var.h: one filter in an option's list */
+/* netinet/in_var.h, netinet6/in6_var.h: the options have that one filter */
 void			 pfs_imo_join(struct ip_moptions *, struct in_mfilter *);
 void			 pfs_im6o_join(struct ip6_moptions *, struct in6_mfilter *);
 
@@ -149,10 +150,10 @@ void			 pfs_probe_bulk_sending(uint64_t, uint64_t);
 void			 pfs_probe_bulk_awaited(int);
 void			 pfs_probe_packet_deferred(uint64_t, uint32_t, int);
 
-/* LLVM calls it, and the kernel does not export it. */
+/* LLVM generates calls of bcmp, which the kernel does not export. */
 int			 (bcmp)(const void *, const void *, size_t);
 
-/* Entry points, written in Rust. */
+/* Entry points, written in Rust: src/driver/module.rs. */
 int			 pfs_modevent(module_t, int, void *);
 void			 pfs_vnet_init(const void *);
 void			 pfs_vnet_uninit(const void *);

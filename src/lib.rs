@@ -1,41 +1,14 @@
-//! pfsync(4): pf's state table, shown and shared.
+// SPDX-License-Identifier: BSD-2-Clause
+//! pfsync(4) for FreeBSD: keeps the state tables of several pf firewalls alike.
 //!
-//! What pfsync decides is plain Rust that runs anywhere: [`wire`] is what goes
-//! over the network and [`engine`] what is done about it. What touches the
-//! kernel is a skin around that: `kernel` makes FreeBSD's interfaces safe,
-//! `pf` the state table, and the other modules carry data between them. The
-//! skin exists only in the module itself, built for `target_os = "none"`.
-//!
-//! Data's way out: `hooks` → `engine::bucket` → `transmit` → `link`.
-//! Data's way in: `input` → `wire` → `pf` and `engine::merge`.
+//! What pfsync decides is plain Rust that runs anywhere: [`wire`] is the
+//! messages that firewalls exchange, and [`engine`] decides what to send and
+//! what to accept. `driver` connects both with the FreeBSD kernel. It exists
+//! only in the kernel module, which is built for `target_os = "none"`.
 #![cfg_attr(not(test), no_std)]
 
 pub mod engine;
 pub mod wire;
 
 #[cfg(target_os = "none")]
-mod bulk;
-#[cfg(target_os = "none")]
-mod hooks;
-#[cfg(target_os = "none")]
-mod input;
-#[cfg(target_os = "none")]
-mod ioctl;
-#[cfg(target_os = "none")]
-mod kernel;
-#[cfg(target_os = "none")]
-mod link;
-#[cfg(target_os = "none")]
-mod module;
-#[cfg(target_os = "none")]
-mod pf;
-#[cfg(target_os = "none")]
-mod probe;
-#[cfg(target_os = "none")]
-mod softc;
-#[cfg(target_os = "none")]
-mod stats;
-#[cfg(target_os = "none")]
-mod transmit;
-#[cfg(target_os = "none")]
-mod vnet;
+mod driver;

@@ -1,12 +1,13 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Reads the kernel's headers with bindgen.
 //!
-//! `KERNEL_INCLUDE` (set by the Makefile) is a colon-separated list of the
-//! directories that hold them.
+//! The Makefile sets `KERNEL_INCLUDE`, a colon-separated list of the directories that
+//! have the headers.
 
-use std::{env, path::PathBuf};
+mod headers;
 
-/// Types taken from the headers, as regular expressions over their names.
-/// What they contain is taken along.
+/// The types that are taken from the headers, with the types they contain. Each entry is a
+/// regular expression for names.
 const TYPES: &[&str] = &[
     "pf_kstate",
     "pf_state_key",
@@ -45,7 +46,7 @@ const TYPES: &[&str] = &[
     "ifType",
 ];
 
-/// Functions that the module may call.
+/// The functions that the module may call.
 const FUNCTIONS: &[&str] = &[
     "pfs_.*",
     "sysctl_handle_int",
@@ -117,6 +118,7 @@ const FUNCTIONS: &[&str] = &[
     "pfi_kkif_find",
 ];
 
+/// The constants and variables that the module may use.
 const VARIABLES: &[&str] = &[
     "DLT_PFSYNC",
     "PFSS_.*",
@@ -164,34 +166,8 @@ const VARIABLES: &[&str] = &[
 ];
 
 fn main() {
-    let release = env::var("FREEBSD").expect("FREEBSD is set by the Makefile: use `make`");
-    println!("cargo:rerun-if-env-changed=FREEBSD");
-    println!("cargo:rustc-check-cfg=cfg(freebsd, values(\"14\", \"15\"))");
-    println!("cargo:rustc-cfg=freebsd=\"{release}\"");
-    let include = env::var("KERNEL_INCLUDE").expect("KERNEL_INCLUDE is set by the Makefile: use `make`");
-    println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
-    println!("cargo:rerun-if-changed=wrapper.h");
-    for file in ["kernel.h", "kernel_options.h", "release.h", "shims.h"] {
-        println!("cargo:rerun-if-changed=../kmod/{file}");
-    }
-
-    let mut builder = bindgen::Builder::default()
-        .header("wrapper.h")
-        .use_core()
-        .ctypes_prefix("::core::ffi")
-        .layout_tests(true)
-        .derive_debug(false)
-        .prepend_enum_name(false)
-        .generate_comments(false)
-        .clang_args([
-            &format!("--target=x86_64-unknown-freebsd{release}"),
-            "-nostdinc",
-            "-ffreestanding",
-            "-D_KERNEL",
-            "-DKLD_MODULE",
-            "-I../kmod",
-        ])
-        .clang_args(include.split(':').map(|dir| format!("-isystem{dir}")));
+    println!("cargo:rerun-if-changed=headers.rs");
+    let mut builder = headers::builder("wrapper.h", "../kmod").layout_tests(true);
     for name in TYPES {
         builder = builder.allowlist_type(name);
     }
@@ -201,11 +177,5 @@ fn main() {
     for name in VARIABLES {
         builder = builder.allowlist_var(name);
     }
-
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    builder
-        .generate()
-        .expect("the kernel's headers parse")
-        .write_to_file(out.join("bindings.rs"))
-        .expect("OUT_DIR is writable");
+    headers::write(builder);
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Holds the manual to the source: every sysctl, probe, counter and option
 //! that it lists is there, and every one that is there is listed. Likewise the
 //! DTrace scripts.
@@ -6,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pfsync::engine::bucket::Queue;
 use pfsync::engine::config::Config;
-use pfsync::wire::Format;
+use pfsync::wire::{Action, Format};
 
 const MANUAL: &str = "share/man/pfsync.4";
 
@@ -18,6 +20,9 @@ fn path(name: &str) -> PathBuf {
 fn read(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
+
+/// The sections that list the sysctls.
+const VARIABLES: [&str; 2] = ["SYSCTL VARIABLES", "LOADER TUNABLES"];
 
 /// The lines of a section of the manual.
 fn section(name: &str) -> Vec<String> {
@@ -92,8 +97,9 @@ fn named_probes(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn sysctls_are_those_of_the_module() {
-    let listed: BTreeSet<_> = section("CONFIGURATION")
-        .iter()
+    let listed: BTreeSet<_> = VARIABLES
+        .into_iter()
+        .flat_map(section)
         .filter_map(|line| line.strip_prefix(".It Va net.pfsync.").map(str::to_owned))
         .collect();
     assert!(listed.len() > 1);
@@ -121,7 +127,7 @@ fn probes_are_those_of_the_module() {
     assert!(listed.len() > 1);
     assert_eq!(listed, probes());
     let known: BTreeSet<_> = probes().into_keys().collect();
-    assert_eq!(named_probes(&read("src/probe.rs")), known);
+    assert_eq!(named_probes(&read("src/driver/probe.rs")), known);
 }
 
 #[test]
@@ -137,6 +143,80 @@ fn scripts_use_probes_that_are_there() {
         scripts += 1;
     }
     assert!(scripts > 0);
+}
+
+/// The queues that the probe `state:queued` reports, with the word that a document
+/// must have for each.
+const REPORTED_QUEUES: [(Queue, &str); 4] = [
+    (Queue::Insert, "insert"),
+    (Queue::Update, "update"),
+    (Queue::Waiting, "update"),
+    (Queue::Delete, "delete"),
+];
+
+/// The numbers that the table `name` of a script compares its argument with, each
+/// with the text that follows up to the next line.
+fn compared(script: &str, name: &str) -> Vec<(u8, String)> {
+    let (_, table) = script.split_once(&format!("inline string {name}[")).expect(name);
+    let (table, _) = table.split_once(';').expect("the end of the table");
+    let mut compared = Vec::new();
+    for line in table.lines().filter(|line| line.contains("==")) {
+        for part in line.split("== ").skip(1) {
+            let number = part.split(' ').next().and_then(|number| number.parse().ok());
+            compared.push((number.expect("a number"), line.to_owned()));
+        }
+    }
+    compared
+}
+
+#[test]
+fn queues_have_the_numbers_that_the_scripts_compare() {
+    let compared = compared(&read("share/dtrace/why-not-synced.d"), "QUEUED");
+    let numbers: Vec<_> = compared.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, REPORTED_QUEUES.map(|(queue, _)| queue as u8));
+    for ((_, line), (queue, word)) in compared.iter().zip(REPORTED_QUEUES) {
+        assert!(line.contains(word), "{queue:?}: {line}");
+    }
+}
+
+#[test]
+fn the_manual_lists_the_numbers_of_the_queues() {
+    let lines = section("DTRACE PROBES");
+    let item = lines.iter().skip_while(|line| !line.contains("pfsync::state:queued")).skip(1);
+    let text = item.take_while(|line| !line.starts_with(".It ")).cloned().collect::<Vec<_>>().join(" ");
+    let numbers = all_after(&text, "(", |c| c.is_ascii_digit());
+    assert_eq!(numbers, REPORTED_QUEUES.iter().map(|(queue, _)| (*queue as u8).to_string()).collect());
+}
+
+#[test]
+fn the_source_of_the_probes_lists_the_numbers_of_the_queues() {
+    let source = read("src/driver/probe.rs");
+    let (before, _) = source.split_once("fn queued(").expect("the probe");
+    let (_, comment) = before.rsplit_once("state:queued").expect("the comment of the probe");
+    for (queue, _) in REPORTED_QUEUES {
+        assert!(comment.contains(&format!(" {} ", queue as u8)), "{queue:?}");
+    }
+}
+
+#[test]
+fn actions_have_the_numbers_that_the_scripts_compare() {
+    let mut kinds = compared(&read("share/dtrace/bad-packets.d"), "KIND");
+    kinds.sort_unstable();
+    let named: Vec<_> = kinds.iter().map(|(number, _)| Action::from_number(*number)).collect();
+    assert_eq!(named, Action::ALL.map(Some));
+    for (number, line) in kinds {
+        let action = Action::from_number(number).expect("an action");
+        let word = match action.format() {
+            Some(format) if format.insert() == action => "\"insert\"",
+            Some(_) => "\"update\"",
+            None => "",
+        };
+        assert!(line.contains(word), "{action:?}: {line}");
+    }
+    let progress = read("share/dtrace/bulk-progress.d");
+    let updates = [Format::V1301, Format::V1400, Format::V1500].map(|format| format.update() as u8);
+    let counted = updates.map(|number| format!("arg0 == {number}")).join(" || ");
+    assert!(progress.contains(&counted), "{counted}");
 }
 
 /// What ifconfig(8) calls an option, and what the ioctl function does.
@@ -167,7 +247,7 @@ fn options_are_those_of_the_ioctl_function() {
     }
     assert_eq!(listed, set(OPTIONS.map(|(option, _)| option)));
 
-    let source = read("src/ioctl.rs");
+    let source = read("src/driver/ifconfig.rs");
     let mut handled: BTreeSet<_> =
         all_after(&source, "c\"", is_word).iter().map(|key| format!("c\"{key}\"")).collect();
     handled.extend(all_after(&source, "sys::pfs_SIOC", is_word).iter().map(|name| format!("pfs_SIOC{name}")));
@@ -189,12 +269,13 @@ fn counters_are_those_of_the_module() {
         .filter_map(|line| line.split_once(" Pq Va "))
         .flat_map(|(_, fields)| fields.split(" , ").map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    assert_eq!(listed, all_after(&read("src/stats.rs"), "pfsyncs_", is_word));
+    assert_eq!(listed, all_after(&read("src/driver/stats.rs"), "pfsyncs_", is_word));
 }
 
-/// The default that the manual tells of what is listed as `item`.
+/// The default that the manual gives for what it lists as `item`.
 fn default_of(item: &str) -> String {
-    let lines = section("CONFIGURATION");
+    let sections = ["CONFIGURATION"].into_iter().chain(VARIABLES);
+    let lines: Vec<_> = sections.flat_map(section).collect();
     let mut lines = lines.iter().skip_while(|line| !line.starts_with(item)).skip(1);
     let line = lines.find_map(|line| line.strip_prefix("The default is ").map(str::to_owned));
     line.unwrap_or_else(|| panic!("{item} has no default")).trim_end_matches('.').to_owned()

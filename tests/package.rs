@@ -1,12 +1,13 @@
-//! The package: what is in it, and that the same source gives the same bytes
-//! wherever and by whomever it is packed.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The package: its contents, and that the same source gives the same bytes in any
+//! place and with any umask.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What is packed, and what it is packed with.
+/// The files that are packed, and what packs them.
 const SOURCES: [&str; 9] =
     ["Makefile", "Cargo.toml", "README.md", "CHANGELOG.md", "LICENSE", "docs", "share", "tools", "pfsync.ko"];
 
@@ -15,17 +16,17 @@ fn root() -> &'static Path {
 }
 
 /// An empty directory for one test.
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    folder
+fn directory(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    directory
 }
 
-/// Runs a command of the shell in a directory; `$1` and so on are `arguments`.
-fn shell(folder: &Path, command: &str, arguments: &[&OsStr]) -> Output {
+/// Runs a shell command in a directory, with `arguments` as `$1` and so on.
+fn shell(directory: &Path, command: &str, arguments: &[&OsStr]) -> Output {
     let mut shell = Command::new("sh");
-    shell.current_dir(folder).args(["-ec", command, "sh"]).args(arguments);
+    shell.current_dir(directory).args(["-ec", command, "sh"]).args(arguments);
     let output = shell.env("SOURCE_DATE_EPOCH", "1000000000").env_remove("MAKEFLAGS").output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     output
@@ -35,9 +36,9 @@ fn lines(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// A copy of the sources. `pfsync.ko` is there if `make` was run.
+/// A copy of the sources and of `pfsync.ko`, which `make` has built.
 fn copy(name: &str) -> PathBuf {
-    let to = folder(name);
+    let to = directory(name);
     fs::create_dir(to.join("build")).unwrap();
     fs::copy(root().join("build/env"), to.join("build/env")).unwrap();
     let mut arguments: Vec<_> = SOURCES.iter().map(OsStr::new).collect();
@@ -46,16 +47,16 @@ fn copy(name: &str) -> PathBuf {
     to
 }
 
-/// Names of the files in a folder of the source, sorted.
-fn files_in(folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(root().join(folder)).unwrap();
+/// Names of the files in a directory of the source, sorted.
+fn files_in(directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(directory)).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
-fn pack(folder: &Path, umask: &str) -> PathBuf {
-    let output = shell(folder, "umask $1; sh tools/package.sh", &[OsStr::new(umask)]);
+fn pack(directory: &Path, umask: &str) -> PathBuf {
+    let output = shell(directory, "umask $1; sh tools/package.sh", &[OsStr::new(umask)]);
     lines(&output).pop().expect("the package's name").into()
 }
 
@@ -90,7 +91,7 @@ fn the_package_has_module_manual_scripts_and_documents() {
 
 #[test]
 fn uninstall_removes_what_install_put_there() {
-    let to = folder("installed");
+    let to = directory("installed");
     let make = "make -s --assume-old=pfsync.ko $1 DESTDIR=\"$2\" PREFIX=/opt";
     let files = || lines(&shell(&to, "find . -type f", &[]));
     shell(root(), make, &[OsStr::new("install"), to.as_os_str()]);
@@ -105,7 +106,7 @@ fn an_archive_knows_its_commit() {
         eprintln!("skipped: this is no repository");
         return;
     }
-    let to = folder("archive");
+    let to = directory("archive");
     shell(root(), "git archive HEAD tools/origin.sh | tar -xf - -C \"$1\"", &[to.as_os_str()]);
     let archived = shell(&to, "sh tools/origin.sh commit; sh tools/origin.sh time", &[]);
     let known = shell(root(), "git rev-parse --short=12 HEAD; git log -1 --format=%ct", &[]);

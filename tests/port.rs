@@ -1,7 +1,8 @@
-//! Holds the port to the source: version, crates and installed files.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Compares the port with the source: version, crates and installed files.
 //!
-//! `UPDATE_PORT=1` writes `Makefile.crates` and `distinfo` anew instead, from
-//! `Cargo.lock` and what `cargo fetch` downloaded.
+//! With `UPDATE_PORT=1`, writes `Makefile.crates` and `distinfo` instead, from
+//! `Cargo.lock` and what `cargo fetch` has downloaded.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,41 +30,41 @@ fn patched_manifest() -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A crate of the registry, by name and version, with its checksum.
+/// Crates of the registry: name and version, and checksum.
 type Crates = BTreeMap<String, String>;
 
 /// The crates that cargo leaves in `Cargo.lock` for the port's workspace.
 fn crates() -> Crates {
-    let folder = empty_folder("workspace");
+    let directory = empty_directory("workspace");
     for entry in std::fs::read_dir(path("")).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name();
         if !["Cargo.toml", "Cargo.lock", "target"].iter().any(|other| name == *other) {
-            std::os::unix::fs::symlink(entry.path(), folder.join(name)).unwrap();
+            std::os::unix::fs::symlink(entry.path(), directory.join(name)).unwrap();
         }
     }
-    std::fs::write(folder.join("Cargo.toml"), patched_manifest()).unwrap();
-    std::fs::copy(path("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    std::fs::write(directory.join("Cargo.toml"), patched_manifest()).unwrap();
+    std::fs::copy(path("Cargo.lock"), directory.join("Cargo.lock")).unwrap();
     let mut update = Command::new(env!("CARGO"));
-    update.args(["update", "--workspace", "--offline"]).current_dir(&folder);
+    update.args(["update", "--workspace", "--offline"]).current_dir(&directory);
     let output = update.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-    let lock: Table = read(folder.join("Cargo.lock")).parse().unwrap();
+    let lock: Table = read(directory.join("Cargo.lock")).parse().unwrap();
     let packages = lock["package"].as_array().unwrap().iter();
     let text = |package: &Value, key: &str| package.get(key).map(|value| value.as_str().unwrap().to_owned());
     let named = |package| Some(format!("{}-{}", text(package, "name")?, text(package, "version")?));
     packages.filter_map(|package| Some((named(package)?, text(package, "checksum")?))).collect()
 }
 
-fn empty_folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("port").join(name);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
+fn empty_directory(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("port").join(name);
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
 }
 
-/// Where cargo keeps what it downloaded, if it did.
+/// The file of a crate that cargo has downloaded.
 fn downloaded(id: &str) -> Option<PathBuf> {
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo = cargo.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
@@ -78,8 +79,8 @@ fn makefile_crates(crates: &Crates) -> String {
     format!("CARGO_CRATES=\t{}\n", list.join(" \\\n\t\t"))
 }
 
-/// `distinfo`: sizes are those of the files that cargo downloaded, or what it
-/// says already of those that are only for other systems.
+/// `distinfo`. The sizes are those of the files that cargo has downloaded. For crates
+/// that only other systems need, they are those in the present `distinfo`.
 fn distinfo(crates: &Crates) -> String {
     let old = read(port("distinfo"));
     let mut new = format!("{}\n", old.lines().next().unwrap());
@@ -121,7 +122,7 @@ fn the_version_is_the_module_s() {
 
 #[test]
 fn the_list_of_files_is_what_is_installed() {
-    let stage = empty_folder("stage");
+    let stage = empty_directory("stage");
     let stage = stage.to_str().unwrap();
     let install = format!(
         "make -s --assume-old=pfsync.ko install DESTDIR='{stage}' PREFIX=/usr/local && \
@@ -135,7 +136,7 @@ fn the_list_of_files_is_what_is_installed() {
     assert_eq!(read(port("pkg-plist")).lines().collect::<Vec<_>>(), installed);
 }
 
-/// How pkg-plist names a file; manuals are compressed on the way.
+/// The name of a file in pkg-plist. The ports tree compresses manuals.
 fn as_listed(file: &str) -> String {
     let file = file.replace("./boot/modules/", "/%%KMODDIR%%/");
     let file = file.replace("./usr/local/share/doc/pfsync/", "%%PORTDOCS%%%%DOCSDIR%%/");

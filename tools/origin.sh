@@ -1,12 +1,14 @@
 #!/bin/sh
-# Prints where this source comes from.
+# SPDX-License-Identifier: BSD-2-Clause
+
+# Prints the commit of this source, or its time.
 #
-#   tools/origin.sh commit    its commit, with "-dirty" if files were changed
+#   tools/origin.sh commit    the commit, with "-dirty" if files have changed
 #   tools/origin.sh time      the time of the commit, in seconds since 1970
 set -eu
 cd "$(dirname "$0")/.."
 
-# git-archive(1) fills this in: its archives have no .git.
+# git-archive(1) fills this in, because its archives have no .git.
 ARCHIVED='$Format:%H %ct$'
 
 case $1 in
@@ -16,7 +18,7 @@ esac
 
 case $ARCHIVED in
 *Format*)
-	# Only a repository of this source: not one around the place where it lies.
+	# .git must be here: a repository further up is not one of this source.
 	# shellcheck disable=SC2086
 	{ [ -e .git ] && git $git 2>/dev/null; } || echo $unknown
 	;;

@@ -1,8 +1,10 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+
 # Packs what `make install` installs into build/pfsync-kmod-*.tar.gz, which
-# `tar -xpf FILE -C /` puts in its place. The same source gives the same bytes.
+# `tar -xpf FILE -C /` installs. The same source gives the same bytes.
 #
-# Takes pfsync.ko as it is, and GNU make and tar.
+# Packs the present pfsync.ko. Needs GNU make and GNU tar.
 set -eu
 cd "$(dirname "$0")/.."
 . build/env
@@ -14,7 +16,7 @@ stage=build/stage
 rm -rf $stage
 make -s --assume-old=pfsync.ko install DESTDIR=$stage
 cd $stage
-# Files alone: the directories are there, or as FreeBSD's tar makes them.
+# Packs no directories: they exist, or FreeBSD's tar makes them.
 find . -type f | LC_ALL=C sort | sed 's/^\.\///' |
     tar --format=ustar --owner=root:0 --group=wheel:0 \
 	--mtime="@${SOURCE_DATE_EPOCH:-$(sh ../../tools/origin.sh time)}" -cf - -T - |

@@ -1,82 +1,120 @@
 #!/bin/sh
-# Finds or installs what building pfsync.ko takes and writes build/env, which
-# the Makefile sources. Says what it installs; does nothing when all is there.
+# SPDX-License-Identifier: BSD-2-Clause
+
+# Installs what the Makefile needs, and writes build/env, which the Makefile
+# reads. Prints what is missing and what it is for before it installs anything.
+# Does nothing if everything is there.
 #
-#   tools/setup.sh         what `make` and the host tests need
-#   tools/setup.sh fuzz    that and what `make fuzz` needs
-#   tools/setup.sh lint    that and what `make lint` needs
+#   tools/setup.sh         what `make` and the tests need
+#   tools/setup.sh lint    that, and what `make lint` needs
+#   tools/setup.sh fuzz    that, and what `make fuzz` needs
+#   tools/setup.sh all     what everything but cargo-fuzz needs, for all releases
 #
-# FREEBSD is the release to build for, 14 or 15. By default it is 14, and on
-# FreeBSD that of the kernel sources.
+# FREEBSD is the release to build for, 14 or 15. The default is 14, and on
+# FreeBSD the release of the kernel sources.
 set -eu
 
 cd "$(dirname "$0")/.."
 ROOT=$(pwd)
 BUILD=$ROOT/build
 INCLUDE=$BUILD/include
-
-# Debian's Rust, whose sources are packaged beside it.
-DEBIAN_PACKAGES="rustc-web cargo-web rust-web-src libclang-16-dev libck-dev python3-venv gcc libc6-dev mandoc"
-
 FREEBSD=${FREEBSD:-}
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
+# need_root PACKAGE...: says how installing these packages gets root's rights.
+need_root() {
+	[ "$(id -u)" -ne 0 ] || return 0
+	command -v sudo >/dev/null || die "installing packages needs root, and there is no sudo; please install: $*"
+	say "installing packages needs root; sudo may ask for your password"
+}
+
 as_root() {
 	if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# The ziglang release whose bundled headers are those of a FreeBSD, and how its
-# compiler is told to compile for it. By itself the compiler claims 1400500 and
-# 1500500: then 14.1 would load a module with the structures of 14.2, and 15.0
-# refuse one with its own.
+# debian_packages PURPOSE: Debian packages, one a line, and what each is for.
+# Rust is Debian's, which has its sources in a package of their own.
+debian_packages() {
+	cat <<-LIST
+		rustc-web        the Rust compiler
+		cargo-web        builds Rust programs
+		rust-web-src     sources of Rust's core library, which is compiled for the kernel
+		libclang-16-dev  reads the kernel's headers for bindgen
+		libck-dev        headers of Concurrency Kit, which the kernel's headers include
+		python3-venv     installs ziglang from PyPI into build/venv
+		gcc              links build scripts, tools and tests
+		libc6-dev        the C library for these
+		mandoc           checks the manual in the tests
+	LIST
+	case $1 in lint | all)
+		cat <<-LIST
+			rust-web-clippy  lints the source
+			rustfmt-web      checks the format of the source
+		LIST
+	esac
+	case $1 in fuzz | all)
+		echo "g++              compiles libFuzzer"
+	esac
+}
+
+# choose_ziglang RELEASE: the ziglang version that has the headers of that
+# FreeBSD, and the options with which its compiler compiles for it. Without
+# these, the compiler claims releases 1400500 and 1500500: FreeBSD 14.1 would
+# load a module with the structures of 14.2, and 15.0 refuse one with its own.
 choose_ziglang() {
-	case $FREEBSD in
+	case $1 in
 	14) ZIGLANG=0.15.2 TARGET="-target x86_64-freebsd.14.2 -U__FreeBSD_version -D__FreeBSD_version=1402000" ;;
 	15) ZIGLANG=0.17.1 TARGET="-target x86_64-freebsd.15.0 -U__FreeBSD_version -D__FreeBSD_version=1500068" ;;
-	*) die "there are no headers for FreeBSD $FREEBSD, but for 14 and 15" ;;
+	*) die "there are no headers for FreeBSD $1, only for 14 and 15" ;;
 	esac
 }
 
 install_debian_packages() {
 	missing=
-	for package in $DEBIAN_PACKAGES; do
+	packages=$(debian_packages "$1")
+	for package in $(echo "$packages" | awk '{ print $1 }'); do
 		dpkg-query -W -f '${Status}' "$package" 2>/dev/null |
 		    grep -q 'ok installed' || missing="$missing $package"
 	done
 	[ -n "$missing" ] || return 0
+	say "these Debian packages are missing:"
+	for package in $missing; do
+		echo "$packages" | grep "^$package " | sed 's/^/    /'
+	done
 	command -v apt-get >/dev/null || die "please install:$missing"
-	say "installing Debian packages:$missing"
+	# shellcheck disable=SC2086
+	need_root $missing
 	as_root apt-get -qq update
 	# shellcheck disable=SC2086
 	as_root env DEBIAN_FRONTEND=noninteractive \
 	    apt-get -qq install -y --no-install-recommends $missing >/dev/null
 }
 
-# libFuzzer is C++, and cargo-fuzz builds and runs what it drives.
 CARGO_FUZZ=0.13.2
 
 install_cargo_fuzz() {
 	[ "$("$BUILD/bin/cargo-fuzz" --version 2>/dev/null)" = "cargo-fuzz $CARGO_FUZZ" ] && return 0
-	say "installing cargo-fuzz $CARGO_FUZZ into build/bin"
+	say "building cargo-fuzz $CARGO_FUZZ, which runs libFuzzer, into build/bin"
 	RUSTC=/usr/bin/rustc /usr/bin/cargo install --quiet --locked \
 	    --root "$BUILD" --version "$CARGO_FUZZ" cargo-fuzz
 }
 
+# install_ziglang VERSION
 install_ziglang() {
-	ZIG=$BUILD/venv/lib/ziglang-$ZIGLANG
-	[ -x "$ZIG/zig" ] && return 0
-	say "installing ziglang $ZIGLANG (compiler, linker, FreeBSD headers) into build/venv"
+	zig=$BUILD/venv/lib/ziglang-$1
+	[ -x "$zig/zig" ] && return 0
+	say "installing ziglang $1 into build/venv: C compiler, linker and FreeBSD's headers"
 	[ -x "$BUILD/venv/bin/pip" ] || python3 -m venv "$BUILD/venv"
-	rm -rf "$BUILD/venv/lib/ziglang-$ZIGLANG"
+	rm -rf "$zig"
 	"$BUILD/venv/bin/pip" -q --disable-pip-version-check install \
-	    --no-deps --target "$BUILD/venv/lib/tmp" "ziglang==$ZIGLANG"
-	mv "$BUILD/venv/lib/tmp/ziglang" "$ZIG"
+	    --no-deps --target "$BUILD/venv/lib/tmp" "ziglang==$1"
+	mv "$BUILD/venv/lib/tmp/ziglang" "$zig"
 	rm -rf "$BUILD/venv/lib/tmp"
 }
 
-# Headers that a kernel build generates. Nothing in them is used here, but
+# Headers that a kernel build generates. The module uses nothing in them, but
 # other headers include them.
 make_generated_headers() {
 	mkdir -p "$INCLUDE"
@@ -88,14 +126,22 @@ make_generated_headers() {
 setup_linux() {
 	mkdir -p "$BUILD"
 	FREEBSD=${FREEBSD:-14}
-	choose_ziglang
+	choose_ziglang "$FREEBSD"
+	install_debian_packages "$1"
 	case $1 in
-	fuzz) DEBIAN_PACKAGES="$DEBIAN_PACKAGES g++" ;;
-	lint) DEBIAN_PACKAGES="$DEBIAN_PACKAGES rust-web-clippy rustfmt-web" ;;
+	fuzz) install_cargo_fuzz ;;
+	all)
+		for release in 14 15; do
+			choose_ziglang $release
+			install_ziglang "$ZIGLANG"
+		done
+		[ -x "$BUILD/bin/cargo-fuzz" ] ||
+			say "not installed: cargo-fuzz, which \`make fuzz\` builds in a few minutes"
+		;;
 	esac
-	install_debian_packages
-	[ "$1" != fuzz ] || install_cargo_fuzz
-	install_ziglang
+	choose_ziglang "$FREEBSD"
+	install_ziglang "$ZIGLANG"
+	ZIG=$BUILD/venv/lib/ziglang-$ZIGLANG
 	make_generated_headers
 	# Concurrency Kit, which FreeBSD's sys/epoch.h and net/if_var.h include.
 	dpkg -L libck-dev | grep '^/usr/include/.*\.h$' | while read -r header; do
@@ -103,7 +149,7 @@ setup_linux() {
 		mkdir -p "$INCLUDE/$(dirname "$relative")"
 		ln -sf "$header" "$INCLUDE/$relative"
 	done
-	# One word that calls the compiler, as build tools want it.
+	# Build tools want the name of the compiler to be one word.
 	compiler=$BUILD/kernel-cc-$FREEBSD
 	printf '#!/bin/sh\nexec "%s" cc %s "$@"\n' "$ZIG/zig" "$TARGET" > "$compiler"
 	chmod +x "$compiler"
@@ -124,15 +170,16 @@ setup_freebsd() {
 	SYS=${SYSDIR:-/usr/src/sys}
 	[ -d "$SYS/netpfil/pf" ] || die "kernel sources not found in $SYS; install them or set SYSDIR"
 	sources=$(sed -n 's/^REVISION="\([0-9]*\).*/\1/p' "$SYS/conf/newvers.sh")
-	[ "${FREEBSD:=$sources}" = "$sources" ] || die "the sources in $SYS are FreeBSD $sources's"
+	[ "${FREEBSD:=$sources}" = "$sources" ] || die "the sources in $SYS are those of FreeBSD $sources"
 	mkdir -p "$BUILD"
 	if ! command -v cargo >/dev/null || ! ls /usr/local/llvm*/lib/libclang.so >/dev/null 2>&1; then
-		say "installing packages: rust llvm"
+		say "missing packages: rust (compiler and cargo), llvm (libclang, which reads the kernel's headers)"
+		need_root rust llvm
 		as_root pkg install -y rust llvm
 	fi
 	sysroot=$(rustc --print sysroot)
 	[ -d "$sysroot/lib/rustlib/src/rust/library" ] ||
-		die "Rust's sources are missing: build lang/rust with its SOURCES option"
+		die "Rust's sources are missing: build lang/rust with its option SOURCES"
 	make_generated_headers
 	ln -sfn "$SYS/amd64/include" "$INCLUDE/machine"
 	ln -sfn "$SYS/x86/include" "$INCLUDE/x86"
@@ -150,10 +197,10 @@ EOF
 case $(uname -s) in
 Linux) setup_linux "${1:-module}" ;;
 FreeBSD) setup_freebsd ;;
-*) die "builds on FreeBSD and Linux only" ;;
+*) die "the module can be built on FreeBSD and Linux only" ;;
 esac
 
-# Keep the old file, and so its time stamp, when nothing changed.
+# Keeps the old file and its time stamp if nothing changed.
 if cmp -s "$BUILD/env.new" "$BUILD/env"; then
 	rm "$BUILD/env.new"
 else

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Writes the inputs that a target begins with into a directory, which is
-//! libFuzzer's corpus.
+//! Writes the seeds of a target into a directory, libFuzzer's corpus.
 
 use anyhow::{Context, Result};
 use pfsync_fuzz::TARGETS;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+//! The fuzz target `frame`.
 #![cfg_attr(fuzzing, no_main)]
 
 pfsync_fuzz::target!(pfsync_fuzz::frame::run);

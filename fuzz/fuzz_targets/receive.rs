@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+//! The fuzz target `receive`.
 #![cfg_attr(fuzzing, no_main)]
 
 pfsync_fuzz::target!(pfsync_fuzz::receive::run);

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What libFuzzer is told of `pfsync.ko`, which carries no instrumentation: the
-//! places that called the host, probes with their arguments, and counters.
+//! What libFuzzer learns about `pfsync.ko`, which has no instrumentation: the places
+//! that called the simulator, probes with their arguments, and counters.
 
-use pfsync_host::kernel::Kernel;
-use pfsync_host::kpi::probes::Fired;
-use pfsync_host::lab::Firewall;
-use pfsync_host::machine::cpu::{self, CALLS};
+use pfsync_simulator::freebsd::kernel::Kernel;
+use pfsync_simulator::freebsd::kpi::probes::Fired;
+use pfsync_simulator::freebsd::machine::cpu::{self, CALLS};
+use pfsync_simulator::lab::Firewall;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Room for probes and for counters of `net.pfsync.stats`.
+/// How many counters there are for probes, and for `net.pfsync.stats`.
 const PROBES: usize = 1 << 16;
 const STATS: usize = 64;
 const COUNTERS: usize = CALLS + PROBES + STATS;
 
-/// libFuzzer finds these by the section's name, and takes each for a counter
+/// libFuzzer finds these by the name of the section, and treats each as the counter
 /// of one branch. It clears them before each input.
 #[cfg_attr(fuzzing, link_section = "__libfuzzer_extra_counters")]
 static SEEN: Counters = Counters([const { AtomicU8::new(0) }; COUNTERS]);
 
-/// libFuzzer clears whole words.
+/// Aligned, because libFuzzer clears whole words.
 #[repr(align(8))]
 struct Counters([AtomicU8; COUNTERS]);
 
-/// Tells what happened since the last call. The module is loaded.
-pub fn tell(firewall: &Firewall) {
+/// Reports what happened since the last call, while the module is loaded.
+pub(crate) fn tell(firewall: &Firewall) {
     let (calls, rest) = SEEN.0.split_at(CALLS);
     let (probes, stats) = rest.split_at(PROBES);
     for (to, from) in calls.iter().zip(cpu::take_calls().iter()) {
@@ -42,8 +42,8 @@ fn add(counter: &AtomicU8, by: u8) {
     counter.store(counter.load(Relaxed).saturating_add(by), Relaxed);
 }
 
-/// Where a probe is counted: by its small arguments, such as reasons and
-/// actions; large ones are identities.
+/// The counter of a probe, by its small arguments, such as reasons and actions.
+/// Large ones are identities, which all count as one.
 fn slot(fired: &Fired) -> usize {
     let small = fired.args.iter().take(3).map(|arg| (*arg).min(15));
     small.fold(fired.probe, |slot, arg| slot * 16 + arg) % PROBES

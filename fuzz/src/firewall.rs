@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A firewall of the host kernel with `pfsync.ko` loaded, made for one input.
+//! A simulated firewall with `pfsync.ko` loaded, made for one input.
 
 use crate::feedback;
 use anyhow::Result;
-use pfsync_host::kernel::violation::Violation;
-use pfsync_host::kernel::world::Policy;
-use pfsync_host::lab::{Firewall, Lab, SYNC};
+use pfsync_simulator::freebsd::kernel::violation::Violation;
+use pfsync_simulator::freebsd::kernel::world::Policy;
+use pfsync_simulator::lab::{Firewall, Lab, SYNC};
 
-/// Whether a step could not be read, for the input ends in its midst. Another
-/// error is one.
-pub fn ends_input(step: Result<()>) -> Result<bool> {
+/// Whether a step could not be read because the input ends before it does. Any other
+/// error is returned.
+pub(crate) fn ends_input(step: Result<()>) -> Result<bool> {
     match step {
         Err(error) if error.is::<arbitrary::Error>() => Ok(true),
         step => step.map(|()| false),
     }
 }
 
-/// A firewall and the world around it.
-pub struct Fuzzed {
-    pub lab: Lab,
-    pub firewall: Firewall,
+/// A firewall, and the lab that it is in.
+pub(crate) struct Fuzzed {
+    pub(crate) lab: Lab,
+    pub(crate) firewall: Firewall,
 }
 
 impl Fuzzed {
-    /// Boots a firewall and loads the module, all of whose probes are enabled.
-    pub fn boot() -> Result<Fuzzed> {
+    /// Boots a firewall, loads the module, and enables all probes.
+    pub(crate) fn boot() -> Result<Fuzzed> {
         let lab = Lab::new(Policy::PLAIN);
         let firewall = lab.boot(1)?;
         firewall.kernel.load()?;
@@ -32,21 +32,19 @@ impl Fuzzed {
         Ok(Fuzzed { lab, firewall })
     }
 
-    /// Whether the sync interface is there.
-    pub fn has_sync(&self) -> bool {
+    /// Whether the sync interface exists.
+    pub(crate) fn has_sync(&self) -> bool {
         self.firewall.vnet.interfaces.find(SYNC).is_some()
     }
 
-    /// Keeps the result of an operation that may fail, unless a rule was
-    /// broken.
-    pub fn attempt<T>(&self, result: Result<T>) -> Result<Option<T>, Violation> {
+    /// The result of an operation that may fail, unless there was a violation.
+    pub(crate) fn attempt<T>(&self, result: Result<T>) -> Result<Option<T>, Violation> {
         self.lab.check()?;
         Ok(result.ok())
     }
 
-    /// Unloads the module, which must leave nothing behind. Without failures
-    /// any more.
-    pub fn finish(self) -> Result<()> {
+    /// Unloads the module, which must leave nothing behind. No call fails meanwhile.
+    pub(crate) fn finish(self) -> Result<()> {
         feedback::tell(&self.firewall);
         self.firewall.kernel.heap.fail_once(None);
         self.firewall.unload()?;

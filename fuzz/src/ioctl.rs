@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What ifconfig(8), sysctl(8) and older programs ask of `pfsync.ko`, in the
-//! host kernel. What was accepted last is what reads back; what is refused is
-//! refused with an error that the C module gives, and changes nothing.
+//! Requests of ifconfig(8), sysctl(8) and older programs to `pfsync.ko` in the
+//! simulator. The configuration that the module accepted last reads back. A request
+//! that it refuses changes nothing, and fails with an errno of the C module.
 
 mod lists;
 mod settings;
@@ -11,19 +11,19 @@ use crate::firewall::{ends_input, Fuzzed};
 use anyhow::{ensure, Context, Result};
 use arbitrary::Unstructured;
 use lists::list;
-use pfsync_host::nv::{List, Value};
-use settings::{parse_peer, Peer, Settings, GROUP4, INTERFACES};
+use pfsync_simulator::freebsd::nv::{List, Value};
+use settings::{parse_syncpeer, Settings, SyncPeer, GROUP4, INTERFACES};
 use std::ffi::CStr;
 use sys_bindings as sys;
 
-/// The first byte of a step, modulo [`STEP_KINDS`], that sets what a packed
-/// nvlist says: two bytes of length, the list.
-pub const BYTES: u8 = 0;
+/// The first byte, modulo [`STEP_KINDS`], of a step that sends a packed nvlist. Its
+/// length in two bytes and the nvlist follow.
+pub(crate) const BYTES: u8 = 0;
 const STEP_KINDS: u8 = 11;
 
-/// More steps are left out.
+/// How many steps are run; further ones are ignored.
 const STEPS: usize = 48;
-/// Takes an input for a sequence of requests.
+/// Runs an input as a sequence of requests.
 pub fn run(input: &[u8]) {
     if let Err(error) = play(&mut Unstructured::new(input)) {
         panic!("{error:#}");
@@ -43,11 +43,11 @@ fn play(u: &mut Unstructured) -> Result<()> {
     run.fuzzed.finish()
 }
 
-/// An input that is being played.
+/// An input that is being run.
 struct Run {
     fuzzed: Fuzzed,
     settings: Settings,
-    /// Some call may fail.
+    /// Whether some call may fail.
     failing: bool,
 }
 
@@ -112,12 +112,12 @@ impl Run {
         self.compare(answer, wanted)
     }
 
-    /// Compares an answer to a request with what it should be, and the
-    /// settings with what was accepted last.
+    /// Compares the answer to a request with the expected one, and then the settings
+    /// with what was accepted last.
     fn compare(&mut self, answer: Result<(), i32>, wanted: Option<Settings>) -> Result<()> {
         match (answer, wanted) {
             (Ok(()), Some(wanted)) => self.settings = wanted,
-            (Ok(()), None) => anyhow::bail!("a request without sense is accepted"),
+            (Ok(()), None) => anyhow::bail!("a senseless request is accepted"),
             (Err(error), Some(wanted)) => {
                 ensure!(self.failing, "{wanted:?} is refused: error {error}");
                 self.check_error(error)?;
@@ -128,24 +128,24 @@ impl Run {
         self.check_settings()
     }
 
-    /// Errors of the C module: of values, and where calls fail, of those.
+    /// Checks that the C module has this errno: for wrong values, or for calls that fail.
     fn check_error(&self, error: i32) -> Result<()> {
         let (of_values, of_calls) =
             ([sys::EINVAL, sys::EADDRNOTAVAIL], [sys::EFAULT, sys::ENOMEM, sys::ENOBUFS]);
         let error = error as u32;
         let known = of_values.contains(&error) || (self.failing && of_calls.contains(&error));
-        ensure!(known, "an error of its own: {error}");
+        ensure!(known, "errno {error}, which the C module does not return");
         Ok(())
     }
 
-    /// From now on no call fails.
+    /// Lets no call fail from now on.
     fn stop_failing(&mut self) -> Result<()> {
         self.failing = false;
         self.fuzzed.firewall.kernel.heap.fail_once(None);
         Ok(self.fuzzed.lab.check()?)
     }
 
-    /// What reads back in either way is what was accepted last.
+    /// Checks that both requests read back what was accepted last.
     fn check_settings(&self) -> Result<()> {
         let list = self.fuzzed.firewall.configuration()?;
         let list = list.map_err(|error| anyhow::anyhow!("reads back with error {error}"))?;
@@ -154,8 +154,8 @@ impl Run {
                 Some(Value::String(name)) => Some(name.to_str()?.to_string()),
                 _ => None,
             },
-            peer: match list.get(c"syncpeer") {
-                Some(Value::List(peer)) => parse_peer(peer).context("a peer")?,
+            syncpeer: match list.get(c"syncpeer") {
+                Some(Value::List(syncpeer)) => parse_syncpeer(syncpeer).context("a sync peer")?,
                 _ => None,
             },
             maxupd: list.number(c"maxupdates").context("maxupdates")?,
@@ -175,22 +175,22 @@ impl Run {
         ensure!(old.pfsyncr_maxupdates as u64 == self.settings.maxupd, "old maxupdates");
         let defer = old.pfsyncr_defer as u32 & sys::PFSYNCF_DEFER != 0;
         ensure!(defer == self.settings.defer, "old defer");
-        let peer = match self.settings.peer {
-            Some(Peer::Inet(address)) => address,
+        let syncpeer = match self.settings.syncpeer {
+            Some(SyncPeer::Inet(address)) => address,
             _ => [0; 4],
         };
-        ensure!(old.pfsyncr_syncpeer.s_addr.to_ne_bytes() == peer, "old syncpeer");
+        ensure!(old.pfsyncr_syncpeer.s_addr.to_ne_bytes() == syncpeer, "old syncpeer");
         Ok(())
     }
 
-    /// `SIOCGETPFSYNCNV` into a buffer of any size.
+    /// `SIOCGETPFSYNCNV` with a buffer of any size.
     fn read_short(&mut self, u: &mut Unstructured) -> Result<()> {
-        let room = u32::from(u.arbitrary::<u8>()?) * 2;
-        let mut buffer = vec![0u8; room as usize];
+        let space = u32::from(u.arbitrary::<u8>()?) * 2;
+        let mut buffer = vec![0u8; space as usize];
         let pointer = buffer.as_mut_ptr();
         let fill = move |request: &mut sys::ifreq| {
             request.ifr_ifru.ifru_nv =
-                sys::ifreq_nv_req { buf_length: room, length: 0, buffer: pointer.cast() };
+                sys::ifreq_nv_req { buf_length: space, length: 0, buffer: pointer.cast() };
         };
         // SAFETY: this request's argument is a buffer for an nvlist.
         let read = |request: &sys::ifreq| unsafe { request.ifr_ifru.ifru_nv.length };
@@ -200,7 +200,7 @@ impl Run {
                 self.stop_failing()?;
                 let whole = self.fuzzed.firewall.configuration()?;
                 let len = whole.map_err(|error| anyhow::anyhow!("error {error}"))?.pack().len();
-                ensure!(len > room as usize, "{len} bytes are said not to fit {room}");
+                ensure!(len > space as usize, "{len} bytes are said not to fit {space}");
             }
             Err(error) => {
                 ensure!(self.failing, "reading fails with error {error}");
@@ -211,7 +211,7 @@ impl Run {
     }
 
     fn set_mtu(&self, mtu: i32) -> Result<()> {
-        // Half of them near what is possible.
+        // EndpointVerdict of them are close to the limits.
         let mtu = if mtu % 2 == 0 { mtu } else { mtu.rem_euclid(2000) };
         let pfsync0 = self.fuzzed.firewall.pfsync0().context("pfsync0")?;
         // SAFETY: the interface stays during the input.
@@ -219,10 +219,10 @@ impl Run {
         let before = now();
         let answer = self.fuzzed.firewall.set_mtu(mtu)?;
         match answer {
-            Ok(()) => ensure!(now() == mtu as u32 && (300..=1500).contains(&mtu), "MTU {mtu} is taken"),
+            Ok(()) => ensure!(now() == mtu as u32 && (300..=1500).contains(&mtu), "MTU {mtu} is accepted"),
             Err(error) => {
                 ensure!(error == sys::EINVAL as i32 && now() == before, "MTU {mtu}: error {error}");
-                // As large as the sync interface's at most, which may be pfsync0.
+                // At most that of the sync interface, which may be pfsync0 itself.
                 let largest = match self.settings.syncdev.as_deref() {
                     None => 0,
                     Some("pfsync0") => before as i32,
@@ -254,7 +254,7 @@ impl Run {
         Ok(())
     }
 
-    /// Requests that are none of pfsync's, and time.
+    /// Requests that pfsync does not know, and time that passes.
     fn other(&mut self, u: &mut Unstructured) -> Result<()> {
         if u.arbitrary()? {
             return Ok(self.fuzzed.lab.advance(crate::receive::pause(u.arbitrary()?))?);

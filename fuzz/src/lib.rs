@@ -2,33 +2,35 @@
 //! Fuzzing of pfsync; see README.md.
 //!
 //! - [`frame`]: the reader of frames, on any bytes;
-//! - [`roundtrip`]: what is written is read back, and the reverse;
-//! - [`receive`]: `pfsync.ko` in the host kernel, under packets, traffic and
-//!   time;
-//! - [`ioctl`]: `pfsync.ko` in the host kernel, under configurations.
+//! - [`roundtrip`]: the reader and the writer of frames;
+//! - [`receive`]: `pfsync.ko` in the simulator, under packets, traffic and time;
+//! - [`ioctl`]: `pfsync.ko` in the simulator, under configurations.
 //!
-//! Each target's `run` takes an input, and panics when something is wrong.
+//! The `run` of each target runs an input, and panics if something is wrong.
 
-pub mod feedback;
-pub mod firewall;
+mod feedback;
+mod firewall;
 pub mod frame;
 pub mod ioctl;
-pub mod messages;
+mod messages;
 pub mod receive;
 pub mod roundtrip;
-pub mod seeds;
+mod seeds;
 
 #[cfg(fuzzing)]
 pub use libfuzzer_sys;
 
-/// What can be fuzzed.
+/// A fuzz target.
 pub struct Target {
+    /// Its name.
     pub name: &'static str,
+    /// Runs an input.
     pub run: fn(&[u8]),
-    /// Inputs to begin with.
+    /// Makes the seeds, which are the inputs to begin with.
     pub seeds: fn() -> anyhow::Result<Vec<Vec<u8>>>,
 }
 
+/// All targets.
 pub const TARGETS: [Target; 4] = [
     Target { name: "frame", run: frame::run, seeds: seeds::frames },
     Target { name: "roundtrip", run: roundtrip::run, seeds: seeds::rewritten_frames },
@@ -36,8 +38,8 @@ pub const TARGETS: [Target; 4] = [
     Target { name: "ioctl", run: ioctl::run, seeds: seeds::configurations },
 ];
 
-/// Makes a program of a target: by cargo-fuzz one that libFuzzer drives, else
-/// one that runs the files named as its arguments.
+/// Makes a program of a target. With cargo-fuzz, libFuzzer drives it; otherwise it
+/// runs the files that are its arguments.
 #[macro_export]
 macro_rules! target {
     ($run:path) => {

@@ -11,7 +11,7 @@ use pfsync::wire::{
 
 /// A message that passed its checks.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Message {
+pub(crate) enum Message {
     Clear(Clear),
     Insert(Format, State),
     Ack(StateId),
@@ -23,7 +23,7 @@ pub enum Message {
 }
 
 impl Message {
-    pub fn arbitrary(u: &mut Unstructured) -> Result<Message> {
+    pub(crate) fn arbitrary(u: &mut Unstructured) -> Result<Message> {
         Ok(match u.int_in_range(0..=7)? {
             0 => Message::Clear(Clear { ifname: maybe(u, name)?, creator: u.arbitrary()? }),
             1 => state_in_format(u).map(|(format, state)| Message::Insert(format, state))?,
@@ -45,7 +45,7 @@ impl Message {
         })
     }
 
-    pub fn action(&self) -> Action {
+    pub(crate) fn action(&self) -> Action {
         match self {
             Message::Clear(_) => Action::Clear,
             Message::Insert(format, _) => format.insert(),
@@ -59,7 +59,7 @@ impl Message {
     }
 
     /// Bytes of the message.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match self {
             Message::Clear(_) => size_of::<RawClear>(),
             Message::Insert(format, _) | Message::Update(format, _) => format.size(),
@@ -69,7 +69,7 @@ impl Message {
         }
     }
 
-    pub fn append(&self, writer: &mut FrameWriter) -> core::result::Result<(), Full> {
+    pub(crate) fn append(&self, writer: &mut FrameWriter) -> core::result::Result<(), Full> {
         let action = self.action();
         match self {
             Message::Clear(clear) => writer.append(action, &RawClear::from(clear)),
@@ -87,7 +87,7 @@ impl Message {
     }
 
     /// The messages of a run. `None` stands for a message that is refused.
-    pub fn all(run: &Run) -> Vec<Option<Message>> {
+    pub(crate) fn all(run: &Run) -> Vec<Option<Message>> {
         match run {
             Run::Clear(raw) => each(raw, |raw| raw.check().ok().map(Message::Clear)),
             Run::Insert(states) => each_state(states, Message::Insert),
@@ -102,7 +102,7 @@ impl Message {
     }
 
     /// Writes the message and reads it again.
-    pub fn reread(&self) -> Option<Message> {
+    pub(crate) fn reread(&self) -> Option<Message> {
         let mut buffer = [0; 512];
         let mut writer = FrameWriter::new(&mut buffer, &[0; 16]).ok()?;
         self.append(&mut writer).ok()?;
@@ -112,7 +112,7 @@ impl Message {
     }
 
     /// The message without what its format does not carry.
-    pub fn carried(mut self) -> Message {
+    pub(crate) fn carried(mut self) -> Message {
         if let Message::Insert(format, state) | Message::Update(format, state) = &mut self {
             *state = in_format(*format, *state);
         }
@@ -152,7 +152,7 @@ fn maybe<'a, T>(
     bool::arbitrary(u)?.then(|| make(u)).transpose()
 }
 
-pub fn id(u: &mut Unstructured) -> Result<StateId> {
+pub(crate) fn id(u: &mut Unstructured) -> Result<StateId> {
     Ok(StateId { id: u.arbitrary()?, creator: u.arbitrary()? })
 }
 
@@ -231,7 +231,7 @@ fn tag(u: &mut Unstructured) -> Result<Option<TagName>> {
 }
 
 /// A state of format 1500.
-pub fn state(u: &mut Unstructured) -> Result<State> {
+pub(crate) fn state(u: &mut Unstructured) -> Result<State> {
     let proto = *u.choose(&[6, 17, 1, 58, 132, 0, 47, 255])?;
     let family = family(u)?;
     let is_translated = u.ratio(1, 8)?;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The whole way of a packet through `pfsync.ko`, in the host kernel: frames of
-//! peers between local traffic, time, operators and failing memory. At the end
-//! a packet comes for every state, states expire, and the module is unloaded.
+//! `pfsync.ko` in the simulator receives frames from peers, while local traffic
+//! passes, time passes, operators work and calls fail. At the end a packet of every
+//! state passes, the states expire, and the module is unloaded.
 
-pub mod frames;
+pub(crate) mod frames;
 
 use crate::feedback;
 use crate::firewall::{ends_input, Fuzzed};
@@ -12,24 +12,24 @@ use anyhow::{ensure, Result};
 use arbitrary::Unstructured;
 use frames::{envelope, packet, put_right, Sender, CHECKSUM};
 use pfsync::wire::Frame;
-use pfsync_host::lab::{address4, address6, connection, Config, Peer, GROUP6, OUTSIDE, SYNC};
-use pfsync_host::net::Sent;
-use pfsync_host::pf::rules::NO_SYNC;
-use pfsync_host::pf::traffic::{Connection, Id};
+use pfsync_simulator::freebsd::net::Sent;
+use pfsync_simulator::freebsd::pf::rules::NO_SYNC;
+use pfsync_simulator::freebsd::pf::traffic::{Connection, Id};
+use pfsync_simulator::lab::{address4, address6, connection, Config, SyncPeer, GROUP6, OUTSIDE, SYNC};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// The first byte of a step, modulo [`STEP_KINDS`], that brings a frame: an
-/// [`envelope`], two bytes of length, the frame's bytes.
-pub const FRAME: u8 = 0;
-/// The same for time that passes: see [`pause`].
-pub const TIME: u8 = 1;
+/// The first byte, modulo [`STEP_KINDS`], of a step in which a frame arrives. An
+/// [`envelope`], the frame's length in two bytes, and the frame follow.
+pub(crate) const FRAME: u8 = 0;
+/// The same for time that passes; see [`pause`].
+pub(crate) const TIME: u8 = 1;
 const STEP_KINDS: u8 = 14;
 
-/// More steps are left out.
+/// How many steps are run; further ones are ignored.
 const STEPS: usize = 64;
 
-/// Takes an input for a sequence of steps.
+/// Runs an input as a sequence of steps.
 pub fn run(input: &[u8]) {
     if let Err(error) = play(&mut Unstructured::new(input)) {
         panic!("{error:#}");
@@ -47,11 +47,11 @@ fn play(u: &mut Unstructured) -> Result<()> {
     run.end(u.arbitrary().unwrap_or(false))
 }
 
-/// An input that is being played.
+/// An input that is being run.
 struct Run {
     fuzzed: Fuzzed,
     opened: u32,
-    held: usize,
+    deferred: usize,
     sent: Rc<RefCell<Vec<Sent>>>,
 }
 
@@ -65,7 +65,7 @@ impl Run {
         let outside = firewall.vnet.interfaces.find(OUTSIDE).expect("attached");
         lab.world.network.plug(&firewall.kernel, &firewall.vnet, outside, 1);
         firewall.start_pfsync(&Config::default())?;
-        Ok(Run { fuzzed, opened: 0, held: 0, sent })
+        Ok(Run { fuzzed, opened: 0, deferred: 0, sent })
     }
 
     fn step(&mut self, u: &mut Unstructured) -> Result<()> {
@@ -92,14 +92,14 @@ impl Run {
         }
     }
 
-    /// Some call from now on fails that can.
+    /// Lets some call from now on fail.
     fn fail(&self, u: &mut Unstructured) -> Result<()> {
         let calls = u64::from(u.arbitrary::<u8>()?);
         self.fuzzed.firewall.kernel.heap.fail_once((calls > 0).then_some(calls));
         Ok(())
     }
 
-    /// A packet with this frame arrives.
+    /// A packet with a frame arrives.
     fn deliver(&self, mut frame: Vec<u8>, how: u8) -> Result<()> {
         if how & envelope::RAW == 0 {
             put_right(&mut frame, if how & envelope::OTHER_RULES == 0 { CHECKSUM } else { [8; 16] });
@@ -114,7 +114,7 @@ impl Run {
         Ok(self.fuzzed.lab.advance(0)?)
     }
 
-    /// A connection's first packet, which may be held back.
+    /// The first packet of a connection, which pfsync may defer.
     fn open(&mut self, u: &mut Unstructured) -> Result<()> {
         let kind: u8 = u.arbitrary()?;
         self.opened += 1;
@@ -123,7 +123,7 @@ impl Run {
         let rule = if kind & 8 != 0 { NO_SYNC } else { made.rule };
         let made = Connection { is_inet6: kind & 16 != 0, nat, rule, ..made };
         let opened = self.fuzzed.firewall.open_with(&made, vec![0x45; 60]);
-        self.held += usize::from(self.fuzzed.attempt(opened)?.is_some_and(|(_, held)| held));
+        self.deferred += usize::from(self.fuzzed.attempt(opened)?.is_some_and(|(_, deferred)| deferred));
         Ok(())
     }
 
@@ -151,11 +151,15 @@ impl Run {
     }
 
     fn configure(&self, u: &mut Unstructured) -> Result<()> {
-        let peers =
-            [None, Some(Peer::Inet(address4(2))), Some(Peer::Inet6(GROUP6)), Some(Peer::Inet6(address6(2)))];
+        let peers = [
+            None,
+            Some(SyncPeer::Inet(address4(2))),
+            Some(SyncPeer::Inet6(GROUP6)),
+            Some(SyncPeer::Inet6(address6(2))),
+        ];
         let config = Config {
             syncdev: u.ratio(7, 8)?.then(|| SYNC.to_string()),
-            peer: *u.choose(&peers)?,
+            syncpeer: *u.choose(&peers)?,
             maxupd: u64::from(u.arbitrary::<u8>()?),
             defer: u.arbitrary()?,
             version: *u.choose(&[0, 1301, 1400, 1500])?,
@@ -164,7 +168,7 @@ impl Run {
         Ok(())
     }
 
-    /// Interfaces go, come, and go up and down.
+    /// Interfaces depart, arrive, and are brought up and down.
     fn change_interface(&mut self, u: &mut Unstructured) -> Result<()> {
         let fuzzed = &mut self.fuzzed;
         match u.arbitrary::<u8>()? {
@@ -197,7 +201,7 @@ impl Run {
         Ok(())
     }
 
-    /// A packet for every state, then the end of all of them and of pfsync.
+    /// A packet of every state passes, then all states expire, and the module is unloaded.
     fn end(self, destroy: bool) -> Result<()> {
         let Fuzzed { lab, firewall } = &self.fuzzed;
         firewall.kernel.heap.fail_once(None);
@@ -206,34 +210,33 @@ impl Run {
         }
         lab.seconds(2)?;
         feedback::tell(firewall);
-        // No timeout of a state is longer than a day.
+        // No state has a timeout of more than a day.
         lab.seconds(24 * 3600 + 1)?;
         firewall.purge()?;
-        ensure!(firewall.states().is_empty(), "states stay for ever: {:?}", firewall.states());
+        ensure!(firewall.states().is_empty(), "states do not expire: {:?}", firewall.states());
         lab.seconds(2)?;
         ensure!(firewall.demotion() == 0, "the firewall stays demoted");
         if destroy {
             _ = self.fuzzed.attempt(firewall.destroy())?;
         }
-        let (world, held) = (lab.world.clone(), self.held);
+        let (world, deferred) = (lab.world.clone(), self.deferred);
         self.fuzzed.finish()?;
         let forwarded = world.network.take_forwarded().len();
-        ensure!(forwarded == held, "{held} packets were held back, and {forwarded} sent on");
+        ensure!(forwarded == deferred, "{deferred} packets were deferred, and {forwarded} sent on");
         self.sent.borrow().iter().try_for_each(check_sent)
     }
 }
 
-/// A pause in milliseconds: mostly short.
-pub fn pause(byte: u8) -> i64 {
+/// The length of a pause in milliseconds, mostly short.
+pub(crate) fn pause(byte: u8) -> i64 {
     let unit = [1, 10, 100, 500, 1_000, 1_000, 10_000, 60_000][usize::from(byte % 8)];
     unit * (1 + i64::from(byte >> 5))
 }
 
-/// Whatever the firewall sends is a whole frame of messages that pass the
-/// checks.
+/// Checks that a packet that was sent has a whole frame, whose messages pass the
+/// reader's checks.
 fn check_sent(sent: &Sent) -> Result<()> {
-    let header = if sent.packet[0] >> 4 == 4 { 20 } else { 40 };
-    let frame = Frame::parse(&sent.packet[header..]);
+    let frame = Frame::parse(sent.frame());
     let frame = frame.map_err(|error| anyhow::anyhow!("sends a frame with a bad header: {error:?}"))?;
     for run in frame {
         let run = run.map_err(|error| anyhow::anyhow!("sends a bad frame: {error:?}"))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The short run: for each target the inputs that found something once, its
-//! seeds, and a fixed number of inputs made from these by a fixed seed.
+//! The short run: for each target the inputs that found a fault once, its seeds, and
+//! a fixed number of inputs made from these with a fixed random seed.
 
 use pfsync_fuzz::{Target, TARGETS};
 use rand::{Rng, SeedableRng};
@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use std::io::Write;
 use std::path::Path;
 
-/// The inputs that found something once.
+/// The inputs that found a fault once.
 fn found(target: &Target) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("found").join(target.name);
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
@@ -38,8 +38,8 @@ fn mutate(rng: &mut ChaCha8Rng, input: &mut Vec<u8>, others: &[Vec<u8>]) {
     input.truncate(4096);
 }
 
-/// Runs a target, and says how many inputs it was given. An input that fails
-/// is written to a file.
+/// Runs a target, and prints how many inputs it ran. An input that fails stays in a
+/// file.
 fn short(name: &str, made: usize) {
     let target = TARGETS.iter().find(|target| target.name == name).expect("a target");
     let mut inputs = found(target);
@@ -58,7 +58,7 @@ fn short(name: &str, made: usize) {
         (target.run)(input);
     }
     let count = inputs.len() + made.len();
-    // Not captured: what was tried is part of the result.
+    // Not captured by the test harness: the number is part of the result.
     writeln!(std::io::stdout(), "fuzz {name}: {count} inputs, nothing found").expect("writable");
 }
 

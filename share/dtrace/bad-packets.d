@@ -1,33 +1,30 @@
 #!/usr/sbin/dtrace -qs
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Who sends packets that are refused, and why? Prints a table every ten
- * seconds and at the end: sender, kind of message, reason, how many. Ends with
- * ^C. The sender comes from the ip provider.
+ * Who sends packets that are refused, and why? Every ten seconds and at the
+ * end, this script prints a table: the sender, the kind of message, the reason,
+ * and how often. The sender comes from the ip provider. End the script with ^C.
  */
 
-/* Shared out among all the CPUs that the kernel could have. */
+/* DTrace divides this memory among all CPUs that the kernel supports. */
 #pragma D option dynvarsize=16m
 
 inline string REASON[int reason] =
-    reason == 1 ? "not by the sync interface" :
+    reason == 1 ? "not on the sync interface" :
     reason == 2 ? "TTL or hop limit is not 255" :
     reason == 3 ? "shorter than a header" :
-    reason == 4 ? "version of the protocol" :
+    reason == 4 ? "unknown protocol version" :
     reason == 5 ? "a length does not fit" :
     reason == 6 ? "unknown kind of message" :
     reason == 7 ? "impossible value" :
-    reason == 9 ? "more than the limits allow" :
-    "state not taken in, or not here";
+    reason == 9 ? "limit on peers" :
+    "state refused or unknown";
 
-/*
- * Inserts and updates in any format are named by 13 and 14, but those of
- * FreeBSD 15 that FreeBSD 14 does not know.
- */
 inline string KIND[int action] =
     action == 0 ? "clear" :
-    action == 1 || action == 13 ? "insert" :
+    action == 1 || action == 13 || action == 15 ? "insert" :
     action == 2 ? "insert ack" :
-    action == 3 || action == 14 ? "update" :
+    action == 3 || action == 14 || action == 16 ? "update" :
     action == 4 ? "compressed update" :
     action == 5 ? "update request" :
     action == 6 ? "delete" :
@@ -37,8 +34,6 @@ inline string KIND[int action] =
     action == 10 ? "bulk status" :
     action == 11 ? "TDB" :
     action == 12 ? "end mark" :
-    action == 15 ? "insert of 15" :
-    action == 16 ? "update of 15" :
     "(packet)";
 
 ip:::receive

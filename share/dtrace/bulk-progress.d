@@ -1,22 +1,24 @@
 #!/usr/sbin/dtrace -qs
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * How far is the full update? Prints a line a second while one is sent or
- * awaited. A firewall that sends shows the row of pf's table that it has come
- * to; one that waits shows the whole states that came. Ends with ^C.
+ * How far is the bulk update? While this firewall answers or awaits one, the
+ * script prints a line every second. If it answers, the line shows which row of
+ * pf's table the walk has reached; if it waits, how many whole states have
+ * arrived. End the script with ^C.
  *
- * With several network stacks at it at once the numbers mix.
+ * If several vnets do this at the same time, the script mixes their numbers.
  */
 
 inline string EVENT[int event] =
-    event == 0 ? "asked for" :
+    event == 0 ? "requested" :
     event == 1 ? "complete" :
-    event == 2 ? "awaited no more" :
+    event == 2 ? "no longer awaited" :
     "given up";
 
 BEGIN
 {
 	waiting = 0;
-	came = 0;
+	arrived = 0;
 	packets = 0;
 	row = 0;
 	rows = 0;
@@ -24,17 +26,17 @@ BEGIN
 
 pfsync::bulk:awaited
 {
-	printf("%Y full update %s, %d states came\n", walltimestamp,
-	    EVENT[(int)arg0], came);
+	printf("%Y bulk update %s, %d states arrived\n", walltimestamp,
+	    EVENT[(int)arg0], arrived);
 	waiting = (int)arg0 == 0;
-	came = waiting ? came : 0;
+	arrived = waiting ? arrived : 0;
 }
 
 /* PFSYNC_ACT_UPD_1301, PFSYNC_ACT_UPD_1400 and PFSYNC_ACT_UPD_1500 */
 pfsync::message:received
 /waiting && (arg0 == 3 || arg0 == 14 || arg0 == 16)/
 {
-	came += arg1;
+	arrived += arg1;
 }
 
 pfsync::bulk:sending
@@ -62,5 +64,5 @@ tick-1s
 tick-1s
 /waiting/
 {
-	printf("%Y waiting: %d states came\n", walltimestamp, came);
+	printf("%Y waiting: %d states arrived\n", walltimestamp, arrived);
 }

@@ -1,24 +1,25 @@
 #!/usr/sbin/dtrace -qs
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * How long are first packets deferred? Prints, when ended with ^C, the times
- * in microseconds by what let the packets go. Those that the peer's
- * acknowledgement let go show its way there and back; where many wait the
- * whole of net.pfsync.defer_delay, the peer does not answer.
+ * How long are first packets deferred? When it is ended with ^C, the script
+ * prints the times in microseconds, by the reason why the packets were sent. The
+ * times until an acknowledgement are those of a round trip to the peer. If many
+ * packets waited as long as net.pfsync.defer_delay, the peer does not answer.
  */
 
-/* Shared out among all the CPUs that the kernel could have. */
+/* DTrace divides this memory among all CPUs that the kernel supports. */
 #pragma D option dynvarsize=32m
 
 inline string BY[int event] =
     event == 1 ? "acknowledged, or the state changed or ended" :
-    event == 2 ? "waited long enough" :
-    "too many others waited";
+    event == 2 ? "defer_delay has passed" :
+    "too many others are deferred";
 
 pfsync::packet:deferred
 /arg2 == 0/
 {
 	since[arg0, arg1] = timestamp;
-	@held = count();
+	@deferred = count();
 }
 
 pfsync::packet:deferred
@@ -32,7 +33,7 @@ pfsync::packet:deferred
 
 END
 {
-	printa("held back: %@d\n", @held);
+	printa("deferred: %@d\n", @deferred);
 	printa("\n%s, microseconds:%@d\n", @times);
 	printf("\nlongest, in microseconds:\n");
 	printa("  %-44s %@d\n", @longest);

@@ -1,15 +1,16 @@
 #!/usr/sbin/dtrace -qs
+/* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Why was this state not synced? Follows one state, by its id as
- * `pfctl -vv -s states`, tcpdump or pfsyncdump shows it:
+ * Why was this state not synchronized? The script follows one state by its id,
+ * as `pfctl -vv -s states`, tcpdump or pfsyncdump shows it:
  *
  *	why-not-synced.d 0x470b026b00000000
  *
- * Run it on the firewall that has the state, or is to get it, and send a
- * packet of the connection through. Ends with ^C.
+ * Run it on the firewall that has the state, or on the one that should get it,
+ * and send a packet of the connection through the firewall. End it with ^C.
  *
  * pfctl of FreeBSD 14 shows the bytes of an id in the order of the machine,
- * which is the other way round on amd64: either is understood.
+ * which on amd64 is the reverse. The script accepts both orders.
  */
 
 inline uint64_t GIVEN = (uint64_t)$1;
@@ -21,32 +22,32 @@ inline uint64_t SWAPPED =
 
 inline string QUEUED[int queue] =
     queue == 0 ? "made here: an insert is queued" :
-    queue == 2 ? "a peer asked for all of it: an update is queued" :
-    queue == 4 ? "changed here: an update is queued, or joins the one that waits" :
+    queue == 2 ? "a peer requested it: a whole update is queued" :
+    queue == 4 ? "changed here: an update is queued, or collapses into the queued one" :
     queue == 5 ? "ended here: a delete is queued" :
     "queued";
 
 inline string IMPORTED[int result] =
     result == 0 ? "taken in" :
-    result == 1 ? "refused: no such interface here" :
-    result == 2 ? "refused: no such interface to route to here" :
-    result == 3 ? "refused: no such routing table here" :
-    result == 4 ? "refused: no memory, or the rule has as many states as it may" :
-    result == 5 ? "refused: a state like it is here already" :
+    result == 1 ? "refused: its interface does not exist here" :
+    result == 2 ? "refused: the interface of its route does not exist here, or is a loopback" :
+    result == 3 ? "refused: its routing table does not exist here" :
+    result == 4 ? "refused: no memory, or the limit of its rule is reached" :
+    result == 5 ? "refused: a state like it already exists here" :
     result == 6 ? "refused: its row of pf's hash is full" :
     "refused";
 
 inline string MERGED[int taken] =
-    taken == 0 ? "nothing is taken over: the peer is behind, and gets an update" :
-    taken == 1 ? "its source end is taken over, the other is behind" :
-    taken == 2 ? "its destination end is taken over, the other is behind" :
-    "both ends are taken over";
+    taken == 0 ? "neither endpoint is copied as a whole: the peer gets an update back" :
+    taken == 1 ? "its source endpoint is copied, the other is behind" :
+    taken == 2 ? "its destination endpoint is copied, the other is behind" :
+    "both endpoints are copied";
 
 inline string DEFERRED[int event] =
-    event == 0 ? "held back" :
-    event == 1 ? "let go: a peer has the state, or it changed or ended here" :
-    event == 2 ? "let go: it has waited long enough" :
-    "let go: too many others wait";
+    event == 0 ? "deferred" :
+    event == 1 ? "sent: a peer has the state, or it changed or ended here" :
+    event == 2 ? "sent: defer_delay has passed" :
+    "not deferred: too many others are";
 
 BEGIN
 {
@@ -66,7 +67,7 @@ pfsync::state:imported
 /arg0 == GIVEN || arg0 == SWAPPED/
 {
 	seen++;
-	printf("%Y creator %08x: came whole, %s\n", walltimestamp,
+	printf("%Y creator %08x: a whole state arrived, %s\n", walltimestamp,
 	    (uint32_t)arg1, IMPORTED[(int)arg2]);
 }
 
@@ -74,7 +75,7 @@ pfsync::state:merged
 /arg0 == GIVEN || arg0 == SWAPPED/
 {
 	seen++;
-	printf("%Y creator %08x: an update came, %s\n", walltimestamp,
+	printf("%Y creator %08x: an update arrived, %s\n", walltimestamp,
 	    (uint32_t)arg1, MERGED[(int)arg2]);
 }
 
@@ -89,9 +90,10 @@ pfsync::packet:deferred
 END
 /seen == 0/
 {
-	printf("Nothing was seen of it. Where the state is: no packet of it ");
-	printf("came, its rule says\nno-sync, pfsync0 is down, or it has ");
-	printf("neither a sync interface nor a program that\nwatches. Where ");
-	printf("it should come to: it was not sent, was lost, or was refused ");
-	printf("before\nit was looked at (bad-packets.d).\n");
+	printf("Nothing happened to this state. On the firewall that has it: ");
+	printf("no packet of the\nconnection arrived, its rule says no-sync, ");
+	printf("pfsync0 is down, or pfsync0 has neither\na sync interface nor ");
+	printf("a program that watches it. On the firewall that should get\n");
+	printf("it: the message was not sent, was lost, or was refused with ");
+	printf("its packet\n(bad-packets.d).\n");
 }

@@ -1,27 +1,29 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! FreeBSD 14.
 
 use crate::*;
 
-/// The newest message format that pf knows, and the default.
+/// The newest message format that pf knows, which is the default.
 pub const PFSYNC_MSG_VERSION_NEWEST: u32 = PFSYNC_MSG_VERSION_1400;
 
-/// Not a flag of states yet.
+/// 0: this release has no such flag of states.
 pub const PFSTATE_PFLOW: u32 = 0;
 
 /// A time in a state: seconds of uptime.
 pub type pfs_time = u32;
 
-/// A second of uptime as a state has it.
+/// A second of uptime as a time in a state.
 pub fn pfs_time_of(uptime: u32) -> pfs_time {
     uptime
 }
 
-/// The second of uptime of a time in a state.
+/// A time in a state as a second of uptime.
 pub fn pfs_uptime_of(time: pfs_time) -> u32 {
     time
 }
 
-/// When a state is as old as that, which may be older than the system.
+/// The time at which a state was created that is `age` seconds old. It wraps around for a
+/// state that is older than the system.
 pub fn pfs_time_ago(uptime: u32, age: u32) -> pfs_time {
     uptime.wrapping_sub(age)
 }
@@ -32,19 +34,21 @@ pub fn pfs_time_ago(uptime: u32, age: u32) -> pfs_time {
 ///
 /// `st` points to a state.
 pub unsafe fn pfs_rules(st: *mut pf_kstate) -> [*mut *mut pf_krule; 3] {
-    // SAFETY: only addresses are taken.
+    // SAFETY: only computes addresses.
     unsafe { [&raw mut (*st).rule.ptr, &raw mut (*st).anchor.ptr, &raw mut (*st).nat_rule.ptr] }
 }
 
+/// Where a state says how pf routes its packets.
+///
 /// # Safety
 ///
 /// `st` points to a state.
 pub unsafe fn pfs_route(st: *mut pf_kstate) -> pfs_route {
-    // SAFETY: only addresses are taken.
+    // SAFETY: only computes addresses.
     unsafe { pfs_route { kind: &raw mut (*st).rt, kif: &raw mut (*st).rt_kif, addr: &raw mut (*st).rt_addr } }
 }
 
-/// Address family of the route's address (`AF_*`): the state's.
+/// The address family of the gateway (`AF_*`), which is the state's.
 ///
 /// # Safety
 ///
@@ -54,36 +58,39 @@ pub unsafe fn pfs_route_family(st: *mut pf_kstate) -> u8 {
     unsafe { (*(*st).key[PF_SK_WIRE as usize]).af }
 }
 
+/// Sets the address family of the gateway, which this release does not store.
+///
 /// # Safety
 ///
 /// `st` is a state that is locked or not linked yet.
 pub unsafe fn pfs_set_route_family(_st: *mut pf_kstate, _af: u8) {}
 
-/// Lets packets of a state have IP options (`allow-opts`): pf looks at the
-/// state's flag itself.
+/// Sets whether packets of a state may have IP options (`allow-opts`). This release looks
+/// at the state's flag instead.
 ///
 /// # Safety
 ///
 /// `st` is a state that is locked or not linked yet.
 pub unsafe fn pfs_set_allow_opts(_st: *mut pf_kstate, _allow: bool) {}
 
-/// Whether a state has source nodes: to limit the source, for its address.
+/// Whether a state has source nodes: one that limits the source, and one for
+/// translation or routing.
 ///
 /// # Safety
 ///
 /// `st` is a state whose row is locked.
 pub unsafe fn pfs_source_nodes(st: *mut pf_kstate) -> [bool; 2] {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises that the row is locked.
     unsafe { [!(*st).src_node.is_null(), !(*st).nat_src_node.is_null()] }
 }
 
-/// The rule of that number in the main ruleset, null if there is none.
+/// The rule with that number in the main ruleset, null if there is none.
 ///
 /// # Safety
 ///
 /// The rules are locked.
 pub unsafe fn pfs_rule(number: u32) -> *mut pf_krule {
-    // SAFETY: the array has `rcount` entries.
+    // SAFETY: the rules are locked, and the array has `rcount` entries.
     unsafe {
         let active = &(*pfs_pf_main_ruleset()).rules[PF_RULESET_FILTER as usize].active;
         if number < active.rcount {
@@ -94,17 +101,20 @@ pub unsafe fn pfs_rule(number: u32) -> *mut pf_krule {
     }
 }
 
-/// The stack key, if `pf_state_insert` refused a state and left that key to the
-/// caller. Up to 14.2 it frees those that it attached, and the wire key when
-/// that collides; then it forgets a stack key that it never looked at. Later it
-/// frees both, and freeing one again would be worse than a key that is lost.
+/// The stack key, if `pf_state_insert` has failed and left this key to the caller; else
+/// null.
+///
+/// Up to 14.2, a failing `pf_state_insert` frees the keys that it attached. If the wire
+/// key collides with another, it frees that key and forgets the stack key, which it has
+/// not looked at yet. From 14.3 on it frees both. If this cannot be known, the key is
+/// rather leaked than freed twice.
 ///
 /// # Safety
 ///
-/// `st` was refused just now.
+/// `pf_state_insert` has just failed for `st`.
 pub unsafe fn pfs_stack_key_left(st: *mut pf_kstate, stack: *mut pf_state_key) -> *mut pf_state_key {
     const FREES_BOTH: i32 = 1403000;
-    // SAFETY: a constant of the kernel; the state is the caller's alone.
+    // SAFETY: osreldate is a constant of the kernel, and no other thread has the state.
     let (release, wire_was_attached) =
         unsafe { (osreldate, !(*st).key_list[PF_SK_WIRE as usize].tqe_prev.is_null()) };
     if wire_was_attached || release >= FREES_BOTH {
@@ -114,16 +124,16 @@ pub unsafe fn pfs_stack_key_left(st: *mut pf_kstate, stack: *mut pf_state_key) -
     }
 }
 
-/// Gives a state's packets a tag. No message carries one here.
+/// Does nothing: no message carries a tag in this release.
 ///
 /// # Safety
 ///
-/// `st` is a state that is not linked yet, `name` terminated.
+/// `st` is a state that is not linked yet, and `name` is terminated.
 pub unsafe fn pfs_set_tag(_st: *mut pf_kstate, _name: &[u8; PF_TAG_NAME_SIZE as usize]) -> bool {
     true
 }
 
-/// The name of the tag of a state's packets. No message carries it here.
+/// `None`: no message carries a tag in this release.
 ///
 /// # Safety
 ///

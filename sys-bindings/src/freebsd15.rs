@@ -1,28 +1,30 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! FreeBSD 15.
 
 use crate::*;
 
-/// The newest message format that pf knows, and the default.
+/// The newest message format that pf knows, which is the default.
 pub const PFSYNC_MSG_VERSION_NEWEST: u32 = PFSYNC_MSG_VERSION_1500;
 
-/// Unlinks a state, as it was called before.
+/// Unlinks a state. FreeBSD 14 calls it so.
 pub use crate::pf_remove_state as pf_unlink_state;
 
 /// A time in a state: milliseconds of uptime.
 pub type pfs_time = u64;
 
-/// A second of uptime as a state has it.
+/// A second of uptime as a time in a state.
 pub fn pfs_time_of(uptime: u32) -> pfs_time {
     u64::from(uptime) * 1000
 }
 
-/// The second of uptime of a time in a state.
+/// A time in a state as a second of uptime.
 pub fn pfs_uptime_of(time: pfs_time) -> u32 {
     (time / 1000) as u32
 }
 
-/// When a state is as old as that. pf's arithmetic has no time before uptime 0:
-/// a state that is older than the system counts as made when that came up.
+/// The time at which a state was created that is `age` seconds old. pf's arithmetic has no
+/// times before uptime 0: a state that is older than the system counts as created when
+/// the system started.
 pub fn pfs_time_ago(uptime: u32, age: u32) -> pfs_time {
     pfs_time_of(uptime.saturating_sub(age))
 }
@@ -33,15 +35,17 @@ pub fn pfs_time_ago(uptime: u32, age: u32) -> pfs_time {
 ///
 /// `st` points to a state.
 pub unsafe fn pfs_rules(st: *mut pf_kstate) -> [*mut *mut pf_krule; 3] {
-    // SAFETY: only addresses are taken.
+    // SAFETY: only computes addresses.
     unsafe { [&raw mut (*st).rule, &raw mut (*st).anchor, &raw mut (*st).nat_rule] }
 }
 
+/// Where a state says how pf routes its packets.
+///
 /// # Safety
 ///
 /// `st` points to a state.
 pub unsafe fn pfs_route(st: *mut pf_kstate) -> pfs_route {
-    // SAFETY: only addresses are taken.
+    // SAFETY: only computes addresses.
     unsafe {
         pfs_route {
             kind: &raw mut (*st).act.rt,
@@ -51,54 +55,57 @@ pub unsafe fn pfs_route(st: *mut pf_kstate) -> pfs_route {
     }
 }
 
-/// Address family of the route's address (`AF_*`): with `prefer-ipv6-nexthop`
-/// not always the state's.
+/// The address family of the gateway (`AF_*`). With `prefer-ipv6-nexthop` it may differ
+/// from the state's.
 ///
 /// # Safety
 ///
 /// `st` is a state whose row is locked.
 pub unsafe fn pfs_route_family(st: *mut pf_kstate) -> u8 {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises that no other thread writes the state.
     unsafe { (*st).act.rt_af }
 }
 
+/// Sets the address family of the gateway (`AF_*`).
+///
 /// # Safety
 ///
 /// `st` is a state that is locked or not linked yet.
 pub unsafe fn pfs_set_route_family(st: *mut pf_kstate, af: u8) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises that no other thread writes the state.
     unsafe { (*st).act.rt_af = af };
 }
 
-/// Lets packets of a state have IP options (`allow-opts`): pf looks at the
-/// actions, not at the state's flag.
+/// Sets whether packets of a state may have IP options (`allow-opts`). This release looks
+/// at the state's actions, and not at its flag.
 ///
 /// # Safety
 ///
 /// `st` is a state that is locked or not linked yet.
 pub unsafe fn pfs_set_allow_opts(st: *mut pf_kstate, allow: bool) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises that no other thread writes the state.
     unsafe { (*st).act.allow_opts = allow.into() };
 }
 
-/// Whether a state has source nodes: to limit the source, for its address.
+/// Whether a state has source nodes: one that limits the source, and one for
+/// translation or routing.
 ///
 /// # Safety
 ///
 /// `st` is a state whose row is locked.
 pub unsafe fn pfs_source_nodes(st: *mut pf_kstate) -> [bool; 2] {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises that no other thread writes the state.
     let [limit, nat, route] = unsafe { (*st).sns }.map(|node| !node.is_null());
     [limit, nat || route]
 }
 
-/// The rule of that number in the main ruleset, null if there is none.
+/// The rule with that number in the main ruleset, null if there is none.
 ///
 /// # Safety
 ///
 /// The rules are locked.
 pub unsafe fn pfs_rule(number: u32) -> *mut pf_krule {
-    // SAFETY: the list of rules stays while they are locked.
+    // SAFETY: the rules are locked, so that the list does not change.
     unsafe {
         let active = &(*pfs_pf_main_ruleset()).rules[PF_RULESET_FILTER as usize].active;
         let mut rule = (*active.ptr).tqh_first;
@@ -109,23 +116,23 @@ pub unsafe fn pfs_rule(number: u32) -> *mut pf_krule {
     }
 }
 
-/// The stack key, if `pf_state_insert` refused a state and left that key to the
-/// caller: it frees both.
+/// The stack key, if `pf_state_insert` has failed and left this key to the caller. Null:
+/// in this release it frees both keys.
 ///
 /// # Safety
 ///
-/// `st` was refused just now.
+/// `pf_state_insert` has just failed for `st`.
 pub unsafe fn pfs_stack_key_left(_st: *mut pf_kstate, _stack: *mut pf_state_key) -> *mut pf_state_key {
     core::ptr::null_mut()
 }
 
-/// Gives a state's packets a tag. Returns whether there was memory.
+/// Gives a state's packets a tag. Returns false if there is no memory.
 ///
 /// # Safety
 ///
-/// `st` is a state that is not linked yet, `name` terminated.
+/// `st` is a state that is not linked yet, and `name` is terminated.
 pub unsafe fn pfs_set_tag(st: *mut pf_kstate, name: &[u8; PF_TAG_NAME_SIZE as usize]) -> bool {
-    // SAFETY: as the caller promises; pf copies the name.
+    // SAFETY: no other thread has the state. pf copies the name.
     unsafe {
         (*st).tag = pfs_pf_tag(name.as_ptr().cast());
         (*st).tag != 0
@@ -138,7 +145,8 @@ pub unsafe fn pfs_set_tag(st: *mut pf_kstate, name: &[u8; PF_TAG_NAME_SIZE as us
 ///
 /// `st` is a state whose row is locked.
 pub unsafe fn pfs_tag(st: *mut pf_kstate) -> Option<[u8; PF_TAG_NAME_SIZE as usize]> {
-    // SAFETY: as the caller promises; a name takes that many bytes at most.
+    // SAFETY: the caller promises that the row is locked. A name has at most that many
+    // bytes.
     unsafe {
         let mut name = [0; PF_TAG_NAME_SIZE as usize];
         if (*st).tag == 0 {

@@ -1,12 +1,13 @@
-//! The FreeBSD kernel's structures, constants and functions as bindgen reads
-//! them from the kernel's own headers, with the option set that the GENERIC
-//! kernel is built with; `wrapper.h` lists the headers and `build.rs` the names
-//! taken from them. By hand is only what gives one name to what FreeBSD's
-//! releases call or place differently: `freebsd14.rs` and `freebsd15.rs`, which
-//! have the same items.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The structures, constants and functions of the FreeBSD kernel, which bindgen reads
+//! from the kernel's own headers with the options of the GENERIC kernel. kmod/kernel.h
+//! lists the headers, and `build.rs` the names that are taken from them.
 //!
-//! Layout assertions are compiled in: a header that disagrees with itself
-//! fails the build.
+//! `freebsd14.rs` and `freebsd15.rs` are written by hand. They have the same items, and
+//! give one name to what the releases of FreeBSD call or place differently.
+//!
+//! bindgen's assertions of layouts are compiled in: the build fails if Rust and C
+//! disagree about one.
 #![no_std]
 #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals)]
 #![allow(clippy::all, missing_docs, unnecessary_transmutes)]
@@ -19,10 +20,12 @@ mod release;
 
 pub use release::*;
 
-/// Where a state has how its packets are routed.
+/// Where a state says how pf routes its packets.
 pub struct pfs_route {
     /// `PF_ROUTETO` and the like.
     pub kind: *mut u8,
+    /// The interface to route to.
     pub kif: *mut *mut pfi_kkif,
+    /// The gateway.
     pub addr: *mut pf_addr,
 }

@@ -1,6 +1,9 @@
 #!/bin/sh
-# Runs in the guest on its second serial port: takes the harness's orders,
-# one a line, and runs the cases. File descriptor 3 of a case is the harness.
+# SPDX-License-Identifier: BSD-2-Clause
+
+# Runs in the guest on its second serial port: reads the harness's orders, one
+# a line, and runs the cases. A case reads the harness's replies from
+# descriptor 3.
 stty raw -echo
 cd /tmp/vm || exit 1
 echo "@ready"

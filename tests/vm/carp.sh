@@ -1,29 +1,31 @@
-# Words for cases with a carp(4) pair, read after lib.sh. Machine one is the
-# master and machine two the backup, which has the hosts of both in jails:
-# bridges join them to the virtual wires and to two's own interfaces.
+# SPDX-License-Identifier: BSD-2-Clause
+
+# Functions for cases with a carp(4) pair, read after lib.sh. Machine one is the
+# master, machine two the backup. The hosts behind both are jails on machine two,
+# where bridges join them to the virtual wires and to two's own interfaces.
 #
 #   client (inside) --+-- wire -- one -- wire --+-- server (outside)
 #                     +---------- two ----------+
 
 BRIDGES=
 
-# lan HOST WIRE: a jail on a virtual wire to the other machine. The jail's
-# interface is $HOST_INTERFACE, this machine's is $OWN_INTERFACE.
+# lan JAIL WIRE: makes a jail on a virtual wire to the other machine. Sets
+# JAIL_INTERFACE to the jail's interface and OWN_INTERFACE to this machine's.
 lan() {
-	local bridge host
+	local bridge jail
 	need_module if_bridge
 	sysctl -q net.link.bridge.pfil_member=0 net.link.bridge.pfil_bridge=0 >/dev/null
 	make_jail "$1"
 	make_wire "$1" here
-	host=$WIRE
+	jail=$WIRE
 	make_wire here here
 	bridge=$(ifconfig bridge create) || fail "bridge"
 	BRIDGES="$BRIDGES $bridge"
 	ifconfig "$2" up
-	ifconfig "${host}b" up
+	ifconfig "${jail}b" up
 	ifconfig "${WIRE}a" up
-	ifconfig "$bridge" addm "$2" addm "${host}b" addm "${WIRE}a" up || fail "bridge"
-	HOST_INTERFACE=${host}a
+	ifconfig "$bridge" addm "$2" addm "${jail}b" addm "${WIRE}a" up || fail "bridge"
+	JAIL_INTERFACE=${jail}a
 	OWN_INTERFACE=${WIRE}b
 }
 
@@ -34,7 +36,7 @@ destroy_bridges() {
 	done
 }
 
-# remove_addresses INTERFACE...: all of IPv4, and carp with the last of its addresses.
+# remove_addresses INTERFACE...: removes the IPv4 addresses, and so carp.
 remove_addresses() {
 	local interface address
 	for interface in "$@"; do
@@ -44,13 +46,13 @@ remove_addresses() {
 	done
 }
 
-# carp_is STATE INTERFACE
+# carp_is STATE INTERFACE: whether carp is in that state there.
 carp_is() {
 	ifconfig "$2" | grep -q "carp: $1 "
 }
 
-# start_numbers ADDRESS: the server counts, a line each tenth of a second, and
-# the client takes the lines by TCP, for as long as the case lasts.
+# start_numbers ADDRESS: the server counts, a line each tenth of a second. The
+# client receives the lines by TCP until the case ends.
 start_numbers() {
 	count_up &
 	HELPERS="$HELPERS $!"
@@ -71,7 +73,7 @@ numbers() {
 	wc -l < $RUN/numbers
 }
 
-# goes_on SECONDS WHAT: thirty more numbers arrive in that time.
+# goes_on SECONDS WHAT: thirty more numbers must arrive in that time.
 goes_on() {
 	reached=$(($(numbers) + 30))
 	wait_for "$1" more_numbers || fail "$2: the transfer stopped after $(numbers) numbers"
@@ -81,7 +83,7 @@ more_numbers() {
 	[ "$(numbers)" -ge $reached ]
 }
 
-# All numbers that came are there, in order.
+# The numbers that arrived must be complete and in order.
 check_numbers() {
 	local count
 	count=$(numbers)

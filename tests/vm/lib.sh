@@ -1,7 +1,9 @@
-# Words for test cases. Read by each case with `. /tmp/vm/lib.sh`; runs in the
-# guest and needs only FreeBSD's base system. A case ends with status 0 (passed),
-# 77 (skipped), 75 (the other machine gave up) or any other (failed), and leaves
-# nothing behind: see cleanup.
+# SPDX-License-Identifier: BSD-2-Clause
+
+# Functions for test cases. Each case reads this file with `. /tmp/vm/lib.sh`. It
+# runs in the guest and needs only FreeBSD's base system. A case exits with 0
+# (passed), 77 (skipped), 75 (the other machine gave up) or any other status
+# (failed). When a case exits, `cleanup` removes whatever the case made.
 
 VM=/tmp/vm
 RUN=$VM/run
@@ -13,12 +15,12 @@ mkdir -p $RUN
 : > $RUN/wires
 trap cleanup EXIT
 
-# Whether the module under test is FreeBSD's own, which lacks some of what is tested.
+# Whether the module under test is FreeBSD's own, which does not pass every check.
 is_reference() {
 	[ "${REFERENCE:-no}" = yes ]
 }
 
-# --- talking to the harness -------------------------------------------------
+# --- messages to the harness ------------------------------------------------
 
 # Ends the case as failed.
 fail() {
@@ -26,13 +28,13 @@ fail() {
 	exit 1
 }
 
-# Ends the case as one that cannot run in this guest.
+# Ends the case as skipped: it cannot run in this guest.
 skip() {
 	echo "@skip $*"
 	exit $SKIPPED
 }
 
-# result KEY VALUE: a line in the harness's closing table.
+# result KEY VALUE: adds a line to the table that the harness prints at the end.
 result() {
 	echo "@result $1=$2"
 	echo "  measured: $1 = $2"
@@ -49,7 +51,7 @@ barrier() {
 	}
 }
 
-# publish KEY: gives the lines of standard input to the other machine and the harness.
+# publish KEY: passes the lines of standard input to the harness, for must_match and ask.
 publish() {
 	local line
 	while IFS= read -r line; do
@@ -57,12 +59,12 @@ publish() {
 	done
 }
 
-# The harness compares what both machines published under this key.
+# The case fails unless both machines published the same lines under this key.
 must_match() {
 	echo "@must-match $1"
 }
 
-# Prints the line the other machine published last under this key.
+# Prints the last line that the other machine published under this key.
 ask() {
 	local answer
 	echo "@ask $1" >&2
@@ -70,14 +72,14 @@ ask() {
 	echo "$answer"
 }
 
-# Switches the other machine off, without a word of warning.
+# Switches the other machine off, as a power failure does.
 kill_peer() {
 	local answer
 	echo "@kill-peer"
 	read -r answer <&3
 }
 
-# Boots the other machine; its script starts again, with AGAIN=yes.
+# Boots the other machine, whose script starts again with AGAIN=yes.
 revive_peer() {
 	local answer
 	echo "@revive-peer"
@@ -86,7 +88,7 @@ revive_peer() {
 
 # --- modules ----------------------------------------------------------------
 
-# need_module NAME...: loads modules of the base system, from the image or from --modules.
+# need_module NAME...: loads modules of the base system, from the image or the --modules directory.
 need_module() {
 	local name
 	for name in "$@"; do
@@ -96,7 +98,7 @@ need_module() {
 	done
 }
 
-# The file of a module by the name it has here: test (under test) or stock (FreeBSD's own).
+# module_file test|stock: the file of the module under test, or of FreeBSD's own.
 module_file() {
 	case $1 in
 	test) echo $VM/pfsync.ko ;;
@@ -104,7 +106,7 @@ module_file() {
 	esac
 }
 
-# load_pfsync test|stock: the given pfsync, and no other, is in the kernel afterwards.
+# load_pfsync test|stock: loads that pfsync.ko in place of any other.
 load_pfsync() {
 	local file
 	unload_pfsync
@@ -123,15 +125,15 @@ unload_pfsync() {
 	! kldstat -q -m pfsync || fail "pfsync is part of this kernel"
 }
 
-# Tells the harness whose kernel reports will follow, and waits until it knows.
+# note_loading test|stock|none: tells the harness which module the kernel's next reports are about.
 note_loading() {
 	local answer
 	echo "@loading $1"
 	read -r answer <&3
 }
 
-# destroy_pfsync0 [JAIL]: FreeBSD's own module refuses, since every network stack must have it.
-# Then the interface stays as it was, and the function fails.
+# destroy_pfsync0 [JAIL]: fails, and leaves the interface as it was, if the module refuses.
+# FreeBSD's own refuses: every vnet must have the interface.
 destroy_pfsync0() {
 	local within said
 	within="${1:+jexec $1}"
@@ -167,12 +169,12 @@ soon() {
 	wait_for 10 "$@" || fail "$what"
 }
 
-# must COMMAND...: the command must succeed now.
+# must COMMAND...: the command must succeed.
 must() {
 	"$@" || fail "$*"
 }
 
-# must_not COMMAND...: the command must fail, and say nothing about it here.
+# must_not COMMAND...: the command must fail; its output is hidden.
 must_not() {
 	! "$@" >/dev/null 2>&1 || fail "succeeded: $*"
 }
@@ -184,7 +186,7 @@ equal() {
 
 # --- jails and wires --------------------------------------------------------
 
-# make_jail NAME...: network stacks of their own.
+# make_jail NAME...: jails with a vnet of their own.
 make_jail() {
 	local name
 	for name in "$@"; do
@@ -195,8 +197,8 @@ make_jail() {
 	done
 }
 
-# make_wire A B: an epair between two jails, or a jail and `here`. Its name
-# without the last letter, a or b, is in $WIRE.
+# make_wire A B: joins two jails, or a jail and `here`, by an epair. Sets WIRE to
+# its name without the last letter, a or b.
 make_wire() {
 	need_module if_epair
 	WIRE=$(ifconfig epair create) || fail "cannot make an epair"
@@ -210,7 +212,7 @@ move_interface() {
 	[ "$2" = here ] || ifconfig "$1" vnet "$2" || fail "cannot move $1 to $2"
 }
 
-# at WHERE COMMAND...: runs a command in a jail, or outside of all if WHERE is `here`.
+# at WHERE COMMAND...: runs a command in a jail, or outside of all jails if WHERE is `here`.
 at() {
 	local where=$1
 	shift
@@ -221,7 +223,7 @@ at() {
 	fi
 }
 
-# address WHERE INTERFACE ADDRESS...: IPv4 or IPv6 addresses with prefix lengths.
+# address WHERE INTERFACE ADDRESS...: adds IPv4 or IPv6 addresses with prefix lengths.
 address() {
 	local where=$1 interface=$2 addr
 	shift 2
@@ -233,11 +235,36 @@ address() {
 	done
 }
 
-# pf_rules WHERE: rules on standard input; pf is enabled.
+# pf_rules WHERE: enables pf with the rules on standard input.
 pf_rules() {
 	at "$1" pfctl -q -f - || fail "rules in $1"
 	at "$1" pfctl -q -e 2>/dev/null
 	at "$1" pfctl -si 2>/dev/null | grep -q '^Status: Enabled' || fail "pf is off in $1"
+}
+
+# pass_all WHERE...: pf keeps a state for everything but the traffic on the sync wire.
+pass_all() {
+	local where
+	for where in "$@"; do
+		pf_rules "$where" <<-RULES
+			set skip on { ${SYNC}a ${SYNC}b }
+			pass keep state
+		RULES
+	done
+}
+
+# pass_for_an_hour LIMIT WHERE...: the same, for at most LIMIT UDP states, which last an hour.
+pass_for_an_hour() {
+	local limit=$1 where
+	shift
+	for where in "$@"; do
+		pf_rules "$where" <<-RULES
+			set limit states $limit
+			set timeout { udp.first 3600, udp.single 3600, udp.multiple 3600 }
+			set skip on { ${SYNC}a ${SYNC}b }
+			pass keep state
+		RULES
+	done
 }
 
 # Two firewalls, one and two, joined by a sync wire, and a client on a wire to one:
@@ -254,20 +281,28 @@ make_firewalls() {
 	address client "${LAN}b" 198.51.100.254/24 2001:db8:51::254/64
 }
 
-# sync_firewalls OPTION...: pfsync between one and two, with options of ifconfig for both.
+# start_pfsync one|two OPTION...: brings pfsync0 up in a firewall, with options of ifconfig.
+start_pfsync() {
+	local where=$1 end=a
+	shift
+	[ "$where" = one ] || end=b
+	jexec "$where" ifconfig pfsync0 syncdev "$SYNC$end" "$@" up || fail "pfsync0 in $where"
+}
+
+# sync_firewalls OPTION...: starts pfsync in one and two and waits for the bulk updates to end.
 sync_firewalls() {
-	jexec one ifconfig pfsync0 syncdev "${SYNC}a" "$@" up || fail "pfsync0 in one"
-	jexec two ifconfig pfsync0 syncdev "${SYNC}b" "$@" up || fail "pfsync0 in two"
+	start_pfsync one "$@"
+	start_pfsync two "$@"
 	soon "one is not in sync" in_sync one
 	soon "two is not in sync" in_sync two
 }
 
-# Whether the jail's pfsync has its bulk update behind it.
+# in_sync WHERE: whether the bulk update that pfsync requested has ended.
 in_sync() {
 	at "$1" ifconfig pfsync0 | grep -q 'syncok: 1'
 }
 
-# Removes what the case made and reports its exit status unchanged.
+# Removes what the case made and keeps the exit status.
 cleanup() {
 	local status=$? owner wire name
 	trap - EXIT
@@ -278,7 +313,7 @@ cleanup() {
 	while read -r name; do
 		jail -r "$name"
 	done < $RUN/jails
-	# What goes wrong here is a failure too, but not one to hide an earlier one.
+	# An unload that fails fails the case, but hides no earlier failure.
 	( unload_pfsync ) || [ $status -ne 0 ] || status=1
 	exit $status
 }
@@ -287,7 +322,7 @@ cleanup() {
 
 HELPERS=
 
-# helper WHERE COMMAND...: runs a command until the case ends, or until stop_helpers.
+# helper WHERE COMMAND...: runs a command in the background until stop_helpers or the end of the case.
 helper() {
 	local where=$1
 	shift
@@ -305,7 +340,7 @@ stop_helpers() {
 	HELPERS=
 }
 
-# serve_udp WHERE PORT: takes datagrams on a port and answers the first.
+# serve_udp WHERE PORT: receives datagrams on a port and answers the first.
 serve_udp() {
 	echo back > $RUN/back
 	helper "$1" nc -u -l "$2" <$RUN/back >/dev/null
@@ -316,13 +351,13 @@ udp_listens() {
 	at "$1" netstat -an -p udp | grep -q "[.]$2 "
 }
 
-# send_udp ADDRESS PORT: a datagram from the client, always from the same port.
+# send_udp ADDRESS PORT: sends a datagram from the client, always from the same port.
 send_udp() {
 	echo hello | jexec client nc -u -w 1 -p 4000 "$1" "$2" >/dev/null 2>&1
 }
 
-# open_tcp WHERE ADDRESS PORT: connects the client to a listener at WHERE.
-# What is written to descriptor 4 is sent, until close_tcp.
+# open_tcp WHERE ADDRESS PORT: connects the client to a listener at WHERE. Until
+# close_tcp, the client sends what is written to descriptor 4.
 open_tcp() {
 	helper "$1" nc -l "$3" >/dev/null
 	wait_for 5 tcp_listens "$1" "$3" || fail "nc does not listen"
@@ -340,9 +375,27 @@ close_tcp() {
 	rm $RUN/typed
 }
 
+# client_traffic WHERE: the client opens connections to WHERE, at $SERVER and $SERVER6: TCP to port
+# 7000, until close_tcp; UDP to ports 5001 and 5999; and pings.
+client_traffic() {
+	serve_udp "$1" 5001
+	open_tcp "$1" "$SERVER" 7000
+	echo first >&4
+	jexec client ping -q -c 1 "$SERVER" >/dev/null || fail "ping"
+	jexec client ping -6 -q -c 1 "$SERVER6" >/dev/null || fail "ping over IPv6"
+	send_udp "$SERVER" 5001
+	send_udp "$SERVER" 5999
+}
+
+# more_client_traffic: the client sends more by the connections over TCP and to port 5001.
+more_client_traffic() {
+	dd if=/dev/zero bs=1k count=200 2>/dev/null >&4
+	send_udp "$SERVER" 5001
+}
+
 # --- what pf and pfsync say -------------------------------------------------
 
-# has_state WHERE PATTERN: whether a line of its state table matches.
+# has_state WHERE PATTERN: whether a line of the state table matches.
 has_state() {
 	at "$1" pfctl -s states 2>/dev/null | grep -q -E "$2"
 }
@@ -351,7 +404,7 @@ lacks_state() {
 	! has_state "$1" "$2"
 }
 
-# Identity, keys and peers of every state, a line each, in fixed order.
+# state_lines WHERE: id, creator id, keys and endpoints of every state, one a line, sorted.
 state_lines() {
 	at "$1" pfctl -vv -s states 2>/dev/null | awk '
 		/^[^ ]/ { state = $0; seq = "" }
@@ -359,13 +412,13 @@ state_lines() {
 		/^   id:/ { print $2, $4, state, seq }' | sort
 }
 
-# counted WHERE WORDS: a number of `netstat -s -p pfsync`, by the words after it.
+# counted WHERE WORDS: the number in front of these words in `netstat -s -p pfsync`.
 counted() {
 	at "$1" netstat -s -p pfsync | sed 's/^[[:space:]]*//' |
 	    awk -v words="$2" '{ n = $1; sub(/^[0-9]+ /, "") } $0 == words { print n; exit }'
 }
 
-# sent WHERE MESSAGE, received WHERE MESSAGE: messages of a kind, in the words of netstat.
+# sent WHERE MESSAGE, received WHERE MESSAGE: how many messages of a kind, named as netstat does.
 sent() {
 	message_count "$1" "$2" sent
 }
@@ -382,12 +435,29 @@ message_count() {
 
 # --- measuring --------------------------------------------------------------
 
-# How many states pf has, as of a moment ago: its purge thread counts them.
+# measure_both: calls the case's `measure` for each module, as `measure stock c` and `measure
+# test rust`. Then no module is loaded.
+measure_both() {
+	measure stock c
+	measure test rust
+	unload_pfsync
+}
+
+# states_on WHERE: how many states pf had a moment ago, when its purge thread counted them.
 states_on() {
 	at "$1" pfctl -si 2>/dev/null | awk '/current entries/ { print $3 }'
 }
 
-# make_sink WHERE: an interface that swallows what is sent to 203.0.113.2, at once.
+# has_states WHERE COUNT: whether pf has at least so many states.
+has_states() {
+	[ "$(states_on "$1")" -ge "$2" ]
+}
+
+is_empty() {
+	[ "$(states_on "$1")" = 0 ]
+}
+
+# make_sink WHERE: an interface that swallows what is sent to 203.0.113.2.
 make_sink() {
 	local bridge
 	need_module bridgestp if_bridge
@@ -396,20 +466,20 @@ make_sink() {
 	must at "$1" arp -s 203.0.113.2 02:00:00:00:00:02 >/dev/null
 }
 
-# ratio A B: what A divided by B is; both may be sums.
+# ratio A B: A divided by B; both may be expressions.
 ratio() {
 	awk "BEGIN { if (($2) == 0) print \"none\"; else printf \"%.4f\\n\", ($1) / ($2) }"
 }
 
-# Bytes of all zones of the kernel's allocator.
+# Bytes in use in all zones of the kernel's allocator.
 bytes_in_use() {
 	vmstat -z | awk -F '[:,] *' 'NF > 4 { sum += $2 * $4 } END { printf "%d\n", sum }'
 }
 
 # --- memory -----------------------------------------------------------------
 
-# Allocations of the kernel by type, one `name count` a line, without the types
-# that follow the number of processes, threads and open files.
+# The kernel's allocations by type, one `name count` a line, without the types
+# that depend on the number of processes, threads and open files.
 malloc_in_use() {
 	vmstat -m | awk 'NR > 1 && match($0, /[0-9]+ +[0-9]+K? +[0-9]+/) {
 		name = substr($0, 1, RSTART - 1)
@@ -419,7 +489,7 @@ malloc_in_use() {
 	    grep -v -E ':(umtx|subproc|proc-args|pgrp|session|cred|plimit|uidinfo|filedesc|filecaps|temp|ioctlops) '
 }
 
-# Items in use of those zones that pfsync can have a part in.
+# Items in use in the zones that pfsync can affect.
 zones_in_use() {
 	vmstat -z | awk -F '[:,] *' '
 		$1 ~ /^(pf |mbuf$|mbuf_packet|ripcb|udp_inpcb|rtentry|nvlist|epoch)/ {
@@ -431,7 +501,20 @@ memory_in_use() {
 	zones_in_use
 }
 
-# memory_grew BEFORE AFTER COUNT: prints what has at least COUNT more items than before.
+# nothing_left FILE: memory_in_use, written to FILE after unload, lists nothing of pfsync's.
+nothing_left() {
+	! grep '^malloc:pfsync ' "$1" || fail "pfsync's memory is still there"
+}
+
+# no_states_left FILE: memory_in_use, written to FILE, lists no state and no state key.
+no_states_left() {
+	grep -E '^zone:pf_(states|state_keys) ' "$1" |
+	    while read -r zone count; do
+		equal "$zone after all states were removed" 0 "$count"
+	    done || exit 1
+}
+
+# memory_grew BEFORE AFTER COUNT: prints each line with at least COUNT more items than before.
 memory_grew() {
 	awk -v count="$3" '
 		NR == FNR { before[$1] = $2; next }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Lists that resemble what ifconfig(8) sends.
+//! nvlists that resemble those of ifconfig(8).
 
 use anyhow::Result;
 use arbitrary::{Arbitrary, Unstructured};
-use pfsync_host::lab::{OUTSIDE, SYNC};
-use pfsync_host::nv::{List, Value};
+use pfsync_simulator::freebsd::nv::{List, Value};
+use pfsync_simulator::lab::{OUTSIDE, SYNC};
 use std::ffi::{CStr, CString};
 use sys_bindings as sys;
 
-/// A configuration.
-pub fn list(u: &mut Unstructured) -> Result<List> {
+/// An nvlist with a configuration.
+pub(crate) fn list(u: &mut Unstructured) -> Result<List> {
     let mut list = List::default();
     if u.ratio(7, 8)? {
         add(&mut list, c"maxupdates", odd(u, |u| Ok(Value::Number(u.arbitrary::<u8>()?.into())))?);
@@ -56,7 +56,7 @@ fn add(list: &mut List, name: &CStr, value: Value) {
     list.pairs.push((name.to_owned(), value));
 }
 
-/// Mostly the value that belongs there, else any.
+/// In most cases the value that belongs there, otherwise any.
 fn odd<'a>(
     u: &mut Unstructured<'a>,
     proper: impl FnOnce(&mut Unstructured<'a>) -> Result<Value>,

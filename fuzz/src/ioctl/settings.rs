@@ -1,44 +1,44 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What requests lead to: a model of what pfsync(4) documents.
+//! A model of the configuration that pfsync(4) documents.
 
-use pfsync_host::lab::{GROUP6, OUTSIDE, SYNC};
-use pfsync_host::nv::{List, Value};
+use pfsync_simulator::freebsd::nv::{List, Value};
+use pfsync_simulator::lab::{GROUP6, OUTSIDE, SYNC};
 use std::ffi::CStr;
 use sys_bindings as sys;
 
-/// The interfaces that can be named.
-pub const INTERFACES: [&str; 3] = [SYNC, OUTSIDE, "pfsync0"];
-/// The newest message format, and the default.
+/// The interfaces that exist.
+pub(crate) const INTERFACES: [&str; 3] = [SYNC, OUTSIDE, "pfsync0"];
+/// The newest message format, which is the default.
 const NEWEST: u64 = sys::PFSYNC_MSG_VERSION_NEWEST as u64;
-/// 224.0.0.240
-pub const GROUP4: [u8; 4] = [224, 0, 0, 240];
+/// pfsync's multicast group of IPv4.
+pub(crate) const GROUP4: [u8; 4] = [224, 0, 0, 240];
 
-/// An address of a peer, as `af` and bytes of a sockaddr.
+/// A sync peer; with IPv6, address and scope id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Peer {
+pub(crate) enum SyncPeer {
     Inet([u8; 4]),
     Inet6([u8; 16], u32),
 }
 
-/// What reads back.
+/// A configuration, as it reads back.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settings {
-    pub syncdev: Option<String>,
-    pub peer: Option<Peer>,
-    pub maxupd: u64,
-    pub defer: bool,
-    pub version: u64,
+pub(crate) struct Settings {
+    pub(crate) syncdev: Option<String>,
+    pub(crate) syncpeer: Option<SyncPeer>,
+    pub(crate) maxupd: u64,
+    pub(crate) defer: bool,
+    pub(crate) version: u64,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { syncdev: None, peer: None, maxupd: 128, defer: false, version: NEWEST }
+        Settings { syncdev: None, syncpeer: None, maxupd: 128, defer: false, version: NEWEST }
     }
 }
 
 impl Settings {
-    /// What a request in an nvlist leads to; `None` when it is to be refused.
-    pub fn asked_by(&self, list: &List) -> Option<Settings> {
+    /// The configuration after a request with an nvlist; `None` if it must be refused.
+    pub(crate) fn asked_by(&self, list: &List) -> Option<Settings> {
         let syncdev = match list.get(c"syncdev") {
             None => None,
             Some(Value::String(name)) => {
@@ -46,9 +46,9 @@ impl Settings {
             }
             Some(_) => return None,
         };
-        let peer = match list.get(c"syncpeer") {
+        let syncpeer = match list.get(c"syncpeer") {
             None => None,
-            Some(Value::List(peer)) => parse_peer(peer)?,
+            Some(Value::List(syncpeer)) => parse_syncpeer(syncpeer)?,
             Some(_) => return None,
         };
         let version = match list.get(c"version") {
@@ -57,24 +57,24 @@ impl Settings {
             Some(_) => return None,
         };
         let defer = list.number(c"flags")? & u64::from(sys::PFSYNCF_DEFER) != 0;
-        self.changed(syncdev, peer, list.number(c"maxupdates")?, version, defer)
+        self.changed(syncdev, syncpeer, list.number(c"maxupdates")?, version, defer)
     }
 
-    /// What an old request leads to.
-    pub fn asked_by_old(&self, old: &sys::pfsyncreq) -> Option<Settings> {
+    /// The configuration after an old request; `None` if it must be refused.
+    pub(crate) fn asked_by_old(&self, old: &sys::pfsyncreq) -> Option<Settings> {
         let bytes = old.pfsyncr_syncdev.map(|byte| byte as u8);
         let name = CStr::from_bytes_until_nul(&bytes).ok()?.to_str().ok()?;
         let address = old.pfsyncr_syncpeer.s_addr.to_ne_bytes();
-        let peer = (address != [0; 4]).then_some(Peer::Inet(address));
+        let syncpeer = (address != [0; 4]).then_some(SyncPeer::Inet(address));
         let defer = old.pfsyncr_defer as u32 & sys::PFSYNCF_DEFER != 0;
         let maxupd = u64::try_from(old.pfsyncr_maxupdates).ok()?;
-        self.changed((!name.is_empty()).then(|| name.to_string()), peer, maxupd, 0, defer)
+        self.changed((!name.is_empty()).then(|| name.to_string()), syncpeer, maxupd, 0, defer)
     }
 
     fn changed(
         &self,
         syncdev: Option<String>,
-        peer: Option<Peer>,
+        syncpeer: Option<SyncPeer>,
         maxupd: u64,
         version: u64,
         defer: bool,
@@ -87,33 +87,33 @@ impl Settings {
             1301 | 1400 | 1500 if version <= NEWEST => version,
             _ => return None,
         };
-        let peer = match peer {
-            Some(Peer::Inet([0, 0, 0, 0])) => Some(Peer::Inet(GROUP4)),
-            Some(Peer::Inet6(addr, scope)) if addr == [0; 16] => Some(Peer::Inet6(GROUP6, scope)),
-            Some(peer) => Some(peer),
-            None if syncdev.is_some() => Some(Peer::Inet(GROUP4)),
-            None => self.peer,
+        let syncpeer = match syncpeer {
+            Some(SyncPeer::Inet([0, 0, 0, 0])) => Some(SyncPeer::Inet(GROUP4)),
+            Some(SyncPeer::Inet6(addr, scope)) if addr == [0; 16] => Some(SyncPeer::Inet6(GROUP6, scope)),
+            Some(syncpeer) => Some(syncpeer),
+            None if syncdev.is_some() => Some(SyncPeer::Inet(GROUP4)),
+            None => self.syncpeer,
         };
-        let to_group = match peer {
-            Some(Peer::Inet([first, ..])) => (224..240).contains(&first),
-            Some(Peer::Inet6([first, ..], _)) => first == 0xff,
+        let to_group = match syncpeer {
+            Some(SyncPeer::Inet([first, ..])) => (224..240).contains(&first),
+            Some(SyncPeer::Inet6([first, ..], _)) => first == 0xff,
             None => false,
         };
-        // pfsync0 itself knows no multicast.
+        // pfsync0 itself has no multicast.
         let possible = syncdev.as_deref() != Some("pfsync0") || !to_group;
-        possible.then_some(Settings { syncdev, peer, maxupd, defer, version })
+        possible.then_some(Settings { syncdev, syncpeer, maxupd, defer, version })
     }
 }
 
-/// The peer in a list, if the list says one; outside, `None` refuses it.
-pub fn parse_peer(list: &List) -> Option<Option<Peer>> {
+/// The sync peer in an nvlist, if it has one. The outer `None` refuses the nvlist.
+pub(crate) fn parse_syncpeer(list: &List) -> Option<Option<SyncPeer>> {
     let Some(Value::Binary(address)) = list.get(c"address") else { return None };
     match u32::try_from(list.number(c"af")?).ok()? {
-        sys::AF_UNSPEC => Some(Some(Peer::Inet([0; 4]))),
-        sys::AF_INET if address.len() == 16 => Some(Some(Peer::Inet(address[4..8].try_into().ok()?))),
+        sys::AF_UNSPEC => Some(Some(SyncPeer::Inet([0; 4]))),
+        sys::AF_INET if address.len() == 16 => Some(Some(SyncPeer::Inet(address[4..8].try_into().ok()?))),
         sys::AF_INET6 if address.len() == 28 => {
             let scope = u32::from_le_bytes(address[24..28].try_into().ok()?);
-            Some(Some(Peer::Inet6(address[8..24].try_into().ok()?, scope)))
+            Some(Some(SyncPeer::Inet6(address[8..24].try_into().ok()?, scope)))
         }
         _ => None,
     }

@@ -8,36 +8,36 @@ use pfsync::wire::{
     BulkMark, BulkStatus, Clear, CompressedUpdate, Direction, Endpoint, Family, Format, FrameWriter, Header,
     IfName, Ipv4Header, Ipv6Header, Key, RouteTo, RuleActions, Scrub, State, StateFlags, StateId, TagName,
 };
-use pfsync_host::lab::{address4, address6, connection, Firewall, GROUP6, OUTSIDE, SYNC};
+use pfsync_simulator::lab::{address4, address6, connection, Firewall, GROUP6, OUTSIDE, SYNC};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Bits of the byte that says how a frame comes.
-pub mod envelope {
-    pub const INET6: u8 = 0x01;
+pub(crate) mod envelope {
+    pub(crate) const INET6: u8 = 0x01;
     /// By IPv4 or IPv6 unicast, not multicast.
-    pub const UNICAST: u8 = 0x02;
+    pub(crate) const UNICAST: u8 = 0x02;
     /// As the bytes say: else the header is put right, and the ruleset's
     /// checksum is that of the firewall.
-    pub const RAW: u8 = 0x04;
+    pub(crate) const RAW: u8 = 0x04;
     /// Of another ruleset.
-    pub const OTHER_RULES: u8 = 0x08;
+    pub(crate) const OTHER_RULES: u8 = 0x08;
     /// All bits: from afar.
-    pub const ROUTED: u8 = 0x30;
+    pub(crate) const ROUTED: u8 = 0x30;
     /// All bits: not by the sync interface.
-    pub const ASIDE: u8 = 0xc0;
+    pub(crate) const ASIDE: u8 = 0xc0;
 }
 
 /// The peer's host id.
 const PEER_HOST: [u8; 4] = [2, 0, 0, 1];
 /// Checksum of the firewall's ruleset.
-pub const CHECKSUM: [u8; 16] = [7; 16];
+pub(crate) const CHECKSUM: [u8; 16] = [7; 16];
 
 /// A peer of a firewall, whose states it may speak of.
-pub struct Sender<'a>(pub &'a Firewall);
+pub(crate) struct Sender<'a>(pub(crate) &'a Firewall);
 
 impl Sender<'_> {
     /// A frame of valid messages, in which some bytes may then be changed.
-    pub fn frame(&self, u: &mut Unstructured) -> Result<Vec<u8>> {
+    pub(crate) fn frame(&self, u: &mut Unstructured) -> Result<Vec<u8>> {
         let mut buffer = vec![0; 1480];
         let mut writer = FrameWriter::new(&mut buffer, &CHECKSUM).expect("an empty frame fits");
         for _ in 0..u.int_in_range(1..=4)? {
@@ -147,7 +147,7 @@ impl Sender<'_> {
 }
 
 /// Makes a frame's header one that is accepted.
-pub fn put_right(frame: &mut [u8], checksum: [u8; 16]) {
+pub(crate) fn put_right(frame: &mut [u8], checksum: [u8; 16]) {
     let len = frame.len() as u16;
     if let Ok((header, _)) = Header::mut_from_prefix(frame) {
         *header = Header { version: 5, pad: 0, len: len.into(), pfcksum: checksum };
@@ -155,7 +155,7 @@ pub fn put_right(frame: &mut [u8], checksum: [u8; 16]) {
 }
 
 /// A frame in an IP packet.
-pub fn packet(frame: &[u8], how: u8, aside: bool) -> Vec<u8> {
+pub(crate) fn packet(frame: &[u8], how: u8, aside: bool) -> Vec<u8> {
     let unicast = how & envelope::UNICAST != 0;
     let routed = how & envelope::ROUTED == envelope::ROUTED;
     let mut packet = if how & envelope::INET6 != 0 {

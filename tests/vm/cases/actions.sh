@@ -1,7 +1,8 @@
-# about: what a rule has done to a state's packets goes on after a takeover, on a firewall without that rule
+# SPDX-License-Identifier: BSD-2-Clause
+# about: after a takeover, a state's packets are changed as the rule that made it said, on a firewall without that rule
 . /tmp/vm/lib.sh
 
-# Has nc's answers seen on the wire between two and the hosts it took over.
+# watch INTERFACE: captures nc's answers on the wire between two and the hosts that it took over.
 watch() {
 	jexec heir tcpdump -n -v -l -i "$1" udp port 5001 > $RUN/seen 2>/dev/null &
 	HELPERS="$HELPERS $!"
@@ -10,7 +11,7 @@ watch() {
 
 load_pfsync test
 make_firewalls
-# The same addresses as on one's side, as carp(4) would have it.
+# The same addresses as on one's wire, as carp(4) gives them to both.
 make_jail heir
 make_wire two heir
 address two "${WIRE}a" 198.51.100.1/24
@@ -36,5 +37,5 @@ stop_helpers
 cat $RUN/seen
 grep -B 1 '198.51.100.1.5001 >' $RUN/seen > $RUN/answer || fail "no answer"
 grep -q 'ttl 77' $RUN/answer || fail "the least time to live is not set"
-# FreeBSD's own module forgets this.
+# FreeBSD's own module loses this.
 is_reference || grep -q 'tos 0x28' $RUN/answer || fail "the type of service is not set"

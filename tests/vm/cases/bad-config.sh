@@ -1,9 +1,10 @@
-# about: wrong configuration requests get the errno they should and change nothing
+# SPDX-License-Identifier: BSD-2-Clause
+# about: a wrong configuration request fails with the right errno and changes nothing
 # needs: programs
 . /tmp/vm/lib.sh
 
-# Mistake, what it must bring, and what FreeBSD's own module does if that is not the same.
-# It takes a list without a good version number for an error of the kernel and panics.
+# Mistake, the result that is expected, and that of FreeBSD's own module where it differs.
+# FreeBSD's own panics on a list without a valid version number.
 mistakes() {
 	cat <<-LIST
 	none			ok_unchanged		ok_changed
@@ -49,7 +50,7 @@ load_pfsync test
 make_firewalls
 echo "pass keep state" | pf_rules one
 echo "pass keep state" | pf_rules two
-jexec two ifconfig pfsync0 syncdev "${SYNC}b" up
+start_pfsync two
 configure
 mistakes > $RUN/mistakes
 wrong=0
@@ -66,4 +67,4 @@ while read -r mistake expected stock; do
 	*) configure ;;
 	esac
 done < $RUN/mistakes
-equal "requests answered otherwise than expected" 0 $wrong
+equal "requests with another result" 0 $wrong

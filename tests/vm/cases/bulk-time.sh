@@ -1,4 +1,5 @@
-# about: how long a full update takes, with both modules
+# SPDX-License-Identifier: BSD-2-Clause
+# about: how long a bulk update takes, with both modules
 # needs: stock programs
 # param: states 40000 400000
 # param: hz 100 1000
@@ -6,37 +7,27 @@
 # timeout: 3600
 . /tmp/vm/lib.sh
 
-# Seconds without a new state after which an update will never be complete.
+# Seconds without a new state after which a bulk update counts as incomplete.
 PATIENCE=30
 
-# Each firewall keeps the states of an hour; nothing but pfsync passes the wire.
+# Each firewall has pf without states; nothing but pfsync passes the wire.
 prepare() {
-	local where end
-	for where in one two; do
-		[ $where = one ] && end=a || end=b
-		jexec $where ifconfig pfsync0 down
-		must jexec $where ifconfig "$SYNC$end" mtu "$mtu"
-		pf_rules $where <<-RULES
-			set limit states 1000000
-			set timeout { udp.first 3600, udp.single 3600, udp.multiple 3600 }
-			set skip on $SYNC$end
-			pass keep state
-		RULES
-		jexec $where pfctl -q -F states
-	done
+	jexec one ifconfig pfsync0 down
+	jexec two ifconfig pfsync0 down
+	must jexec one ifconfig "${SYNC}a" mtu "$mtu"
+	must jexec two ifconfig "${SYNC}b" mtu "$mtu"
+	pass_for_an_hour 1000000 one two
+	jexec one pfctl -q -F states
+	jexec two pfctl -q -F states
 	wait_for 60 is_empty two || fail "states stay on two"
 }
 
-is_empty() {
-	[ "$(states_on "$1")" = 0 ]
-}
-
-# measure MODULE NAME
+# measure MODULE NAME: of the bulk update that two requests.
 measure() {
 	local packets start found last
 	load_pfsync "$1"
 	prepare
-	# pf takes states from a program only while pfsync is up.
+	# pf accepts states from a program only while pfsync is up.
 	jexec one ifconfig pfsync0 up
 	jexec one $VM/bin/states "$states" > $RUN/import || fail "cannot make states"
 	result "$2.imported-a-second" "$(awk '{ printf "%d", $1 / $4 }' $RUN/import)"
@@ -60,9 +51,7 @@ measure() {
 }
 
 make_firewalls
-measure stock c
-measure test rust
-unload_pfsync
+measure_both
 
-is_reference || [ -n "$rust_took" ] || fail "the update does not arrive"
+is_reference || [ -n "$rust_took" ] || fail "the bulk update does not arrive"
 [ -z "$rust_took" ] || [ -z "$c_took" ] || result "ratio.milliseconds" "$(ratio "$rust_took" "$c_took")"

@@ -1,11 +1,12 @@
-# about: a hundred loads and unloads, creates and destroys, new sync interfaces and vnets, all under traffic
+# SPDX-License-Identifier: BSD-2-Clause
+# about: a hundred loads and unloads, creates and destroys, new sync interfaces and vnets, under traffic
 # needs: programs
 # timeout: 1500
 . /tmp/vm/lib.sh
 
 ROUNDS=100
 
-# Packets of many flows, without end: states come, change and are flushed while the rest goes on.
+# Sends packets of many flows without end, so that states are made, change and are flushed.
 traffic() {
 	while :; do
 		jexec one $VM/bin/blast 127.0.0.1 9 200 2000 >/dev/null
@@ -13,7 +14,7 @@ traffic() {
 	done
 }
 
-# configure WHERE END: a sync interface of the pair, now multicast, now unicast, now deferring.
+# configure WHERE END NUMBER PEER: multicast, unicast or with defer, by the number of the round.
 configure() {
 	case $(($3 % 3)) in
 	0) jexec "$1" ifconfig pfsync0 syncdev "$SYNC$2" -defer up ;;
@@ -22,14 +23,13 @@ configure() {
 	esac || fail "configure pfsync0 in $1, round $3"
 }
 
-# A network stack that uses pfsync and goes, now with the module in it, now after it, now
-# at the same time.
+# A vnet that uses pfsync. It ends before the module is unloaded, after that, or meanwhile.
 passing_vnet() {
 	jail -c name=passing persist vnet || fail "jail"
 	jexec passing ifconfig pfsync0 up || fail "pfsync0 in a new vnet"
 }
 
-# The same with another interface in the place of pfsync0.
+# The same with another interface in place of pfsync0.
 control_round() {
 	jail -c name=passing persist vnet || fail "jail"
 	jexec passing ifconfig lo1 create up || fail "lo1 in a new vnet"
@@ -37,7 +37,7 @@ control_round() {
 	jail -r passing
 }
 
-# left_by_control BEFORE AFTER: adds to the memory on standard input what the control rounds left.
+# left_by_control BEFORE AFTER: adds what the control rounds leaked to the memory on standard input.
 left_by_control() {
 	awk -v before="$1" -v after="$2" '
 		BEGIN {
@@ -72,13 +72,11 @@ make_firewalls
 printf 'set limit states 100000\nset skip on %sa\npass keep state\n' "$SYNC" | pf_rules one
 printf 'set limit states 100000\nset skip on %sb\npass keep state\n' "$SYNC" | pf_rules two
 
-# A network stack that ends leaves some memory behind, and so does an interface in it, whoever's.
+# FreeBSD itself leaks some memory when a vnet ends, and for an interface in it.
 control_round 0
 memory_in_use > $RUN/before_control
-number=1
-while [ $number -le $ROUNDS ]; do
+for number in $(jot $ROUNDS); do
 	control_round $number
-	number=$((number + 1))
 done
 memory_in_use > $RUN/after_control
 
@@ -86,16 +84,14 @@ traffic &
 HELPERS=$!
 round 0
 memory_in_use > $RUN/before
-number=1
-while [ $number -le $ROUNDS ]; do
+for number in $(jot $ROUNDS); do
 	round $number
 	[ $((number % 10)) -ne 0 ] || echo "round $number"
-	number=$((number + 1))
 done
 stop_helpers
 sleep 12
 memory_in_use > $RUN/after
-! grep '^malloc:pfsync ' $RUN/after || fail "pfsync's memory is still there"
+nothing_left $RUN/after
 left_by_control $RUN/before_control $RUN/after_control < $RUN/before > $RUN/expected
 memory_grew $RUN/expected $RUN/after 1
 grew=$(memory_grew $RUN/expected $RUN/after $((ROUNDS / 2)) | grep -v "^zone:pf_state")

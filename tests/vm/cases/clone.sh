@@ -1,4 +1,5 @@
-# about: pfsync0 exists after loading; only unit 0 can be created; destroy, create, up and down work
+# SPDX-License-Identifier: BSD-2-Clause
+# about: loading makes pfsync0; only unit 0 can be created; destroy, create, up and down work
 . /tmp/vm/lib.sh
 
 load_pfsync test
@@ -18,13 +19,13 @@ for round in 1 2 3; do
 	destroy_pfsync0 && must ifconfig pfsync0 create
 done
 
-# Each network stack has its own.
+# Each vnet has its own.
 make_jail one
 must jexec one ifconfig pfsync0 >/dev/null
 destroy_pfsync0 one && must jexec one ifconfig pfsync0 create
 must ifconfig pfsync0 >/dev/null
 
-# A jail may go while its interface is up.
+# A jail may end while its interface is up.
 make_jail two
 must jexec two ifconfig pfsync0 up
 must jail -r two

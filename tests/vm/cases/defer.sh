@@ -1,10 +1,11 @@
-# about: with defer the first packet waits for the peer's acknowledgement, or for defer_delay; none is lost
+# SPDX-License-Identifier: BSD-2-Clause
+# about: with defer, a first packet waits for the peer's acknowledgement or for defer_delay; none is lost
 # needs: programs
 . /tmp/vm/lib.sh
 
 DELAY=2000
 
-# ping_time: milliseconds of the first ping from one to the client, which makes a new state in one.
+# ping_time: how many milliseconds a ping from one to the client takes that makes a new state in one.
 ping_time() {
 	jexec one pfctl -q -F states
 	sleep 1.5
@@ -12,7 +13,7 @@ ping_time() {
 	    awk -F 'time=' '/time=/ { print int($2) }'
 }
 
-# must_take LEAST MOST WHAT
+# must_take LEAST MOST WHAT: bounds of ping_time; WHAT names the result.
 must_take() {
 	local took
 	took=$(ping_time)
@@ -21,30 +22,28 @@ must_take() {
 	[ "$took" -ge "$1" ] && [ "$took" -le "$2" ] || fail "$3: $took ms"
 }
 
-# arrived COUNT: whether so many datagrams came since $before, and no more.
+# arrived COUNT: whether exactly so many datagrams came since $before.
 arrived() {
 	[ $(($(datagrams) - before)) -eq "$1" ]
 }
 
-# datagrams: how many the client's network has received, whether somebody listened or not.
+# datagrams: how many datagrams the client has received, whether or not a program listened.
 datagrams() {
 	jexec client netstat -s -p udp | awk '/datagrams? received/ { print $1 }'
 }
 
-# burst COUNT: one sends so many datagrams at once, each a new state.
+# burst COUNT: one sends so many datagrams at once, each of which makes a state.
 burst() {
 	jexec one $VM/bin/blast 198.51.100.254 9 "$1" "$1" >/dev/null
 }
 
 load_pfsync test
 make_firewalls
-for where in one two; do
-	printf 'set skip on { %sa %sb }\npass keep state\n' "$SYNC" "$SYNC" | pf_rules $where
-done
+pass_all one two
 must jexec one sysctl -q net.pfsync.defer_delay=$DELAY >/dev/null
 sync_firewalls defer
 jexec one ifconfig pfsync0 | grep -q 'defer: on' || fail "defer is not shown"
-# ARP must not count.
+# The first ping waits for ARP.
 jexec one ping -q -c 1 -W 10000 198.51.100.254 >/dev/null
 
 must_take 0 1000 "milliseconds-with-a-peer"
@@ -60,7 +59,7 @@ before=$(datagrams)
 burst 2000
 wait_for 15 arrived 2000 || fail "of 2000 packets $(($(datagrams) - before)) arrived"
 
-echo "waiting packets are not lost when the module goes"
+echo "deferred packets are not lost when the module is unloaded"
 if ! is_reference; then
 	jexec one pfctl -q -F states
 	before=$(datagrams)

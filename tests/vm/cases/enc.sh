@@ -1,13 +1,14 @@
-# about: pfsync over ipsec(4) with enc0 as the sync interface: what was decrypted counts, what comes in plain does not
+# SPDX-License-Identifier: BSD-2-Clause
+# about: pfsync over ipsec(4) with enc0 as the sync interface accepts decrypted packets and no others
 # needs: programs
 # timeout: 600
 . /tmp/vm/lib.sh
 
 STATES=500
 
-is_reference && skip "FreeBSD's own module takes a decrypted packet for one of the interface that ESP came by"
+is_reference && skip "FreeBSD's own module refuses the packets: their interface is the one that ESP came by"
 
-# policies OWN PEER: what goes to the peer is encrypted, what comes from it must be.
+# policies OWN PEER: packets to the peer are encrypted, packets from it must be.
 policies() {
 	cat <<-SETKEY
 		spdadd $1 $2 pfsync -P out ipsec esp/transport//require;
@@ -17,7 +18,7 @@ policies() {
 	SETKEY
 }
 
-# protect WHERE OWN PEER END: END is the wire's end there.
+# protect WHERE OWN PEER END: END is the letter of the wire's end there.
 protect() {
 	policies "$2" "$3" | jexec "$1" setkey -c || fail "policies in $1"
 	must jexec "$1" ifconfig enc0 up
@@ -31,11 +32,7 @@ protect() {
 	must jexec "$1" ifconfig pfsync0 syncpeer "$3" syncdev enc0 mtu 1400 up
 }
 
-both_have() {
-	[ "$(states_on two)" -ge $STATES ]
-}
-
-refuses_plain() {
+refuses_unencrypted() {
 	[ "$(counted two 'packets discarded for bad interface')" -gt 0 ]
 }
 
@@ -50,18 +47,18 @@ serve_udp one 5001
 send_udp 198.51.100.1 5001
 soon "no state on two" has_state two "198.51.100.1:5001"
 
-echo "a full update"
+echo "a bulk update"
 must jexec one $VM/bin/states $STATES >/dev/null
 must jexec two pfctl -q -F states
 must jexec two sysctl -q net.pfsync.bulk_request=1 >/dev/null
-wait_for 30 both_have || fail "states are missing on two"
+wait_for 30 has_states two $STATES || fail "states are missing on two"
 equal "packets refused for their interface" 0 "$(counted two 'packets discarded for bad interface')"
 
-echo "one sends in plain, and pf of two lets it pass"
+echo "one sends unencrypted packets, which pf of two passes"
 echo "pass keep state" | pf_rules two
 jexec one setkey -F
 jexec one setkey -FP
 jexec two setkey -FP
 send_udp 198.51.100.1 5003
-soon "two does not refuse a plain packet" refuses_plain
+soon "two does not refuse an unencrypted packet" refuses_unencrypted
 must lacks_state two "198.51.100.1:5003"

@@ -1,4 +1,5 @@
-# about: a TCP transfer through a carp pair goes on when the master is switched off, and when it is back
+# SPDX-License-Identifier: BSD-2-Clause
+# about: a TCP transfer through a carp pair goes on when the master is switched off, and when it returns
 # machines: 2
 # wires: 3
 # timeout: 1200
@@ -10,7 +11,7 @@ GATEWAY_IN=10.1.0.1
 GATEWAY_OUT=10.2.0.1
 SERVER=10.2.0.9
 
-# firewall SKEW LAST INSIDE OUTSIDE: pf, carp and pfsync; addresses end in LAST.
+# firewall SKEW LAST INSIDE OUTSIDE: sets up pf, carp and pfsync; addresses end in LAST.
 firewall() {
 	sysctl -q net.inet.ip.forwarding=1 net.inet.carp.preempt=1 >/dev/null
 	address here "$3" "10.1.0.$2/24"
@@ -22,19 +23,20 @@ firewall() {
 		pass quick proto carp keep state (no-sync)
 		pass proto { tcp icmp } keep state
 	RULES
-	# The states come before the addresses, so that a returning master knows them.
+	# pfsync starts before carp, so that a master that returns has the states first.
 	ifconfig pfsync0 up syncdev vtnet0 || fail "pfsync0"
 	ifconfig "$3" vhid 1 advskew "$1" pass secret alias $GATEWAY_IN/32 || fail "carp on $3"
 	ifconfig "$4" vhid 2 advskew "$1" pass secret alias $GATEWAY_OUT/32 || fail "carp on $4"
 }
 
+# The backup, and the jails that are hosts inside and outside.
 backup_and_hosts() {
 	lan client vtnet1
 	INSIDE=$OWN_INTERFACE
-	address client "$HOST_INTERFACE" 10.1.0.9/24
+	address client "$JAIL_INTERFACE" 10.1.0.9/24
 	lan server vtnet2
 	OUTSIDE=$OWN_INTERFACE
-	address server "$HOST_INTERFACE" $SERVER/24
+	address server "$JAIL_INTERFACE" $SERVER/24
 	jexec client route -q add default $GATEWAY_IN
 	jexec server route -q add default $GATEWAY_OUT
 	firewall 100 3 "$INSIDE" "$OUTSIDE"
@@ -65,7 +67,7 @@ kill_peer
 goes_on 30 "without the master"
 must carp_is MASTER "$INSIDE"
 
-echo "the master is back"
+echo "the master returns"
 revive_peer
 wait_for 60 carp_is BACKUP "$INSIDE" || fail "two does not give way to the master"
 goes_on 30 "with the master again"

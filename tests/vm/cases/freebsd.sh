@@ -1,4 +1,5 @@
-# about: FreeBSD's own test of this name, from /usr/tests/sys/netpfil/pf
+# SPDX-License-Identifier: BSD-2-Clause
+# about: FreeBSD's own test of that name, from /usr/tests/sys/netpfil/pf
 # param: test basic basic_defer defer bulk pbr pfsync_pbr ipsec timeout basic_ipv6_unicast basic_ipv6 route_to
 # timeout: 900
 . /tmp/vm/lib.sh
@@ -10,12 +11,12 @@ for file in $DIR/pfsync $DIR/pfsync.sh; do
 done
 [ -n "$SUITE" ] && [ -x /usr/libexec/atf-sh ] || skip "the image has no FreeBSD tests (/usr/tests)"
 
-# Runs a part of the test in a folder of its own, where it notes what to clean up.
+# suite PART: runs a part of the test in a directory of its own, where the test notes what to clean up.
 suite() {
 	( cd $RUN && /usr/libexec/atf-sh $SUITE -s $DIR -r $RUN/verdict "$1" )
 }
 
-# needs_helper FILE: the test uses a program that is written in Python and may not run here.
+# needs_helper FILE: skips the case if FILE, which the test uses, needs a Python that the image lacks.
 needs_helper() {
 	case $(head -n 1 "$1") in
 	*python*) python3 -c 'import scapy' 2>/dev/null || skip "needs Python and scapy in the image" ;;

@@ -1,24 +1,20 @@
-# about: how many states a second come in from a peer that sends as fast as it can, with both modules
+# SPDX-License-Identifier: BSD-2-Clause
+# about: how many states a second pfsync inserts from a peer that sends as fast as it can, with both modules
 # needs: stock programs
 # timeout: 900
 . /tmp/vm/lib.sh
 
 STATES=50000
-# Seconds without a new state after which what is missing was lost on its way.
+# Seconds without a new state after which the missing states count as lost.
 PATIENCE=5
 
-# measure MODULE NAME: the peer is a program, where no pfsync takes part.
+# measure MODULE NAME: the peer is a program, without pfsync.
 measure() {
 	local start found last
 	load_pfsync "$1"
-	pf_rules two <<-RULES
-		set limit states 1000000
-		set timeout { udp.first 3600, udp.single 3600, udp.multiple 3600 }
-		set skip on ${SYNC}b
-		pass keep state
-	RULES
+	pass_for_an_hour 1000000 two
 	jexec two pfctl -q -F states
-	soon "states stay on two" is_empty
+	soon "states stay on two" is_empty two
 	must jexec two ifconfig pfsync0 syncpeer 192.0.2.1 syncdev "${SYNC}b" up
 	jexec two $VM/bin/arrival $STATES $PATIENCE > $RUN/arrival &
 	jexec one $VM/bin/inserts 192.0.2.2 $STATES > $RUN/start || fail "cannot send inserts"
@@ -30,14 +26,8 @@ measure() {
 	eval "result $2.imported-a-second \$$2_rate"
 }
 
-is_empty() {
-	[ "$(states_on two)" = 0 ]
-}
-
 need_module pf
 make_firewalls
-measure stock c
-measure test rust
-unload_pfsync
+measure_both
 
 result ratio.imported-a-second "$(ratio "$rust_rate" "$c_rate")"

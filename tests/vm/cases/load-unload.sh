@@ -1,10 +1,11 @@
-# about: twenty times load and unload, with and without pfsync0, with states queued; no memory is lost
+# SPDX-License-Identifier: BSD-2-Clause
+# about: twenty loads and unloads, with and without pfsync0, with states queued, leak no memory
 # timeout: 900
 . /tmp/vm/lib.sh
 
 ROUNDS=20
 
-# States of lo0 in the queues of a jail that has a sync interface and of the host, which has none.
+# Queues states of lo0, in a jail that has a sync interface and outside of jails, where there is none.
 queue_states() {
 	ping -q -c 1 127.0.0.1 >/dev/null
 	jexec one ping -q -c 1 127.0.0.1 >/dev/null
@@ -13,7 +14,7 @@ queue_states() {
 round() {
 	load_pfsync test
 	ifconfig pfsync0 up
-	jexec one ifconfig pfsync0 syncdev "${WIRE}a" up || fail "pfsync0 in one"
+	start_pfsync one
 	queue_states
 	if [ $(($1 % 2)) -eq 0 ]; then
 		destroy_pfsync0
@@ -24,7 +25,7 @@ round() {
 	must_not ifconfig pfsync0
 }
 
-# rules_everywhere RULE: in the jails and outside.
+# rules_everywhere RULE: in and outside of the jails.
 rules_everywhere() {
 	echo "$1" | pf_rules one
 	echo "$1" | pf_rules two
@@ -40,7 +41,8 @@ flush_everywhere() {
 need_module pf
 make_jail one two
 make_wire one two
-address one "${WIRE}a" 192.0.2.1/24
+SYNC=$WIRE
+address one "${SYNC}a" 192.0.2.1/24
 ifconfig lo0 inet 127.0.0.1/8 up
 pfctl -q -e
 rules_everywhere "pass all keep state"
@@ -49,10 +51,8 @@ rules_everywhere "pass all keep state"
 round 0
 round 1
 memory_in_use > $RUN/before
-number=0
-while [ $number -lt $ROUNDS ]; do
+for number in $(jot $ROUNDS); do
 	round $number
-	number=$((number + 1))
 done
 rules_everywhere "pass all no state"
 flush_everywhere
@@ -61,11 +61,8 @@ sleep 12
 memory_in_use > $RUN/after
 pfctl -q -d
 
-! grep '^malloc:pfsync ' $RUN/after || fail "pfsync's memory is still there"
+nothing_left $RUN/after
 is_reference && sed -i '' /nvlist/d $RUN/after
 grew=$(memory_grew $RUN/before $RUN/after $((ROUNDS / 2)))
 [ -z "$grew" ] || fail "memory grew: $grew"
-grep -E '^zone:pf_(states|state_keys) ' $RUN/after |
-    while read -r zone count; do
-	equal "$zone after all states were removed" 0 "$count"
-    done || exit 1
+no_states_left $RUN/after

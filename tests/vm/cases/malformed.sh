@@ -1,4 +1,5 @@
-# about: malformed packets are counted, as FreeBSD's module counts them but for two, and harm nothing
+# SPDX-License-Identifier: BSD-2-Clause
+# about: malformed packets are counted, all but two as FreeBSD's own module counts them, and do no harm
 # needs: programs
 . /tmp/vm/lib.sh
 
@@ -24,20 +25,20 @@ zeros() {
 	head -c "$1" /dev/zero
 }
 
-# header VERSION LENGTH: of a frame; the ruleset's checksum is all zero.
+# header VERSION LENGTH: the header of a frame, with zeros for the checksum of the ruleset.
 header() {
 	bytes "$1" 0
 	u16 "$2"
 	zeros 16
 }
 
-# run ACTION COUNT: the head of some messages of a kind.
+# run ACTION COUNT: a subheader.
 run() {
 	bytes "$1" 0
 	u16 "$2"
 }
 
-# frame NAME: a good header in front of what standard input has.
+# frame NAME: writes a valid header and standard input to a file.
 frame() {
 	local size
 	cat > $RUN/body
@@ -68,7 +69,7 @@ make_frames() {
 	{ $END; run $INSERT 1; zeros 10; } | frame more-after-the-end
 }
 
-# What one counts of each, and FreeBSD's own module if that is not the same.
+# What one counts for each frame, and FreeBSD's own module where it counts differently.
 verdicts() {
 	cat <<-LIST
 	bulk-mark-of-no-kind	1_state_discarded_for_bad_values	nothing
@@ -92,7 +93,7 @@ verdicts() {
 
 # --- sending them -----------------------------------------------------------
 
-# What pfsync in one discarded, a line each: how much of what, in the singular.
+# The counters of what pfsync in one discarded, one a line, in the singular.
 discarded() {
 	jexec one netstat -s -p pfsync | sed -nE '
 		s/^[[:space:]]+//
@@ -101,7 +102,7 @@ discarded() {
 		/discarded|shorter|stale|failed state/p'
 }
 
-# grown BEFORE AFTER: what was counted meanwhile, with _ for blanks, or nothing.
+# grown BEFORE AFTER: which counters grew by how much, with _ for blanks; or `nothing`.
 grown() {
 	awk '
 		{ number = $1; $1 = "" }
@@ -110,7 +111,7 @@ grown() {
 		END { gsub(" ", "_", found); print found ? found : "nothing" }' "$1" "$2"
 }
 
-# send NAME...: from two, as a peer would.
+# send NAME...: sends frames from two, as a peer does.
 send() {
 	local name
 	for name in "$@"; do
@@ -121,9 +122,7 @@ send() {
 
 load_pfsync test
 make_firewalls
-for where in one two; do
-	printf 'set skip on { %sa %sb }\npass keep state\n' "$SYNC" "$SYNC" | pf_rules $where
-done
+pass_all one two
 sync_firewalls
 jexec client ping -q -c 1 198.51.100.1 >/dev/null || fail "ping"
 must has_state one "icmp 198.51.100.1:8"
@@ -131,7 +130,7 @@ make_frames
 must jexec two ifconfig pfsync0 down
 
 verdicts > $RUN/verdicts
-equal "frames, and verdicts on them" "$(ls $FRAMES | wc -l)" "$(wc -l < $RUN/verdicts)"
+equal "frames and verdicts" "$(ls $FRAMES | wc -l)" "$(wc -l < $RUN/verdicts)"
 wrong=0
 while read -r name expected stock; do
 	is_reference && expected=${stock:-$expected}
@@ -144,4 +143,4 @@ while read -r name expected stock; do
 		wrong=$((wrong + 1))
 	}
 done < $RUN/verdicts
-equal "frames counted otherwise than expected" 0 $wrong
+equal "frames with another verdict" 0 $wrong

@@ -1,4 +1,5 @@
-# about: the two firewalls of pfsync(4) as written there: rc.conf, pf.conf, hand over, failure, return
+# SPDX-License-Identifier: BSD-2-Clause
+# about: the two firewalls in the example of pfsync(4): configuration files, handover, failure, return
 # machines: 2
 # wires: 3
 # timeout: 1800
@@ -8,19 +9,19 @@
 # The manual's em0, em1 and em2 are vtnet0, vtnet1 and vtnet2, under these names.
 SERVER=198.51.100.9
 
-# from_manual FILE: what the manual's example says is in that file on this machine.
+# from_manual FILE: the lines of that file on this machine in the manual's example.
 from_manual() {
-	awk -v file="$1" -v host="$ROLE" '
+	awk -v file="$1" -v machine="$ROLE" '
 		/^\.Sh / { examples = /EXAMPLES/ }
 		!examples { next }
 		/^\.Pa / { name = $2; whose = "both" }
 		/^\.Li (one|two) [:,]$/ { whose = $2 }
 		/^\.Ed/ { shown = 0; whose = "" }
-		shown && name == file && (whose == "both" || whose == host) { print }
+		shown && name == file && (whose == "both" || whose == machine) { print }
 		/^\.Bd -literal/ { shown = 1 }' $VM/pfsync.4
 }
 
-# A copy of /etc over /etc, which lasts until the case ends.
+# Mounts a copy of /etc over /etc until the case ends.
 cover_etc() {
 	cp -Rp /etc $RUN/etc
 	mount -t tmpfs tmpfs /etc || fail "tmpfs on /etc"
@@ -37,7 +38,7 @@ write_etc() {
 	done
 }
 
-# What the loader does as the manual's loader.conf says.
+# Loads what the loader would load by the manual's loader.conf.
 load_modules() {
 	equal "modules in loader.conf" "carp pf pfsync" \
 	    "$(from_manual /boot/loader.conf | sed -n 's/_load="YES"//p' | xargs)"
@@ -45,7 +46,7 @@ load_modules() {
 	load_pfsync test
 }
 
-# What rc(8) does of it at boot, in its order.
+# Runs the rc(8) scripts that matter here, in the order of a boot.
 run_rc() {
 	local script
 	for script in $(rcorder /etc/rc.d/* 2>/dev/null); do
@@ -61,20 +62,20 @@ rename_wires() {
 	ifconfig vtnet0 name em0 && ifconfig vtnet1 name em1 && ifconfig vtnet2 name em2
 }
 
-# The hosts are two's jails. em0 and em2 are two's ends of their segments.
+# The hosts are jails on two. em0 and em2 are two's interfaces to them.
 hosts() {
 	lan server vtnet0
 	ifconfig "$OWN_INTERFACE" name em0
-	address server "$HOST_INTERFACE" 203.0.113.254/24
+	address server "$JAIL_INTERFACE" 203.0.113.254/24
 	address server lo0 $SERVER/32
 	lan client vtnet2
 	ifconfig "$OWN_INTERFACE" name em2
-	address client "$HOST_INTERFACE" 192.168.0.9/24
+	address client "$JAIL_INTERFACE" 192.168.0.9/24
 	jexec client route -q add default 192.168.0.1
 	ifconfig vtnet1 name em1
 }
 
-# both_are STATE: of both shared addresses.
+# both_are STATE: whether carp is in that state for both shared addresses.
 both_are() {
 	carp_is "$1" em0 && carp_is "$1" em2
 }
@@ -138,7 +139,7 @@ echo "one is switched off"
 kill_peer
 goes_on 30 "by two alone"
 must both_are MASTER
-echo "one starts again, and takes over when it knows the states"
+echo "one boots, and takes over when it has the states"
 revive_peer
 wait_for 60 both_are BACKUP || fail "two does not give way to one"
 goes_on 30 "by one after its start"

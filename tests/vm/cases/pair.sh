@@ -1,4 +1,5 @@
-# about: two machines, each module with each, message formats and transports: same tables after every step
+# SPDX-License-Identifier: BSD-2-Clause
+# about: two machines hold the same states after every step, with each module, message format and transport
 # machines: 2
 # timeout: 1200
 # param: one test stock
@@ -17,13 +18,13 @@ SERVER=198.51.100.1
 CLIENT=198.51.100.254
 SERVER6=2001:db8:51::1
 
-# How long a full update may take. FreeBSD's module loses a few of its own: when the
-# clocks of both tick between, it takes the end for that of an older one, and asks again
-# after four minutes.
+# How long a bulk update may take, in seconds. Between two of FreeBSD's own modules it can
+# fail: when the clock ticks at the wrong moment, the requesting module mistakes the end mark
+# for that of an earlier bulk update, and requests another only after four minutes.
 PATIENCE=30
 [ "$one$two" != stockstock ] || PATIENCE=500
 
-# The peer's address, as the transport wants it.
+# The sync peer, by the transport.
 peer() {
 	case $over in
 	multicast) echo 224.0.0.240 ;;
@@ -38,7 +39,7 @@ start_sync() {
 	    fail "cannot configure pfsync0"
 }
 
-# compare WHAT: both machines come to rest and hold the same states.
+# compare WHAT: when nothing moves any more, both machines must hold the same states.
 compare() {
 	sleep 3
 	barrier "$1"
@@ -47,12 +48,12 @@ compare() {
 	publish "$1-expiries" < $RUN/expiries
 	must_match "$1"
 	barrier "$1-told"
-	# When FreeBSD's module asks for a full update again, as said above, what it knows
-	# already begins to live anew by it.
+	# A bulk update that is requested again, as said above, extends the life of the states
+	# that FreeBSD's own module has already.
 	[ "$ROLE" = one ] || [ "$one$two" = stockstock ] || check_expiries "$(ask "$1-expiries")"
 }
 
-# When each state ends, in seconds, all in one line: id=seconds ...
+# In how many seconds each state expires, all in one line: id=seconds ...
 expiries() {
 	pfctl -vv -s states 2>/dev/null | awk '
 		/^[^ ]/ { shared = !/:5999 / }
@@ -62,29 +63,14 @@ expiries() {
 		END { print line }'
 }
 
-# check_expiries LINE: the other machine's states end when ours do, but for the time an
-# update may wait and the time between looking here and there.
+# check_expiries LINE: the other machine's states must expire when these do, give or take the
+# time that an update may wait and the time between the two listings.
 check_expiries() {
 	echo "$1" | awk '
 		NR == FNR { for (i = 1; i <= NF; i++) { split($i, t, "="); mine[t[1]] = t[2] }; next }
 		{ for (i = 1; i <= NF; i++) { split($i, t, "="); d = t[2] - mine[t[1]]
 			if (d > 20 || d < -20) { print $i, "but here", mine[t[1]]; bad = 1 } } }
 		END { exit bad }' $RUN/expiries - || fail "states end at different times"
-}
-
-traffic() {
-	serve_udp here 5001
-	open_tcp here $SERVER 7000
-	echo first >&4
-	jexec client ping -q -c 1 $SERVER >/dev/null || fail "ping"
-	jexec client ping -6 -q -c 1 $SERVER6 >/dev/null || fail "ping over IPv6"
-	send_udp $SERVER 5001
-	send_udp $SERVER 5999
-}
-
-more_traffic() {
-	dd if=/dev/zero bs=1k count=200 2>/dev/null >&4
-	send_udp $SERVER 5001
 }
 
 as_one() {
@@ -97,7 +83,7 @@ as_two() {
 	"$@"
 }
 
-# must_hold TCP UDP: the states are there, or equal tables would prove nothing.
+# must_hold TCP UDP: the states must be there; equal tables alone prove nothing.
 must_hold() {
 	must_have "tcp $SERVER:7000 <- $CLIENT:.*$1"
 	must_have "icmp $SERVER:"
@@ -113,7 +99,7 @@ must_have() {
 	}
 }
 
-# Forgets all states without telling the peer.
+# Deletes all states without telling the peer.
 forget() {
 	ifconfig pfsync0 down -syncdev
 	pfctl -q -F states
@@ -142,11 +128,11 @@ start_sync
 wait_for $PATIENCE in_sync here || fail "not in sync"
 
 barrier inserts
-as_one traffic
+as_one client_traffic here
 compare inserted
 as_two must_hold ESTABLISHED:ESTABLISHED [A-Z]
 
-as_one more_traffic
+as_one more_client_traffic
 compare updated
 as_two must_hold ESTABLISHED:ESTABLISHED MULTIPLE
 

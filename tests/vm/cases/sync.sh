@@ -1,4 +1,5 @@
-# about: TCP, UDP, ICMP and IPv6 states appear on the peer, follow updates and go; no-sync states do not
+# SPDX-License-Identifier: BSD-2-Clause
+# about: TCP, UDP, ICMP and IPv6 states appear, change and end on the peer too; no-sync states do not
 # param: to multicast unicast
 . /tmp/vm/lib.sh
 
@@ -16,7 +17,7 @@ rules() {
 	RULES
 }
 
-# Whether both firewalls hold the same states, sequence numbers and all.
+# Whether both firewalls hold the same states, with the same sequence numbers.
 same_states() {
 	state_lines one | grep -v ':5999 ' > $RUN/states.one
 	state_lines two > $RUN/states.two
@@ -40,14 +41,8 @@ unicast)
 esac
 
 echo "states appear"
-serve_udp one 5001
-open_tcp one $SERVER 7000
-echo first >&4
-jexec client ping -q -c 1 $SERVER >/dev/null || fail "ping"
-jexec client ping -6 -q -c 1 $SERVER6 >/dev/null || fail "ping over IPv6"
-send_udp $SERVER 5001
+client_traffic one
 send_udp $SERVER6 5002
-send_udp $SERVER 5999
 soon "no TCP state on two" has_state two "tcp $SERVER:7000 <- $CLIENT:.*ESTABLISHED:ESTABLISHED"
 soon "no ICMP state on two" has_state two "icmp $SERVER:.* <- $CLIENT:"
 soon "no ICMPv6 state on two" has_state two "ipv6-icmp $SERVER6"
@@ -56,8 +51,7 @@ soon "no UDP state over IPv6 on two" has_state two "udp $SERVER6\[5002\] <-"
 must has_state one "udp $SERVER:5999"
 
 echo "states follow updates"
-dd if=/dev/zero bs=1k count=200 2>/dev/null >&4
-send_udp $SERVER 5001
+more_client_traffic
 soon "two did not see the UDP state change" has_state two "udp $SERVER:5001 .*MULTIPLE"
 wait_for 15 same_states || {
 	diff $RUN/states.one $RUN/states.two
@@ -66,11 +60,11 @@ wait_for 15 same_states || {
 close_tcp
 soon "two did not see the connection end" has_state two "tcp $SERVER:7000 .*(FIN_WAIT_2|TIME_WAIT)"
 
-echo "no-sync states stay at home"
+echo "no-sync states are not sent"
 must lacks_state two ":5999"
-equal "inserts that two sent of its own" 0 "$(sent two 'state insert')"
+equal "inserts that two sent" 0 "$(sent two 'state insert')"
 
-echo "states go"
+echo "states end"
 must has_state two "udp $SERVER:5001"
 must jexec one pfctl -q -k $CLIENT
 soon "two still has killed states" lacks_state two "$CLIENT"

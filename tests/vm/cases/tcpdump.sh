@@ -1,7 +1,8 @@
-# about: tcpdump decodes every packet on pfsync0 and on the sync interface, and their IP header is right
+# SPDX-License-Identifier: BSD-2-Clause
+# about: tcpdump decodes every packet on pfsync0 and on the sync interface, and finds their IP headers right
 . /tmp/vm/lib.sh
 
-# capture JAIL INTERFACE FILTER...: writes packets to a file named after the interface's kind.
+# capture JAIL INTERFACE FILE FILTER...: writes packets to a file.
 capture() {
 	local where=$1 interface=$2 file=$3
 	shift 3
@@ -9,13 +10,13 @@ capture() {
 	soon "tcpdump on $interface does not start" test -s "$RUN/$file"
 }
 
-# decode FILE: tcpdump's words for a captured file.
+# decode FILE: what tcpdump prints of a captured file.
 decode() {
 	tcpdump -n -vv -r "$RUN/$1" 2>/dev/null
 }
 
-# Traffic that makes inserts, updates, deletes and a clear; changes of one state
-# leave after a second, hence the rests.
+# Traffic that causes inserts, updates, deletes and a clear. pfsync waits up to a
+# second before it sends a change of a state, hence the pauses.
 make_traffic() {
 	serve_udp one 5000
 	jexec client ping -q -c 1 198.51.100.1 >/dev/null
@@ -30,7 +31,7 @@ make_traffic() {
 	sleep 2
 }
 
-# check_decoded FILE LEAST: every packet is decoded, and there are at least so many.
+# check_decoded FILE LEAST: tcpdump must decode every packet, and at least so many.
 check_decoded() {
 	decode "$1" > "$RUN/$1.text"
 	packets=$(grep -c 'PFSYNCv5 len' "$RUN/$1.text")
@@ -41,7 +42,7 @@ check_decoded() {
 	result "$1.packets" "$packets"
 }
 
-# check_kinds FILE: the kinds of message this traffic brings are there.
+# check_kinds FILE: each kind of message that the traffic causes must be there.
 check_kinds() {
 	for kind in insert 'update compressed' 'delete compressed' 'clear all'; do
 		grep -q "$kind count" "$RUN/$1.text" || {
@@ -53,9 +54,7 @@ check_kinds() {
 
 load_pfsync test
 make_firewalls
-for where in one two; do
-	printf 'set skip on { %sa %sb }\npass keep state\n' "$SYNC" "$SYNC" | pf_rules $where
-done
+pass_all one two
 
 if ! is_reference; then
 	echo "without a sync interface"

@@ -1,8 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
- * arrival COUNT PATIENCE: waits until pf has COUNT states, or no new ones came
- * for PATIENCE seconds. Prints how many there are, and how many milliseconds
- * the machine had been up when the last of them came.
+ * arrival COUNT PATIENCE: waits until pf has COUNT states, or until no state
+ * has come for PATIENCE seconds. Prints how many states pf has, and how many
+ * milliseconds the machine had been up when the last one came.
  */
+
+#include "clock.h"
+
 #include <sys/param.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -16,19 +21,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-static long
-milliseconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (now.tv_sec * 1000 + now.tv_nsec / 1000000);
-}
-
-/* Asked for all states without room for any, pf says how much it would take. */
+/* Given no buffer, pf answers how many bytes all states would take. */
 static long
 states(int pf)
 {

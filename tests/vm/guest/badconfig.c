@@ -1,11 +1,11 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
- * Configures pfsync0 wrongly, one mistake a run, and says what came of it.
- *
- *	badconfig SYNCDEV MISTAKE
- *
- * prints the errno's name and whether the configuration changed. Apart from
- * its mistake each request asks for the configuration there is.
+ * badconfig SYNCDEV MISTAKE: sends pfsync0 one wrong request. Prints the name
+ * of the errno and whether the configuration changed. Apart from its mistake,
+ * each request asks for the configuration that is already set.
  */
+
 #include <sys/param.h>
 #include <sys/ioctl.h>
 #include <sys/nv.h>
@@ -28,7 +28,7 @@
 #define	NVLIST_MAGIC	0x6c
 #define	NV_TYPE_UP	255
 
-/* The packed form of an nvlist, built by hand so that it can be wrong. */
+/* A packed nvlist, built by hand so that it can be wrong. */
 struct nv_head {
 	uint8_t		magic;
 	uint8_t		version;
@@ -49,7 +49,7 @@ struct list {
 	size_t		length;
 };
 
-/* What a request asks for; a field that is left out has type 0. */
+/* What a request asks for. Type 0 leaves a field out. */
 struct request {
 	int		syncdev_type, maxupd_type, flags_type, version_type;
 	int		peer_type, af_type, address_type;
@@ -77,7 +77,7 @@ put_head(struct list *list)
 	put(list, &head, sizeof(head));
 }
 
-/* The size in a head counts everything that follows it, in outer lists too. */
+/* The size in a head counts everything that follows the head, also what belongs to the outer list. */
 static void
 set_size(struct list *list, size_t head_at)
 {
@@ -100,7 +100,7 @@ put_pair(struct list *list, int type, const char *name, const void *data,
 	put(list, data, length);
 }
 
-/* A field of the wanted type: a number, a string or bytes, as the type says. */
+/* A field of the given type: a number, a string or bytes. */
 static void
 put_field(struct list *list, int type, const char *name, uint64_t number,
     const char *string)
@@ -113,7 +113,7 @@ put_field(struct list *list, int type, const char *name, uint64_t number,
 		put_pair(list, type, name, &number, sizeof(number));
 }
 
-/* Adds the peer's list and returns where its head is, or 0. */
+/* Adds the list of the sync peer and returns where its head is, or 0 if there is no list. */
 static size_t
 put_peer(struct list *list, const struct request *request)
 {
@@ -233,7 +233,7 @@ old_mistake(const char *name, const char *syncdev)
 	return (set_old(&request));
 }
 
-/* Mistakes in the bytes of a list, whatever it says. */
+/* Mistakes in the bytes of a list, whatever the list says. */
 static int
 byte_mistake(const char *name, const struct request *request)
 {

@@ -1,25 +1,21 @@
-/*
- * Sends UDP packets over many flows and says how long it took.
- *
- *	blast ADDRESS PORT FLOWS PACKETS [REST]
- *
- * Each flow has its own source port and sends in turn. If ADDRESS is local,
- * somebody listens there who reads nothing, so that no ICMP answers come.
- * After each round over all flows it rests for REST microseconds.
- */
-#include <sys/param.h>
-#include <sys/socket.h>
-#include <netinet/in.h>
-#include <arpa/inet.h>
+/* SPDX-License-Identifier: BSD-2-Clause */
 
-#include <err.h>
+/*
+ * blast ADDRESS PORT FLOWS PACKETS: sends UDP packets of many flows and
+ * prints how long it took.
+ *
+ * Each flow has a source port of its own, and the flows take turns. If ADDRESS
+ * is one of this machine's, a socket that is never read swallows the packets,
+ * so that no ICMP errors come back.
+ */
+
+#include "clock.h"
+#include "hostile.h"
+#include "socket.h"
+
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-#define	FIRST_SOURCE_PORT	10000
 
 static int
 udp_socket(void)
@@ -32,7 +28,7 @@ udp_socket(void)
 	return (s);
 }
 
-/* Binds a socket that swallows the packets, if the address is one of ours. */
+/* If the address is one of this machine's, binds a socket that swallows the packets. */
 static void
 listen_if_local(const struct sockaddr_in *to)
 {
@@ -45,47 +41,28 @@ listen_if_local(const struct sockaddr_in *to)
 static int
 open_flow(const struct sockaddr_in *to, int number)
 {
-	struct sockaddr_in from;
+	struct sockaddr_in from = inet_address("0.0.0.0", FIRST_PORT + number);
 	int s = udp_socket();
 
-	memset(&from, 0, sizeof(from));
-	from.sin_len = sizeof(from);
-	from.sin_family = AF_INET;
-	from.sin_port = htons(FIRST_SOURCE_PORT + number);
 	if (bind(s, (struct sockaddr *)&from, sizeof(from)) == -1)
-		err(1, "source port %d", FIRST_SOURCE_PORT + number);
+		err(1, "source port %d", FIRST_PORT + number);
 	if (connect(s, (const struct sockaddr *)to, sizeof(*to)) == -1)
 		err(1, "connect");
 	return (s);
-}
-
-static double
-seconds_since(const struct timespec *start)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (now.tv_sec - start->tv_sec) + (now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
 int
 main(int argc, char **argv)
 {
 	struct sockaddr_in to;
-	struct timespec start;
-	int flows, packets, rest, *sockets, sent = 0;
+	long start;
+	int flows, packets, *sockets, sent = 0;
 
-	if (argc < 5)
-		errx(2, "usage: blast ADDRESS PORT FLOWS PACKETS [REST]");
-	memset(&to, 0, sizeof(to));
-	to.sin_len = sizeof(to);
-	to.sin_family = AF_INET;
-	to.sin_port = htons(atoi(argv[2]));
-	if (inet_pton(AF_INET, argv[1], &to.sin_addr) != 1)
-		errx(2, "%s is no IPv4 address", argv[1]);
+	if (argc != 5)
+		errx(2, "usage: blast ADDRESS PORT FLOWS PACKETS");
+	to = inet_address(argv[1], atoi(argv[2]));
 	flows = atoi(argv[3]);
 	packets = atoi(argv[4]);
-	rest = argc > 5 ? atoi(argv[5]) : 0;
 	sockets = calloc(MAX(flows, 1), sizeof(*sockets));
 	if (sockets == NULL || flows < 1)
 		errx(2, "bad number of flows");
@@ -93,13 +70,10 @@ main(int argc, char **argv)
 	listen_if_local(&to);
 	for (int i = 0; i < flows; i++)
 		sockets[i] = open_flow(&to, i);
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	for (int i = 0; i < packets; i++) {
+	start = milliseconds();
+	for (int i = 0; i < packets; i++)
 		if (send(sockets[i % flows], "payload", 7, 0) == 7)
 			sent++;
-		if (rest > 0 && i % flows == flows - 1)
-			usleep(rest);
-	}
-	printf("%d packets %.3f seconds\n", sent, seconds_since(&start));
+	printf("%d packets %.3f seconds\n", sent, (milliseconds() - start) / 1e3);
 	return (0);
 }

@@ -1,28 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
- * hostile ADDRESS COUNT SEED: sends COUNT pfsync packets that a hostile peer
- * might: states, updates and everything else, right but for some bytes, and
- * noise.
+ * hostile ADDRESS COUNT SEED: sends COUNT pfsync packets such as a hostile peer
+ * might send: states, updates and all other messages, most of them valid except
+ * for a few bytes, and some noise.
  *
- * The states are of connections that `blast 127.0.0.1 9` and `meet` have on the
- * receiver, so that their packets meet what was taken in.
+ * The states belong to connections that `blast 127.0.0.1 9` and `meet` have on
+ * the receiver, so that packets match the states that it inserted.
  */
-#include <sys/param.h>
+
+#include "hostile.h"
+#include "socket.h"
+
 #include <sys/endian.h>
-#include <sys/socket.h>
 
 #include <net/if.h>
-#include <netinet/in.h>
-#include <arpa/inet.h>
 #include <net/pfvar.h>
 #include <net/if_pfsync.h>
 
-#include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define	FIRST_PORT	20000	/* blast.c's first source port */
 #define	LARGEST		1400
 
 static int
@@ -44,8 +44,8 @@ fill_address(struct pf_addr *addr, int family)
 static void
 fill_state(struct pfsync_state_1400 *state)
 {
-	static const uint8_t protocols[] = { IPPROTO_UDP, IPPROTO_TCP, IPPROTO_ICMP, IPPROTO_SCTP, 47 };
-	uint16_t ports[2] = { htons(9), htons(FIRST_PORT + random() % 500) };
+	static const uint8_t protocols[] = { IPPROTO_UDP, IPPROTO_TCP, IPPROTO_ICMP, IPPROTO_SCTP, PROTO_GRE };
+	uint16_t ports[2] = { htons(SERVER_PORT), htons(FIRST_PORT + random() % PORTS) };
 	int key;
 
 	memset(state, 0, sizeof(*state));
@@ -58,8 +58,8 @@ fill_state(struct pfsync_state_1400 *state)
 	if (state->proto == IPPROTO_ICMP && state->af == AF_INET6)
 		state->proto = IPPROTO_ICMPV6;
 	if (state->proto == IPPROTO_ICMP || state->proto == IPPROTO_ICMPV6)
-		ports[0] = htons(state->af == AF_INET ? 8 : 128);
-	if (state->proto == 47)
+		ports[0] = htons(state->af == AF_INET ? ICMP4_ECHO : ICMP6_ECHO);
+	if (state->proto == PROTO_GRE)
 		ports[0] = ports[1] = 0;
 	for (key = 0; key < 2; key++) {
 		fill_address(&state->key[key].addr[0], state->af);
@@ -188,23 +188,18 @@ int
 main(int argc, char **argv)
 {
 	static uint8_t frame[2 * LARGEST];
-	struct sockaddr_in to = { .sin_len = sizeof(to), .sin_family = AF_INET };
 	long count, sent;
-	u_char ttl = 255;
-	int s, ttl_int = 255;
+	int s;
 
-	if (argc != 4 || inet_pton(AF_INET, argv[1], &to.sin_addr) != 1)
+	if (argc != 4)
 		errx(2, "usage: hostile ADDRESS COUNT SEED");
+	s = pfsync_socket(argv[1]);
 	count = strtol(argv[2], NULL, 0);
 	srandom(strtoul(argv[3], NULL, 0));
-	if ((s = socket(AF_INET, SOCK_RAW, IPPROTO_PFSYNC)) == -1 ||
-	    setsockopt(s, IPPROTO_IP, IP_TTL, &ttl_int, sizeof(ttl_int)) == -1 ||
-	    setsockopt(s, IPPROTO_IP, IP_MULTICAST_TTL, &ttl, sizeof(ttl)) == -1)
-		err(1, "socket");
 	for (sent = 0; sent < count; sent++) {
 		size_t len = spoil(frame, fill_frame(frame));
 
-		while (sendto(s, frame, len, 0, (struct sockaddr *)&to, sizeof(to)) == -1)
+		while (send(s, frame, len, 0) == -1)
 			usleep(1000);
 		if (sent % 64 == 63)
 			usleep(1000);

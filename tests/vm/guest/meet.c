@@ -1,14 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 /*
- * meet: sends packets over loopback that belong to the states that `hostile`
- * has had its victim take in: of each of its protocols, over IPv4 and IPv6, in
- * both directions, each with several kinds of header.
+ * meet: sends packets over loopback that match the states which a victim of
+ * `hostile` inserted: of each protocol, over IPv4 and IPv6, in both directions,
+ * with several kinds of header.
  */
+
+#include "hostile.h"
+
 #include <sys/param.h>
 #include <sys/socket.h>
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <arpa/inet.h>
 
 #include <err.h>
 #include <stdio.h>
@@ -16,10 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define	FIRST_PORT	20000	/* hostile.c's */
-#define	PORTS		500
 #define	PACKETS		4	/* a port */
-#define	OTHER_PORT	9
 #define	LEN		64
 
 static const uint8_t tcp_flags[] = { TH_SYN, TH_SYN | TH_ACK, TH_ACK, TH_FIN | TH_ACK, TH_RST };
@@ -32,11 +33,11 @@ fill(uint8_t *packet, int family, int proto, uint16_t from, uint16_t to)
 	struct tcphdr *tcp = (struct tcphdr *)packet;
 
 	memset(packet, 0, LEN);
-	if (proto == 47)
+	if (proto == PROTO_GRE)
 		return;
 	if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6) {
-		packet[0] = family == AF_INET ? 8 : 128;	/* echo request */
-		memcpy(packet + 4, from == htons(OTHER_PORT) ? &to : &from, sizeof(from));
+		packet[0] = family == AF_INET ? ICMP4_ECHO : ICMP6_ECHO;
+		memcpy(packet + 4, from == htons(SERVER_PORT) ? &to : &from, sizeof(from));
 		return;
 	}
 	memcpy(packet, &from, sizeof(from));
@@ -69,7 +70,7 @@ static long
 send_all(const struct sockaddr *loopback, int proto)
 {
 	uint8_t packet[LEN];
-	uint16_t a, b = htons(OTHER_PORT);
+	uint16_t a, b = htons(SERVER_PORT);
 	long sent = 0;
 	int s = raw_socket(loopback, proto);
 
@@ -89,7 +90,7 @@ main(void)
 {
 	struct sockaddr_in inet = { .sin_len = sizeof(inet), .sin_family = AF_INET };
 	struct sockaddr_in6 inet6 = { .sin6_len = sizeof(inet6), .sin6_family = AF_INET6 };
-	static const int protocols[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, 47 };
+	static const int protocols[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, PROTO_GRE };
 	long sent = 0;
 
 	inet.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

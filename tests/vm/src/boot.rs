@@ -1,4 +1,5 @@
-//! From power on to a case runner in the guest: the talk on the console.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Boots a guest through its console, and starts the case runner in it.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +7,12 @@ use anyhow::{bail, Result};
 
 use crate::console::{last_lines, Console};
 
-/// What the guest can be found asking for while it boots.
+/// What a guest may ask for while it boots.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Question {
     /// The loader counts down before it starts the kernel.
     Countdown,
-    /// The loader's own command line.
+    /// The loader's command line.
     Loader,
     Login,
     Password,
@@ -22,7 +23,7 @@ enum Question {
     Shell,
 }
 
-/// How a question looks. A prompt ends the text, a countdown is redrawn all the time.
+/// The questions that end in a prompt, which is the last text on the console.
 const PROMPTS: [(&str, Question); 6] = [
     ("\nOK ", Question::Loader),
     ("login: ", Question::Login),
@@ -31,6 +32,7 @@ const PROMPTS: [(&str, Question); 6] = [
     ("mountroot> ", Question::MountRoot),
     ("# ", Question::Shell),
 ];
+/// Parts of the loader's countdown, which is redrawn all the time.
 const COUNTDOWNS: [&str; 2] = ["[Space] to pause", "[Enter] to boot"];
 
 fn question_in(text: &str) -> Option<Question> {
@@ -43,7 +45,7 @@ fn question_in(text: &str) -> Option<Question> {
     }
 }
 
-/// The text without terminal control: where the cursor is moved, a new line begins.
+/// The text without escape sequences. One that moves the cursor becomes a newline.
 fn without_escapes(text: &str) -> String {
     let mut pieces = text.split("\u{1b}[");
     let mut plain = pieces.next().unwrap_or_default().to_owned();
@@ -59,8 +61,8 @@ fn without_escapes(text: &str) -> String {
 
 /// Boots the guest to a shell that waits for commands.
 ///
-/// `variables` are set at the loader if the guest has one.
-pub fn reach_shell(console: &mut Console, variables: &[String], limit: Duration) -> Result<()> {
+/// Sets `variables` at the loader, if the guest has a loader.
+pub(crate) fn reach_shell(console: &mut Console, variables: &[String], limit: Duration) -> Result<()> {
     let deadline = Instant::now() + limit;
     let mut start = 0;
     loop {
@@ -73,14 +75,14 @@ pub fn reach_shell(console: &mut Console, variables: &[String], limit: Duration)
         start = match console.wait_for(start, silence, question_in)? {
             Some(Question::Shell) => break,
             Some(question) => answer(console, question, variables)?,
-            // A kernel message may have hidden a prompt: have it shown again.
+            // A kernel message may have hidden a prompt, which a newline repeats.
             None => say(console, "\n")?,
         };
     }
     take_over(console, deadline.saturating_duration_since(Instant::now()))
 }
 
-/// Types something and returns where the guest's reaction to it begins.
+/// Types `keys` and returns where the guest's reaction begins.
 fn say(console: &mut Console, keys: &str) -> Result<usize> {
     let start = console.position();
     console.send(keys)?;
@@ -89,10 +91,10 @@ fn say(console: &mut Console, keys: &str) -> Result<usize> {
 
 fn answer(console: &mut Console, question: Question, variables: &[String]) -> Result<usize> {
     match question {
-        // Escape leaves the loader's menu, and any key its countdown.
+        // Escape leaves the loader's menu; any key stops its countdown.
         Question::Countdown => say(console, "\u{1b}"),
         Question::Loader => {
-            // A line of its own for what may have been typed too often at the countdown.
+            // Ends the line that the keys of a second Escape may have begun.
             loader_command(console, "")?;
             for variable in variables {
                 loader_command(console, &format!("set {variable}"))?;
@@ -112,17 +114,17 @@ fn loader_command(console: &mut Console, line: &str) -> Result<()> {
     console.wait_for(start, Duration::from_secs(10), question_in).map(drop)
 }
 
-/// Replaces the login shell by one that neither prompts nor echoes nor edits lines.
+/// Replaces the login shell by one that does not prompt, echo or edit lines.
 fn take_over(console: &mut Console, limit: Duration) -> Result<()> {
     console.send("stty -echo; exec /bin/sh -c 'while read -r line; do eval \"$line\"; done'\n")?;
     command(console, ":", limit).map(drop)
 }
 
-/// Runs one short command on the console and returns what was written meanwhile.
+/// Runs one short command on the console and returns what the guest wrote meanwhile.
 fn command(console: &mut Console, line: &str, limit: Duration) -> Result<String> {
     let deadline = Instant::now() + limit;
     let number = console.position();
-    // Typed in two parts, so that an echo of the typing does not look like the answer.
+    // Typed in two parts, so that an echo of the command does not look like its output.
     let say_done = format!("echo '[do''ne {number}]'\n");
     let done = format!("[done {number}]");
     let start = say(console, &format!("{line}\n{say_done}"))?;
@@ -131,7 +133,7 @@ fn command(console: &mut Console, line: &str, limit: Duration) -> Result<String>
         if let Some(end) = console.wait_for(start, patience, |text| text.find(&done))? {
             return Ok(console.text_from(start)[..end].to_owned());
         }
-        // A kernel message may have torn the words apart.
+        // A kernel message may have been printed in the midst of the output.
         console.send(&say_done)?;
     }
     bail!(
@@ -140,8 +142,8 @@ fn command(console: &mut Console, line: &str, limit: Duration) -> Result<String>
     )
 }
 
-/// Unpacks the harness's disk in the guest and starts the case runner on the second serial port.
-pub fn start_agent(console: &mut Console) -> Result<()> {
+/// Unpacks the payload disk in the guest and starts the case runner on the second serial port.
+pub(crate) fn start_agent(console: &mut Console) -> Result<()> {
     let limit = Duration::from_secs(120);
     for line in [
         "PATH=/sbin:/bin:/usr/sbin:/usr/bin; export PATH",
@@ -155,7 +157,7 @@ pub fn start_agent(console: &mut Console) -> Result<()> {
     let found = command(console, "[ -f agent.sh ] && [ -c /dev/cuau1 ] && echo all''-there", limit)?;
     if !found.contains("all-there") {
         let clues = command(console, "ls /dev/cuau* /dev/vtbd* /dev/ada* /tmp/vm", limit)?;
-        bail!("the guest lacks the harness's disk or its second serial port:\n{clues}");
+        bail!("the guest lacks the payload disk or the second serial port:\n{clues}");
     }
     console.send("sh agent.sh <>/dev/cuau1 >&0 2>&1 &\n")
 }
@@ -190,7 +192,7 @@ mod tests {
         assert_eq!(without_escapes("a\u{1b}["), "a");
     }
 
-    /// Plays the guest: loader, login and then a true shell, which has the loader's variables.
+    /// Plays a guest: loader, login, and then a real shell that has the loader's variables.
     const FAKE_GUEST: &str = r#"
         printf 'Autoboot in 9 seconds. [Space] to pause '
         dd bs=1 count=1 2>/dev/null >&2

@@ -1,28 +1,31 @@
-//! Test cases: shell scripts whose first comment lines say what they need.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Test cases: shell scripts that say in their first comment lines what they need.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 
+use crate::directory::files;
+
 /// One case to run: a script, and the values of its parameters.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Case {
+pub(crate) struct Case {
     /// The script's name and the values of its parameters, joined by `-`.
-    pub name: String,
-    /// The script's name without folder and `.sh`.
-    pub script: String,
-    pub about: String,
-    pub settings: Vec<(String, String)>,
-    pub needs_stock: bool,
-    pub needs_programs: bool,
-    pub machines: usize,
-    pub wires: usize,
-    pub hz: Option<u32>,
-    pub limit: Option<Duration>,
+    pub(crate) name: String,
+    /// The script's file name without `.sh`.
+    pub(crate) script: String,
+    pub(crate) about: String,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) needs_stock: bool,
+    pub(crate) needs_programs: bool,
+    pub(crate) machines: usize,
+    pub(crate) wires: usize,
+    pub(crate) hz: Option<u32>,
+    pub(crate) limit: Option<Duration>,
 }
 
-/// The values one parameter takes: `# param: version 1301 1400`.
+/// A parameter and its values: `# param: version 1301 1400`.
 #[derive(Debug, Clone)]
 struct Parameter {
     name: String,
@@ -45,7 +48,7 @@ impl Case {
         }
     }
 
-    /// The case with one more parameter set; `hz` is also the kernel's kern.hz.
+    /// The case with one more parameter set. The parameter `hz` also sets the kernel's kern.hz.
     fn with(&self, parameter: &str, value: &str) -> Result<Self> {
         let mut case = self.clone();
         case.name = format!("{}-{value}", self.name);
@@ -56,22 +59,16 @@ impl Case {
         Ok(case)
     }
 
-    /// Whether `wanted` names this case or the script it comes from.
-    pub fn answers_to(&self, wanted: &str) -> bool {
+    /// Whether `wanted` names this case or its script.
+    pub(crate) fn answers_to(&self, wanted: &str) -> bool {
         self.name == wanted || self.script == wanted
     }
 }
 
-/// Reads all cases of a folder, in the order of their names.
-pub fn read_all(dir: &Path) -> Result<Vec<Case>> {
-    let mut files: Vec<_> = std::fs::read_dir(dir)
-        .with_context(|| format!("cases folder {}", dir.display()))?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<std::io::Result<_>>()?;
-    files.retain(|file| file.extension().is_some_and(|ext| ext == "sh"));
-    files.sort();
+/// Reads all cases of a directory, in the order of their names.
+pub(crate) fn read_all(directory: &Path) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
-    for file in files {
+    for file in files(directory, "sh").context("the directory of cases")? {
         let text = std::fs::read_to_string(&file)?;
         let script = file.file_stem().unwrap_or_default().to_string_lossy();
         cases.extend(parse(&script, &text).with_context(|| format!("{}", file.display()))?);
@@ -79,7 +76,7 @@ pub fn read_all(dir: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The cases of one script: one, or one for each combination of its parameters' values.
+/// The cases of one script: one for each combination of the values of its parameters.
 fn parse(script: &str, text: &str) -> Result<Vec<Case>> {
     let mut case = Case::named(script);
     let mut parameters = Vec::new();
@@ -104,6 +101,7 @@ fn header(text: &str) -> impl Iterator<Item = &str> {
 
 fn read_key(case: &mut Case, parameters: &mut Vec<Parameter>, key: &str, value: &str) -> Result<()> {
     match key {
+        "SPDX-License-Identifier" => {}
         "about" => case.about = value.to_owned(),
         "needs" => read_needs(case, value)?,
         "machines" => case.machines = value.parse()?,
@@ -148,8 +146,8 @@ fn combinations(case: Case, parameters: &[Parameter]) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The cases the user asked for, those that can share guests side by side.
-pub fn select(mut cases: Vec<Case>, wanted: &[String]) -> Result<Vec<Case>> {
+/// The cases that `wanted` names, or all; those that can share guests follow each other.
+pub(crate) fn select(mut cases: Vec<Case>, wanted: &[String]) -> Result<Vec<Case>> {
     for name in wanted {
         if !cases.iter().any(|case| case.answers_to(name)) {
             bail!("there is no case {name}; --list shows them");

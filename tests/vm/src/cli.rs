@@ -1,4 +1,5 @@
-//! The command line, and the checks that can be made before anything is started.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The command line, and the checks that precede the start of any guest.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,91 +10,91 @@ use clap::Parser;
 /// Runs the test cases of pfsync.ko in FreeBSD machines under QEMU.
 #[derive(Parser, Debug)]
 #[command(name = "pfsync-vm", version)]
-pub struct Args {
+pub(crate) struct Args {
     /// A FreeBSD 14 disk image that boots by itself (raw or qcow2); it is not changed
     #[arg(long, value_name = "DISK", conflicts_with_all = ["kernel", "root"])]
-    pub image: Option<PathBuf>,
+    pub(crate) image: Option<PathBuf>,
 
     /// A FreeBSD kernel that QEMU can start directly; needs --root
     #[arg(long, requires = "root")]
-    pub kernel: Option<PathBuf>,
+    pub(crate) kernel: Option<PathBuf>,
 
     /// A UFS root file system for --kernel (raw or qcow2); it is not changed
     #[arg(long, value_name = "ROOTFS", requires = "kernel")]
-    pub root: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
 
     /// The QEMU program
     #[arg(long, default_value = "qemu-system-x86_64")]
-    pub qemu: String,
+    pub(crate) qemu: String,
 
     /// The module under test
     #[arg(long, default_value = "pfsync.ko")]
-    pub module: PathBuf,
+    pub(crate) module: PathBuf,
 
     /// FreeBSD's own pfsync.ko, for the cases that compare the two
     #[arg(long, value_name = "STOCK.ko")]
-    pub stock: Option<PathBuf>,
+    pub(crate) stock: Option<PathBuf>,
 
     /// The module under test is FreeBSD's own: checks the cases themselves
     #[arg(long)]
-    pub reference: bool,
+    pub(crate) reference: bool,
 
-    /// Further kernel modules the image lacks (pf.ko, carp.ko, if_epair.ko ...)
+    /// Kernel modules that the image lacks (pf.ko, carp.ko, if_epair.ko ...)
     #[arg(long, value_name = "DIR")]
-    pub modules: Option<PathBuf>,
+    pub(crate) modules: Option<PathBuf>,
 
-    /// Case to run, by name or by the name of its file; may be repeated [default: all]
+    /// Cases to run, each by its name or by the name of its script [default: all]
     #[arg(long = "case", value_name = "NAME", num_args = 1..)]
-    pub cases: Vec<String>,
+    pub(crate) cases: Vec<String>,
 
     /// List the cases and stop
     #[arg(long)]
-    pub list: bool,
+    pub(crate) list: bool,
 
     /// Processors of a guest
     #[arg(long, default_value_t = 2)]
-    pub cpus: u32,
+    pub(crate) cpus: u32,
 
     /// Memory of a guest
     #[arg(long, default_value = "2G")]
-    pub memory: String,
+    pub(crate) memory: String,
 
     /// kern.hz of the guests, unless a case asks for another
     #[arg(long)]
-    pub hz: Option<u32>,
+    pub(crate) hz: Option<u32>,
 
     /// Where console logs and the output of cases go [default: target/vm]
     #[arg(long, value_name = "DIR")]
-    pub keep_logs: Option<PathBuf>,
+    pub(crate) keep_logs: Option<PathBuf>,
 
     /// Limit for one case, in seconds [default: the case's own, or 600]
     #[arg(long, value_name = "SECS")]
-    pub timeout: Option<u64>,
+    pub(crate) timeout: Option<u64>,
 
     /// Limit for a guest to boot, in seconds
     #[arg(long, value_name = "SECS", default_value_t = 600)]
-    pub boot_timeout: u64,
+    pub(crate) boot_timeout: u64,
 
     /// QEMU accelerator: tcg works everywhere, kvm is faster where it works
     #[arg(long, default_value = "tcg")]
-    pub accel: String,
+    pub(crate) accel: String,
 
-    /// The guests' clocks count instructions, a nanosecond each, whichever processor executes them: what
-    /// is measured is work, and does not depend on what else this machine does (tcg only)
+    /// Let the guests' clocks count instructions, a nanosecond for each on any processor, so that
+    /// measurements do not depend on the load of this machine (tcg only)
     #[arg(long)]
-    pub count_instructions: bool,
+    pub(crate) count_instructions: bool,
 
     /// C compiler for FreeBSD user programs, with its options
     #[arg(long, env = "KERNEL_CC", default_value = "zig cc -target x86_64-freebsd.14.2")]
-    pub cc: String,
+    pub(crate) cc: String,
 
-    /// Show what the guests write while they run
+    /// Show what the guests write meanwhile
     #[arg(long, short)]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 
-    /// The folder with lib.sh, cases and guest programs
+    /// The directory with lib.sh, cases and guest programs
     #[arg(long, value_name = "DIR", default_value = env!("CARGO_MANIFEST_DIR"), hide = true)]
-    pub tests_dir: PathBuf,
+    pub(crate) tests_dir: PathBuf,
 }
 
 const NO_SYSTEM: &str = "no FreeBSD given: use --image DISK, or --kernel KERNEL with --root ROOTFS.
@@ -101,8 +102,8 @@ A disk image can be had from https://download.freebsd.org/releases/VM-IMAGES/ \
 (14.2-RELEASE, amd64, raw or qcow2; unpack it with xz -d first)";
 
 impl Args {
-    /// Stops with a message that says what to do when something needed is missing.
-    pub fn check(&self) -> Result<()> {
+    /// Fails with a message that says what to do if something is missing.
+    pub(crate) fn check(&self) -> Result<()> {
         let files = [("--image", &self.image), ("--kernel", &self.kernel), ("--root", &self.root)];
         if files.iter().all(|(_, file)| file.is_none()) {
             bail!(NO_SYSTEM);
@@ -129,16 +130,16 @@ impl Args {
         Ok(())
     }
 
-    /// The folder for logs and for compiled guest programs.
-    pub fn log_dir(&self) -> PathBuf {
+    /// The directory for logs and for compiled guest programs.
+    pub(crate) fn log_dir(&self) -> PathBuf {
         self.keep_logs.clone().unwrap_or_else(|| {
             let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
             PathBuf::from(target).join("vm")
         })
     }
 
-    /// How long a case may take that asks for `own` time, or for none in particular.
-    pub fn limit(&self, own: Option<Duration>) -> Duration {
+    /// How long a case may take whose script asks for `own`, if for anything.
+    pub(crate) fn limit(&self, own: Option<Duration>) -> Duration {
         self.timeout.map(Duration::from_secs).or(own).unwrap_or(Duration::from_secs(600))
     }
 }
@@ -152,7 +153,7 @@ fn must_be_file(path: &Path) -> Result<()> {
 }
 
 /// Where a program is: the path itself, or the first match in `PATH`.
-pub fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = Path::new(name);
     if path.components().count() > 1 {
         return path.is_file().then(|| path.to_owned());

@@ -1,4 +1,5 @@
-//! A guest's first serial port: the kernel's console, where a shell is reached at boot.
+// SPDX-License-Identifier: BSD-2-Clause
+//! A guest's first serial port: the kernel's console, and the shell that runs there after boot.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,7 +13,7 @@ use anyhow::{bail, Context, Result};
 use crate::event::{Event, Tagged};
 use crate::report;
 
-/// What the guest wrote so far, and whether it can write more.
+/// What the guest has written, and whether it can write more.
 #[derive(Default)]
 struct Text {
     bytes: String,
@@ -42,47 +43,47 @@ impl Shared {
 }
 
 /// The console of a running guest.
-pub struct Console {
+pub(crate) struct Console {
     shared: Arc<Shared>,
     keyboard: ChildStdin,
 }
 
-/// Where a copy of the console goes, and who hears of a panic.
-pub struct Listeners {
-    pub log: File,
-    pub machine: usize,
-    pub events: Sender<Tagged>,
-    pub echo: Option<String>,
+/// Where a copy of the console's text goes, and who is told of a panic.
+pub(crate) struct Listeners {
+    pub(crate) log: File,
+    pub(crate) machine: usize,
+    pub(crate) events: Sender<Tagged>,
+    pub(crate) echo: Option<String>,
 }
 
 impl Console {
     /// Starts to read what the guest writes.
-    pub fn new(screen: ChildStdout, keyboard: ChildStdin, listeners: Listeners) -> Self {
+    pub(crate) fn new(screen: ChildStdout, keyboard: ChildStdin, listeners: Listeners) -> Self {
         let shared = Arc::new(Shared::default());
         let copy = Arc::clone(&shared);
         std::thread::spawn(move || read_all(screen, &copy, listeners));
         Console { shared, keyboard }
     }
 
-    /// The present end of what the guest wrote, as a place to read from later.
-    pub fn position(&self) -> usize {
+    /// The end of the text so far, to read from later.
+    pub(crate) fn position(&self) -> usize {
         self.shared.lock().bytes.len()
     }
 
     /// What the guest wrote from `start` on.
-    pub fn text_from(&self, start: usize) -> String {
+    pub(crate) fn text_from(&self, start: usize) -> String {
         self.shared.lock().bytes[start..].to_owned()
     }
 
-    pub fn send(&mut self, keys: &str) -> Result<()> {
+    pub(crate) fn send(&mut self, keys: &str) -> Result<()> {
         self.keyboard.write_all(keys.as_bytes()).context("the guest's console is gone")?;
         self.keyboard.flush().context("the guest's console is gone")
     }
 
-    /// Waits until `found` makes something of the text after `start`.
+    /// Waits until `found` returns a value for the text after `start`.
     ///
-    /// Returns `None` when nothing was found within `patience`.
-    pub fn wait_for<T>(
+    /// Returns `None` if that does not happen within `patience`.
+    pub(crate) fn wait_for<T>(
         &self,
         start: usize,
         patience: Duration,
@@ -95,7 +96,7 @@ impl Console {
                 return Ok(Some(value));
             }
             if text.closed {
-                bail!("the guest stopped; its last words:\n{}", last_lines(&text.bytes, 15));
+                bail!("the guest stopped; the console's last lines:\n{}", last_lines(&text.bytes, 15));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -113,7 +114,7 @@ fn read_all(mut screen: ChildStdout, shared: &Shared, mut listeners: Listeners) 
     let mut line = String::new();
     while let Ok(count @ 1..) = screen.read(&mut buffer) {
         let chunk = String::from_utf8_lossy(&buffer[..count]).replace('\r', "");
-        // A log that cannot be written does not stop the tests.
+        // The tests go on without the log if it cannot be written.
         let _ = listeners.log.write_all(chunk.as_bytes());
         shared.append(&chunk);
         for piece in chunk.split_inclusive('\n') {
@@ -125,7 +126,7 @@ fn read_all(mut screen: ChildStdout, shared: &Shared, mut listeners: Listeners) 
         }
     }
     shared.close();
-    // Nobody listens once the tests are over.
+    // Nobody receives events once the tests are over.
     let _ = listeners.events.send((listeners.machine, Event::Gone));
 }
 
@@ -140,7 +141,7 @@ fn hear_line(line: &str, listeners: &Listeners) {
 }
 
 /// The last `count` lines of a text.
-pub fn last_lines(text: &str, count: usize) -> String {
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<_> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }

@@ -1,59 +1,60 @@
-//! What guests tell the harness.
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the guests tell the harness.
 //!
-//! A case script speaks by printing lines that start with `@`; `lib.sh` has a
-//! function for each. All its other lines are plain output.
+//! A case script sends a message by printing a line that starts with `@`; `lib.sh`
+//! has a function for each message. All other lines are plain output.
 
-/// Something that happened, and the number of the machine it happened on.
-pub type Tagged = (usize, Event);
+/// An event, and the number of its machine.
+pub(crate) type Tagged = (usize, Event);
 
 #[derive(Debug, PartialEq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A line on the guest's second serial port.
     Said(Message),
-    /// The kernel panicked; the line that says so.
+    /// The kernel panicked and printed this line.
     Panicked(String),
     /// QEMU ended.
     Gone,
 }
 
-/// Whose pfsync is in the kernel.
+/// Which pfsync is in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loaded {
-    Nobody,
+pub(crate) enum Loaded {
+    Nothing,
     UnderTest,
     Stock,
 }
 
 #[derive(Debug, PartialEq)]
-pub enum Message {
+pub(crate) enum Message {
     /// The guest waits for a case to run.
     Ready,
     /// The case ended with this exit status.
     Ended(i32),
-    /// The case cannot run in this guest, and why.
+    /// The case cannot run in this guest for this reason.
     Skip(String),
-    /// Waits until the other machine is at the barrier of the same name.
+    /// The script waits until the other machine is at the barrier of the same name.
     Barrier(String),
-    /// One line of a value that the other machine may ask for.
+    /// One line of a value, for `MustMatch` and `Ask`.
     Publish { key: String, line: String },
     /// Both machines must have published the same lines under this key.
     MustMatch(String),
-    /// Waits for the line the other machine published last under this key.
+    /// The script waits for the last line that the other machine published under this key.
     Ask(String),
-    /// A measurement for the closing table.
+    /// A measurement for the table at the end.
     Measured { key: String, value: String },
-    /// Another module is about to be loaded, or was unloaded; waits for a reply.
+    /// Another module is about to be loaded, or was unloaded. The script waits for a reply.
     Loading(Loaded),
-    /// Waits while the other machine is switched off at once.
+    /// The script waits while the other machine is switched off.
     KillPeer,
-    /// Waits while the other machine boots again; it runs the case with `AGAIN=yes`.
+    /// The script waits while the other machine boots and starts its script with `AGAIN=yes`.
     RevivePeer,
     /// Anything else.
     Output(String),
 }
 
 impl Message {
-    pub fn parse(line: &str) -> Message {
+    pub(crate) fn parse(line: &str) -> Message {
         line.strip_prefix('@').and_then(parse_directive).unwrap_or_else(|| Message::Output(line.to_owned()))
     }
 }
@@ -85,7 +86,7 @@ fn parse_directive(text: &str) -> Option<Message> {
 
 fn parse_loaded(word: &str) -> Option<Loaded> {
     match word {
-        "none" => Some(Loaded::Nobody),
+        "none" => Some(Loaded::Nothing),
         "test" => Some(Loaded::UnderTest),
         "stock" => Some(Loaded::Stock),
         _ => None,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! One running FreeBSD machine.
 
 use std::fs::File;
@@ -17,23 +18,23 @@ use crate::process::Process;
 use crate::qemu::{self, Machine};
 use crate::report::{self, Report};
 
-/// The names of the machines, as scripts get them.
-pub const ROLES: [&str; 2] = ["one", "two"];
+/// The names of the machines, which scripts find in `ROLE`.
+pub(crate) const ROLES: [&str; 2] = ["one", "two"];
 
-/// A running guest. QEMU ends with it.
-pub struct Guest {
+/// A running guest. Dropping it ends QEMU.
+pub(crate) struct Guest {
     qemu: Process,
     console: Console,
     control: UnixStream,
-    /// Whose module came when, as positions in the console's text.
-    stays: Vec<(usize, Loaded)>,
+    /// Which module was loaded from which position in the console's text on.
+    loaded: Vec<(usize, Loaded)>,
 }
 
 impl Guest {
-    /// Starts a guest and the threads that listen to it; does not wait for it to boot.
-    pub fn start(args: &Args, machine: &Machine, log: &Path, events: Sender<Tagged>) -> Result<Self> {
+    /// Starts a guest and the threads that read what it writes. Does not wait for it to boot.
+    pub(crate) fn start(args: &Args, machine: &Machine, log: &Path, events: Sender<Tagged>) -> Result<Self> {
         let socket = machine.control_socket();
-        // A machine that boots again finds the socket of its former life.
+        // The socket is still there if the machine has run before.
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).context("socket for the second serial port")?;
         let (qemu, screen, keyboard) = Process::watch(qemu::start(args, machine)?);
@@ -45,50 +46,50 @@ impl Guest {
         let control = accept(&listener, &qemu)?;
         let lines = control.try_clone()?;
         std::thread::spawn(move || listen(lines, number, &events));
-        Ok(Guest { qemu, console, control, stays: vec![(0, Loaded::Nobody)] })
+        Ok(Guest { qemu, console, control, loaded: vec![(0, Loaded::Nothing)] })
     }
 
-    /// Takes the guest from power on to where it waits for cases.
-    pub fn boot(&mut self, variables: &[String], limit: Duration) -> Result<()> {
+    /// Boots the guest and starts the case runner in it.
+    pub(crate) fn boot(&mut self, variables: &[String], limit: Duration) -> Result<()> {
         boot::reach_shell(&mut self.console, variables, limit)?;
         boot::start_agent(&mut self.console)
     }
 
-    /// Ends QEMU at once, if it has not ended by itself.
-    pub fn kill(&mut self) {
+    /// Ends QEMU at once if it still runs.
+    pub(crate) fn kill(&mut self) {
         self.qemu.end();
     }
 
-    /// Writes a line to whoever reads the second serial port in the guest.
-    pub fn tell(&mut self, line: &str) -> Result<()> {
+    /// Writes a line to the guest's second serial port.
+    pub(crate) fn tell(&mut self, line: &str) -> Result<()> {
         writeln!(self.control, "{line}").context("the guest is gone")
     }
 
-    /// Notes whose module is in the kernel from now on.
-    pub fn note_loaded(&mut self, loaded: Loaded) {
-        self.stays.push((self.console.position(), loaded));
+    /// Notes which module is in the kernel from now on.
+    pub(crate) fn note_loaded(&mut self, loaded: Loaded) {
+        self.loaded.push((self.console.position(), loaded));
     }
 
-    /// The present end of the console's text.
-    pub fn position(&self) -> usize {
+    /// The end of the console's text so far.
+    pub(crate) fn position(&self) -> usize {
         self.console.position()
     }
 
-    /// What the kernel said on the console from `start` on.
-    pub fn console_from(&self, start: usize) -> String {
+    /// The console's text from `start` on.
+    pub(crate) fn console_from(&self, start: usize) -> String {
         self.console.text_from(start)
     }
 
     /// The reports since `start` that count against the module that was loaded then.
-    pub fn reports_from(&self, start: usize) -> Vec<Report> {
+    pub(crate) fn reports_from(&self, start: usize) -> Vec<Report> {
         let mut reports = report::find(&self.console.text_from(start));
         reports.retain(|report| report.counts(self.loaded_at(start + report.offset)));
         reports
     }
 
     fn loaded_at(&self, position: usize) -> Loaded {
-        let before = self.stays.iter().rev().find(|(from, _)| *from <= position);
-        before.map_or(Loaded::Nobody, |(_, loaded)| *loaded)
+        let before = self.loaded.iter().rev().find(|(from, _)| *from <= position);
+        before.map_or(Loaded::Nothing, |(_, loaded)| *loaded)
     }
 }
 
@@ -98,7 +99,7 @@ impl Drop for Guest {
     }
 }
 
-/// Waits until QEMU connects its second serial port, or ends.
+/// Waits until QEMU connects the second serial port. Fails if QEMU ends.
 fn accept(listener: &UnixListener, qemu: &Process) -> Result<UnixStream> {
     listener.set_nonblocking(true)?;
     loop {

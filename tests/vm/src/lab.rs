@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! The guests that run a case together.
 
 use std::path::{Path, PathBuf};
@@ -14,21 +15,21 @@ use crate::guest::{Guest, ROLES};
 use crate::payload;
 use crate::qemu::Machine;
 
-/// What a case asks of its machines; cases that ask the same share them.
+/// The machines that a case needs. Cases of the same shape share guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    pub machines: usize,
+pub(crate) struct Shape {
+    pub(crate) machines: usize,
     wires: usize,
     hz: Option<u32>,
 }
 
 impl Shape {
-    pub fn of(case: &Case, args: &Args) -> Self {
+    pub(crate) fn of(case: &Case, args: &Args) -> Self {
         let wires = if case.machines > 1 { case.wires } else { 0 };
         Shape { machines: case.machines, wires, hz: case.hz.or(args.hz) }
     }
 
-    /// Kernel variables of its guests, as the loader or QEMU's `-append` takes them.
+    /// Kernel variables for the loader, or for QEMU's `-append`.
     fn kernel_variables(self) -> Vec<String> {
         let mut variables = vec!["boot_serial=YES".to_owned(), "console=comconsole".to_owned()];
         variables.extend(self.hz.map(|hz| format!("kern.hz={hz}")));
@@ -37,24 +38,24 @@ impl Shape {
 }
 
 /// Running guests that wait for cases.
-pub struct Lab<'a> {
-    pub shape: Shape,
-    pub guests: Vec<Guest>,
-    pub events: Receiver<Tagged>,
+pub(crate) struct Lab<'a> {
+    pub(crate) shape: Shape,
+    pub(crate) guests: Vec<Guest>,
+    pub(crate) events: Receiver<Tagged>,
     sender: Sender<Tagged>,
     args: &'a Args,
     logs: LogNames,
-    /// Holds the sockets and the guests' disk for as long as they run.
-    folder: TempDir,
+    /// Holds the sockets and the payload disk as long as the guests run.
+    directory: TempDir,
 }
 
 impl<'a> Lab<'a> {
-    /// Boots the guests of a shape, at the same time.
-    pub fn start(args: &'a Args, shape: Shape, programs: &[PathBuf], logs: LogNames) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("pfsync-vm").tempdir()?;
-        payload::write(&payload_in(&folder), args, programs).context("cannot pack the guest's files")?;
+    /// Boots all guests of a shape at the same time.
+    pub(crate) fn start(args: &'a Args, shape: Shape, programs: &[PathBuf], logs: LogNames) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("pfsync-vm").tempdir()?;
+        payload::write(&payload_in(&directory), args, programs).context("cannot pack the guest's files")?;
         let (sender, events) = channel();
-        let mut lab = Lab { shape, guests: Vec::new(), events, sender, args, logs, folder };
+        let mut lab = Lab { shape, guests: Vec::new(), events, sender, args, logs, directory };
         for number in 0..shape.machines {
             let guest = lab.switch_on(number)?;
             lab.guests.push(guest);
@@ -66,13 +67,13 @@ impl<'a> Lab<'a> {
 
     /// Starts the QEMU of one machine.
     fn switch_on(&mut self, number: usize) -> Result<Guest> {
-        let payload = payload_in(&self.folder);
+        let payload = payload_in(&self.directory);
         let machine = Machine {
             number,
             wires: self.shape.wires,
             variables: self.shape.kernel_variables(),
             payload: &payload,
-            sockets: self.folder.path(),
+            sockets: self.directory.path(),
         };
         let log = self.logs.next_console(ROLES[number]);
         Guest::start(self.args, &machine, &log, self.sender.clone())
@@ -106,11 +107,11 @@ impl<'a> Lab<'a> {
     }
 
     /// Switches a machine off as if its power failed.
-    pub fn kill(&mut self, machine: usize) -> Result<()> {
+    pub(crate) fn kill(&mut self, machine: usize) -> Result<()> {
         self.guests[machine].kill();
         loop {
             let event = self.events.recv_timeout(Duration::from_secs(30));
-            // What it said last does not matter any more.
+            // Its last messages do not matter.
             match event.context("QEMU does not end")? {
                 (number, Event::Gone) if number == machine => return Ok(()),
                 (number, Event::Gone) => bail!("machine {} stopped too", ROLES[number]),
@@ -120,8 +121,8 @@ impl<'a> Lab<'a> {
         }
     }
 
-    /// Switches a machine on again and waits until it takes orders.
-    pub fn revive(&mut self, machine: usize) -> Result<()> {
+    /// Switches a machine on again and waits until its case runner is ready.
+    pub(crate) fn revive(&mut self, machine: usize) -> Result<()> {
         let mut guest = self.switch_on(machine)?;
         guest.boot(&self.shape.kernel_variables(), Duration::from_secs(self.args.boot_timeout))?;
         self.guests[machine] = guest;
@@ -129,30 +130,30 @@ impl<'a> Lab<'a> {
     }
 
     /// The other machine of two, or none if it is alone.
-    pub fn peer_of(&self, machine: usize) -> Option<usize> {
+    pub(crate) fn peer_of(&self, machine: usize) -> Option<usize> {
         (self.guests.len() > 1).then_some(1 - machine)
     }
 }
 
-fn payload_in(folder: &TempDir) -> PathBuf {
-    folder.path().join("payload.tar")
+fn payload_in(directory: &TempDir) -> PathBuf {
+    directory.path().join("payload.tar")
 }
 
-/// Names for the console logs, one boot after the other.
-pub struct LogNames {
-    folder: PathBuf,
+/// Names for the console logs, one for each boot.
+pub(crate) struct LogNames {
+    directory: PathBuf,
     lab: usize,
     consoles: usize,
 }
 
 impl LogNames {
     /// Names for the consoles of the given lab, counted from 1.
-    pub fn new(folder: &Path, lab: usize) -> Self {
-        LogNames { folder: folder.to_owned(), lab, consoles: 0 }
+    pub(crate) fn new(directory: &Path, lab: usize) -> Self {
+        LogNames { directory: directory.to_owned(), lab, consoles: 0 }
     }
 
     fn next_console(&mut self, role: &str) -> PathBuf {
         self.consoles += 1;
-        self.folder.join(format!("console-{}.{}-{role}.log", self.lab, self.consoles))
+        self.directory.join(format!("console-{}.{}-{role}.log", self.lab, self.consoles))
     }
 }

@@ -1,9 +1,11 @@
-//! Test harness that boots FreeBSD in QEMU and runs the cases of tests/vm/cases there.
+// SPDX-License-Identifier: BSD-2-Clause
+//! A test harness that boots FreeBSD in QEMU and runs the cases of tests/vm/cases there.
 
 mod boot;
 mod case;
 mod cli;
 mod console;
+mod directory;
 mod event;
 mod guest;
 mod lab;
@@ -23,7 +25,7 @@ use clap::Parser;
 
 use crate::cli::Args;
 
-/// Exit status when the tests could not be run at all.
+/// Exit status when the tests cannot run at all.
 const CANNOT_RUN: u8 = 2;
 
 fn main() -> ExitCode {
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Lists or runs the cases; true when none failed.
+/// Lists or runs the cases. Returns whether none failed.
 fn start(args: &Args) -> Result<bool> {
     let cases = case::select(case::read_all(&args.tests_dir.join("cases"))?, &args.cases)?;
     if args.list {

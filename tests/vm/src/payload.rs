@@ -1,4 +1,5 @@
-//! What the guest is given: a raw disk that holds a tar archive.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The payload: a raw disk with a tar archive for the guest.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -6,23 +7,24 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::cli::Args;
+use crate::directory::files;
 
 type Archive = tar::Builder<File>;
 
 /// Writes the archive with scripts, modules and guest programs; the guest unpacks it in /tmp/vm.
-pub fn write(disk: &Path, args: &Args, programs: &[PathBuf]) -> Result<()> {
+pub(crate) fn write(disk: &Path, args: &Args, programs: &[PathBuf]) -> Result<()> {
     let mut archive = tar::Builder::new(File::create(disk)?);
     for script in ["agent.sh", "lib.sh", "carp.sh"] {
         add(&mut archive, &args.tests_dir.join(script), script)?;
     }
     add(&mut archive, &args.tests_dir.join("../../share/man/pfsync.4"), "pfsync.4")?;
-    add_folder(&mut archive, &args.tests_dir.join("cases"), "cases", "sh")?;
+    add_directory(&mut archive, &args.tests_dir.join("cases"), "cases", "sh")?;
     add(&mut archive, &args.module, "pfsync.ko")?;
     if let Some(stock) = &args.stock {
         add(&mut archive, stock, "stock/pfsync.ko")?;
     }
     if let Some(modules) = &args.modules {
-        add_folder(&mut archive, modules, "modules", "ko")?;
+        add_directory(&mut archive, modules, "modules", "ko")?;
     }
     for program in programs {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
@@ -32,16 +34,14 @@ pub fn write(disk: &Path, args: &Args, programs: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Adds the files of a folder that have the given extension.
+/// Adds the files of a directory that have the given extension.
 ///
-/// Another pfsync.ko among the image's modules would only be mistaken for the one under test.
-fn add_folder(archive: &mut Archive, folder: &Path, name: &str, extension: &str) -> Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
-    for entry in entries {
-        let path = entry?.path();
+/// A pfsync.ko among the image's modules is left out, because it could be
+/// mistaken for the module under test.
+fn add_directory(archive: &mut Archive, directory: &Path, name: &str, extension: &str) -> Result<()> {
+    for path in files(directory, extension)? {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let wanted = path.extension().is_some_and(|ext| ext == extension);
-        if wanted && file != "pfsync.ko" {
+        if file != "pfsync.ko" {
             add(archive, &path, &format!("{name}/{file}"))?;
         }
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! QEMU's processes, none of which outlives the harness.
 
 use std::process::{Child, ChildStdin, ChildStdout, ExitStatus};
@@ -7,18 +8,18 @@ use anyhow::{Context, Result};
 
 type Shared = Arc<Mutex<Child>>;
 
-/// All that run, for the signal handler.
+/// The running processes, for the signal handler.
 static RUNNING: Mutex<Vec<Shared>> = Mutex::new(Vec::new());
 
 /// The exit status of a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// A process that is ended with the harness, even by a signal.
-pub struct Process(Shared);
+/// A process that ends with the harness, even if a signal ends the harness.
+pub(crate) struct Process(Shared);
 
 impl Process {
-    /// Takes charge of a process that was started with pipes, and gives its pipes.
-    pub fn watch(mut child: Child) -> (Self, ChildStdout, ChildStdin) {
+    /// Takes over a process that was started with pipes, and returns its pipes.
+    pub(crate) fn watch(mut child: Child) -> (Self, ChildStdout, ChildStdin) {
         let (Some(output), Some(input)) = (child.stdout.take(), child.stdin.take()) else {
             unreachable!("QEMU is started with pipes");
         };
@@ -27,19 +28,19 @@ impl Process {
         (Process(shared), output, input)
     }
 
-    pub fn has_ended(&self) -> Result<Option<ExitStatus>> {
+    pub(crate) fn has_ended(&self) -> Result<Option<ExitStatus>> {
         Ok(lock(&self.0).try_wait()?)
     }
 
-    /// Ends the process at once, if it has not ended by itself.
-    pub fn end(&self) {
+    /// Ends the process at once if it still runs.
+    pub(crate) fn end(&self) {
         end(&self.0);
         running().retain(|other| !Arc::ptr_eq(other, &self.0));
     }
 }
 
-/// Has an interrupted or terminated harness end its processes first.
-pub fn end_all_on_signal() -> Result<()> {
+/// Has a signal that ends the harness end the processes first.
+pub(crate) fn end_all_on_signal() -> Result<()> {
     let end_all = || {
         running().iter().for_each(end);
         std::process::exit(INTERRUPTED);

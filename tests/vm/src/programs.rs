@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Small programs for the guest, compiled from C when a case needs them.
 
 use std::path::{Path, PathBuf};
@@ -7,23 +8,22 @@ use std::time::SystemTime;
 use anyhow::{bail, Context, Result};
 
 use crate::cli::Args;
+use crate::directory::files;
 
-/// Compiles what changed of tests/vm/guest and returns the programs.
-pub fn build(args: &Args) -> Result<Vec<PathBuf>> {
+/// Compiles each program of tests/vm/guest that is older than its source or
+/// than a header, and returns all of them.
+pub(crate) fn build(args: &Args) -> Result<Vec<PathBuf>> {
     let output = args.log_dir().join("guest");
     std::fs::create_dir_all(&output)?;
-    let folder = args.tests_dir.join("guest");
+    let directory = args.tests_dir.join("guest");
+    let headers = files(&directory, "h")?;
     let mut programs = Vec::new();
-    let entries = std::fs::read_dir(&folder).with_context(|| format!("{}", folder.display()))?;
-    for entry in entries {
-        let source = entry?.path();
-        if source.extension().is_some_and(|ext| ext == "c") {
-            let program = output.join(source.file_stem().unwrap_or_default());
-            if is_older(&program, &source) {
-                compile(&args.cc, &source, &program)?;
-            }
-            programs.push(program);
+    for source in files(&directory, "c")? {
+        let program = output.join(source.file_stem().unwrap_or_default());
+        if headers.iter().chain([&source]).any(|file| is_older(&program, file)) {
+            compile(&args.cc, &source, &program)?;
         }
+        programs.push(program);
     }
     Ok(programs)
 }

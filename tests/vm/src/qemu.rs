@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! QEMU's command line.
 
 use std::path::{Path, PathBuf};
@@ -8,21 +9,21 @@ use anyhow::{Context, Result};
 use crate::cli::Args;
 
 /// What distinguishes one guest from another.
-pub struct Machine<'a> {
-    pub number: usize,
+pub(crate) struct Machine<'a> {
+    pub(crate) number: usize,
     /// How many virtual wires join it to the other machine.
-    pub wires: usize,
+    pub(crate) wires: usize,
     /// Kernel variables, for a kernel that is started without a loader.
-    pub variables: Vec<String>,
+    pub(crate) variables: Vec<String>,
     /// The raw disk that holds the tar archive for the guest.
-    pub payload: &'a Path,
-    /// Folder for the sockets of the second serial port and of the wires.
-    pub sockets: &'a Path,
+    pub(crate) payload: &'a Path,
+    /// Directory for the sockets of the second serial port and of the wires.
+    pub(crate) sockets: &'a Path,
 }
 
 impl Machine<'_> {
     /// The socket on which the harness waits for the guest's second serial port.
-    pub fn control_socket(&self) -> PathBuf {
+    pub(crate) fn control_socket(&self) -> PathBuf {
         self.sockets.join(format!("control{}", self.number))
     }
 
@@ -32,14 +33,14 @@ impl Machine<'_> {
 }
 
 /// Starts QEMU with its console on pipes.
-pub fn start(args: &Args, machine: &Machine) -> Result<Child> {
+pub(crate) fn start(args: &Args, machine: &Machine) -> Result<Child> {
     let mut qemu = Command::new(&args.qemu);
     qemu.args(["-nographic", "-no-reboot", "-monitor", "none"])
         .args(["-accel", &args.accel, "-cpu", "max"])
         .args(["-smp", &args.cpus.to_string(), "-m", &args.memory])
         .args(["-device", "virtio-rng-pci"]);
     if args.count_instructions {
-        // An idle guest's clock goes on at once to whatever it waits for.
+        // An idle guest does not sleep: its clock jumps to the next timer.
         qemu.args(["-icount", "shift=0,sleep=off"]);
     }
     add_ports(&mut qemu, machine);
@@ -53,7 +54,7 @@ pub fn start(args: &Args, machine: &Machine) -> Result<Child> {
         .with_context(|| format!("cannot start {}", args.qemu))
 }
 
-/// The console on standard input and output, the control line on a socket.
+/// The console on standard input and output, the second serial port on a socket.
 fn add_ports(qemu: &mut Command, machine: &Machine) {
     let control = machine.control_socket();
     qemu.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
@@ -62,7 +63,7 @@ fn add_ports(qemu: &mut Command, machine: &Machine) {
         .args(["-serial", "chardev:control"]);
 }
 
-/// The disk or the kernel the guest starts from.
+/// The disk or the kernel that the guest boots from.
 fn add_system(qemu: &mut Command, args: &Args, machine: &Machine) {
     if let Some(image) = &args.image {
         add_disk(qemu, "system", image, format_of(image));
@@ -75,7 +76,7 @@ fn add_system(qemu: &mut Command, args: &Args, machine: &Machine) {
     }
 }
 
-/// A disk whose changes are forgotten when QEMU ends.
+/// A disk whose changes are discarded when QEMU ends.
 fn add_disk(qemu: &mut Command, id: &str, file: &Path, format: Option<&str>) {
     let mut drive = format!("id={id},if=none,snapshot=on,file={}", file.display());
     if let Some(format) = format {
@@ -85,7 +86,7 @@ fn add_disk(qemu: &mut Command, id: &str, file: &Path, format: Option<&str>) {
     qemu.args(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={id}")]);
 }
 
-/// The format of a disk image by its name; QEMU finds out the others by itself.
+/// The format of a disk image, if its name tells; QEMU detects the others.
 fn format_of(image: &Path) -> Option<&'static str> {
     match image.extension()?.to_str()? {
         "raw" | "img" | "ufs" => Some("raw"),
@@ -94,7 +95,7 @@ fn format_of(image: &Path) -> Option<&'static str> {
     }
 }
 
-/// Network cards `vtnet0`, `vtnet1` ... whose other end is in the other machine.
+/// Network cards `vtnet0`, `vtnet1` ..., each wired to that of the other machine.
 fn add_wires(qemu: &mut Command, machine: &Machine) {
     let here = machine.number;
     let there = 1 - here;

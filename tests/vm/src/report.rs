@@ -1,11 +1,12 @@
-//! What the kernel prints when something is wrong, and which of it is pfsync's fault.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Panics and reports on a kernel's console, and which of them fail a case.
 
 use crate::event::Loaded;
 
-/// Words after which a kernel does not go on.
+/// How the lines begin after which a kernel does not go on.
 const PANICS: [&str; 4] = ["panic: ", "Fatal trap ", "KDB: enter", "db> "];
 
-/// Words with which WITNESS and INVARIANTS begin a report.
+/// Words in the first line of a report by WITNESS or INVARIANTS.
 const REPORTS: [&str; 7] = [
     "lock order reversal",
     "could sleep with",
@@ -18,9 +19,9 @@ const REPORTS: [&str; 7] = [
 
 /// A report that does not count.
 struct Expected {
-    /// Words which all occur in the report.
+    /// Words that all occur in the report.
     words: &'static [&'static str],
-    /// The module during whose stay the report may occur; any when `None`.
+    /// The module that is loaded when the report may occur; any if `None`.
     during: Option<Loaded>,
 }
 
@@ -33,22 +34,22 @@ const EXPECTED: [Expected; 2] = [
     Expected { words: &["lock order carp_softc -> in_multi_sx"], during: None },
 ];
 
-/// Whether a console line, perhaps unfinished, tells of a panic.
-pub fn is_panic(line: &str) -> bool {
+/// Whether a line on the console, which may be unfinished, reports a panic.
+pub(crate) fn is_panic(line: &str) -> bool {
     PANICS.iter().any(|words| line.starts_with(words))
 }
 
-/// A report of WITNESS or INVARIANTS and where it stood in the console's text.
+/// A report by WITNESS or INVARIANTS, and its position in the console's text.
 #[derive(Debug, PartialEq)]
-pub struct Report {
-    pub offset: usize,
-    pub lines: Vec<String>,
+pub(crate) struct Report {
+    pub(crate) offset: usize,
+    pub(crate) lines: Vec<String>,
 }
 
 impl Report {
-    /// Whether the report counts when it came during the stay of `loaded`.
-    pub fn counts(&self, loaded: Loaded) -> bool {
-        loaded != Loaded::Nobody && !EXPECTED.iter().any(|e| self.matches(e, loaded))
+    /// Whether the report counts if it came while `loaded` was loaded.
+    pub(crate) fn counts(&self, loaded: Loaded) -> bool {
+        loaded != Loaded::Nothing && !EXPECTED.iter().any(|e| self.matches(e, loaded))
     }
 
     fn matches(&self, expected: &Expected, loaded: Loaded) -> bool {
@@ -56,13 +57,13 @@ impl Report {
             && expected.words.iter().all(|word| self.lines.iter().any(|line| line.contains(word)))
     }
 
-    pub fn first_line(&self) -> &str {
+    pub(crate) fn first_line(&self) -> &str {
         &self.lines[0]
     }
 }
 
 /// Finds the reports in a piece of a console's text.
-pub fn find(text: &str) -> Vec<Report> {
+pub(crate) fn find(text: &str) -> Vec<Report> {
     let mut reports: Vec<Report> = Vec::new();
     let mut open = false;
     let mut offset = 0;
@@ -81,7 +82,7 @@ pub fn find(text: &str) -> Vec<Report> {
     reports
 }
 
-/// Whether a line belongs to the report that the line before belongs to.
+/// Whether a line continues the report of the line before.
 fn continues(line: &str) -> bool {
     const STARTS: [&str; 10] = [
         " 1st ",
@@ -128,7 +129,7 @@ epair0a: Ethernet address: 02:00:00:00:00:0a
         let report = &find(REVERSAL)[0];
         assert!(report.counts(Loaded::UnderTest));
         assert!(!report.counts(Loaded::Stock));
-        assert!(!report.counts(Loaded::Nobody));
+        assert!(!report.counts(Loaded::Nothing));
     }
 
     #[test]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 //! Runs one case on the guests of a lab and judges it.
 
 use std::collections::BTreeMap;
@@ -12,28 +13,28 @@ use crate::event::{Event, Loaded, Message};
 use crate::guest::ROLES;
 use crate::lab::Lab;
 
-/// The exit status with which a script says that it cannot run here.
+/// The exit status of a script that cannot run here.
 const SKIP_STATUS: i32 = 77;
 
-/// The exit status of a script whose peer did not come to a barrier.
+/// The exit status of a script that waited for the other machine in vain.
 const ABANDONED_STATUS: i32 = 75;
 
 #[derive(Debug, PartialEq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Passed,
     Failed(String),
     Skipped(String),
 }
 
 /// How a case went.
-pub struct Outcome {
-    pub verdict: Verdict,
-    /// Measurements in the order they came: key and value.
-    pub measured: Vec<(String, String)>,
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    /// Key and value of each measurement, in the order in which they came.
+    pub(crate) measured: Vec<(String, String)>,
     /// What the script wrote, for each machine.
-    pub output: Vec<String>,
+    pub(crate) output: Vec<String>,
     /// What the kernel wrote on its console meanwhile, for each machine.
-    pub console: Vec<String>,
+    pub(crate) console: Vec<String>,
 }
 
 /// What the harness knows of the script on one machine.
@@ -49,12 +50,12 @@ struct Script {
 }
 
 impl Script {
-    /// What it published under a key, if anything.
+    /// The lines that it published under a key.
     fn lines(&self, key: &str) -> &[String] {
         self.published.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// What the script says is wrong, or at least its exit status.
+    /// The script's message of failure, or its exit status.
     fn complaint(&self) -> String {
         let said = self.output.lines().rev().find_map(|line| line.strip_prefix("FAIL: "));
         let status = self.status.unwrap_or_default();
@@ -68,12 +69,12 @@ struct Run<'r, 'lab> {
     args: &'r Args,
     scripts: Vec<Script>,
     measured: Vec<(String, String)>,
-    /// What the kernel of a machine reported that was switched off since.
+    /// A report by the kernel of a machine that was switched off since.
     early_report: Option<String>,
 }
 
-/// Runs a case; it fails when it does not end in time.
-pub fn run(lab: &mut Lab, case: &Case, args: &Args) -> Result<Outcome> {
+/// Runs a case. It fails if it does not end in time.
+pub(crate) fn run(lab: &mut Lab, case: &Case, args: &Args) -> Result<Outcome> {
     let limit = args.limit(case.limit);
     let scripts = lab
         .guests
@@ -85,14 +86,14 @@ pub fn run(lab: &mut Lab, case: &Case, args: &Args) -> Result<Outcome> {
         run.start_script(machine, None)?;
     }
     let trouble = run.follow(Instant::now() + limit, limit)?;
-    // What the kernel says of a case's last steps may still be on its way.
+    // Reports about the last steps of the case may still be on their way.
     std::thread::sleep(Duration::from_millis(300));
     let verdict = run.judge(trouble);
     Ok(run.into_outcome(verdict))
 }
 
 impl Run<'_, '_> {
-    /// Has a guest run its script, with one setting more than the case's own.
+    /// Has a guest run its script, with the case's settings and `extra`.
     fn start_script(&mut self, machine: usize, extra: Option<&str>) -> Result<()> {
         let own = self.case.settings.iter().map(|(name, value)| format!("{name}={value}"));
         let mut settings: Vec<_> = own.chain(extra.map(str::to_owned)).collect();
@@ -117,7 +118,7 @@ impl Run<'_, '_> {
             match event {
                 Event::Said(message) => self.serve(machine, message)?,
                 Event::Panicked(line) => {
-                    // The trace that follows is the best part of the log.
+                    // Gives the kernel time to print its trace.
                     std::thread::sleep(Duration::from_secs(3));
                     return Ok(Some(format!("kernel panic on {}: {line}", ROLES[machine])));
                 }
@@ -161,9 +162,9 @@ impl Run<'_, '_> {
         output.push('\n');
     }
 
-    /// Lets the scripts go on when all are at the same barrier.
+    /// Releases the scripts when all are at the same barrier.
     ///
-    /// A script whose peer has ended or waits elsewhere is told so and will fail.
+    /// If the other script has ended or waits elsewhere, the waiting script is told and fails.
     fn release_barrier(&mut self) -> Result<()> {
         let waits = |script: &Script| script.at_barrier.is_some() || script.status.is_some();
         if !self.scripts.iter().all(waits) {
@@ -178,7 +179,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Replies with what the other machine published last under a key.
+    /// Replies with the last line that the other machine published under a key.
     fn answer(&mut self, machine: usize, key: &str) -> Result<()> {
         let peer = self.lab.peer_of(machine).context("`ask` needs two machines")?;
         let line = self.scripts[peer].lines(key).last().cloned().unwrap_or_default();
@@ -186,7 +187,7 @@ impl Run<'_, '_> {
     }
 
     fn note_loaded(&mut self, machine: usize, loaded: Loaded) -> Result<()> {
-        // Reports about what was loaded before may still be on their way.
+        // Reports about the module that was loaded before may still be on their way.
         std::thread::sleep(Duration::from_millis(300));
         let guest = &mut self.lab.guests[machine];
         guest.note_loaded(match loaded {
@@ -233,7 +234,7 @@ impl Run<'_, '_> {
         })
     }
 
-    /// The complaint of the script that failed first, not of the one it left waiting.
+    /// The complaint of the script that failed, rather than of one that it left waiting.
     fn first_bad_status(&self) -> Option<String> {
         let failed = |script: &&Script| !matches!(script.status, Some(0 | SKIP_STATUS));
         let waited = |script: &&Script| script.status == Some(ABANDONED_STATUS);
@@ -267,7 +268,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// In what the lines published by two machines differ, if they do.
+/// How the lines that two machines published differ, if they do.
 fn difference(key: &str, one: &[String], two: &[String]) -> Option<String> {
     let differing = one.iter().zip(two).filter(|(one, two)| one != two).count();
     match one.iter().zip(two).find(|(one, two)| one != two) {

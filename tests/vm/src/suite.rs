@@ -1,4 +1,5 @@
-//! Runs the chosen cases one after the other, on as few boots as possible.
+// SPDX-License-Identifier: BSD-2-Clause
+//! Runs cases one after the other, with as few boots as possible.
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +18,14 @@ struct Suite<'a> {
     args: &'a Args,
     logs: PathBuf,
     programs: Result<Vec<PathBuf>>,
-    /// Guests that are still good for a further case.
+    /// Running guests, which further cases of the same shape can use.
     lab: Option<Lab<'a>>,
     boots: usize,
     summary: Summary,
 }
 
 /// Runs the cases and reports each as it ends.
-pub fn run(args: &Args, cases: &[Case]) -> Result<Summary> {
+pub(crate) fn run(args: &Args, cases: &[Case]) -> Result<Summary> {
     let logs = args.log_dir();
     std::fs::create_dir_all(&logs).with_context(|| format!("{}", logs.display()))?;
     let programs =
@@ -49,7 +50,7 @@ impl Suite<'_> {
         write_logs(&self.logs, case, &outcome)?;
         if let Verdict::Failed(_) = outcome.verdict {
             show_failure(&outcome);
-            // What a failed case left behind is nobody else's trouble.
+            // The next case must not suffer from what a failed one left behind.
             self.lab = None;
         }
         self.summary.add(&case.name, outcome.verdict, outcome.measured);
@@ -66,7 +67,7 @@ impl Suite<'_> {
         }
     }
 
-    /// Sees that guests of the right shape are running.
+    /// Makes sure that guests of the right shape are running.
     fn boot_for(&mut self, case: &Case) -> Result<()> {
         let shape = Shape::of(case, self.args);
         if self.lab.as_ref().is_some_and(|lab| lab.shape == shape) {
@@ -83,10 +84,10 @@ impl Suite<'_> {
 }
 
 /// Keeps what the case and the kernel wrote, a file for each machine.
-fn write_logs(folder: &Path, case: &Case, outcome: &Outcome) -> Result<()> {
+fn write_logs(directory: &Path, case: &Case, outcome: &Outcome) -> Result<()> {
     for ((output, console), role) in outcome.output.iter().zip(&outcome.console).zip(ROLES) {
         let text = format!("{output}\n--- console ---\n{console}");
-        std::fs::write(folder.join(format!("{}-{role}.log", case.name)), text)?;
+        std::fs::write(directory.join(format!("{}-{role}.log", case.name)), text)?;
     }
     Ok(())
 }

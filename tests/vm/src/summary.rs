@@ -1,10 +1,11 @@
-//! The results, line by line and at the end.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The result of each case, and the summary at the end.
 
 use crate::run::Verdict;
 
-/// What became of the cases run so far.
+/// The results so far.
 #[derive(Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     passed: usize,
     failed: usize,
     skipped: usize,
@@ -13,8 +14,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Takes note of a case and prints its line.
-    pub fn add(&mut self, case: &str, verdict: Verdict, measured: Vec<(String, String)>) {
+    /// Counts a case and prints its line.
+    pub(crate) fn add(&mut self, case: &str, verdict: Verdict, measured: Vec<(String, String)>) {
         match verdict {
             Verdict::Passed => {
                 self.passed += 1;
@@ -33,12 +34,12 @@ impl Summary {
         self.measured.extend(rows);
     }
 
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.failed == 0
     }
 
     /// Prints the measurements and the closing line.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         if !self.measured.is_empty() {
             println!("\nmeasured:");
         }

@@ -1,4 +1,5 @@
-//! What the harness says when it cannot run, and that it can list its cases.
+// SPDX-License-Identifier: BSD-2-Clause
+//! The harness says why it cannot run, and lists its cases.
 
 use std::process::{Command, Output};
 
@@ -6,14 +7,14 @@ fn harness(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pfsync-vm")).args(args).output().expect("the harness starts")
 }
 
-/// The complaint of a run that must stop with "cannot run".
+/// The message of a run that must end with the status for "cannot run".
 fn complaint(args: &[&str]) -> String {
     let output = harness(args);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     String::from_utf8(output.stderr).expect("messages are text")
 }
 
-/// Some file that exists, in the place of an image or a module.
+/// Some file that exists, in place of an image or a module.
 const SOME_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
 #[test]
@@ -43,7 +44,7 @@ fn a_missing_qemu_is_to_be_installed() {
 
 #[test]
 fn a_qemu_that_ends_at_once_is_noticed() {
-    let logs = tempfile::tempdir().expect("a folder for logs");
+    let logs = tempfile::tempdir().expect("a directory for logs");
     let logs = logs.path().to_str().expect("its name is text");
     let said = complaint(&[
         "--image",

@@ -23,24 +23,24 @@ type Input = Box<dyn Read>;
 
 /// A recorded packet.
 #[derive(Debug, PartialEq)]
-pub struct Packet {
+pub(crate) struct Packet {
     /// Since the beginning of 1970, UTC.
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// The kind of header that the packet begins with.
-    pub link: DataLink,
-    pub data: Vec<u8>,
+    pub(crate) link: DataLink,
+    pub(crate) data: Vec<u8>,
 }
 
 /// A capture that is being read: an iterator over its packets. Do not read on
 /// after an error.
-pub enum Capture {
+pub(crate) enum Capture {
     Pcap(PcapReader<Input>),
     PcapNg(PcapNgReader<Input>),
 }
 
 impl Capture {
     /// Begins to read a capture. The first bytes tell whether it is pcap or pcapng.
-    pub fn new(mut input: impl Read + 'static) -> Result<Capture> {
+    pub(crate) fn new(mut input: impl Read + 'static) -> Result<Capture> {
         let mut magic = [0; 4];
         input.read_exact(&mut magic).context("too short for a capture")?;
         let whole: Input = Box::new(Cursor::new(magic).chain(input));

@@ -11,37 +11,37 @@ use crate::reason::{Reason, Rejection};
 
 /// The content of a frame.
 #[derive(Debug, Default)]
-pub struct Decoded {
+pub(crate) struct Decoded {
     /// The checksum of the sender's ruleset. `None` if the header was refused.
-    pub checksum: Option<[u8; 16]>,
-    pub runs: Vec<DecodedRun>,
+    pub(crate) checksum: Option<[u8; 16]>,
+    pub(crate) runs: Vec<DecodedRun>,
     /// What ended the frame before the end mark.
-    pub rejection: Option<Rejection>,
+    pub(crate) rejection: Option<Rejection>,
 }
 
 /// A run: messages of one action that follow each other.
 #[derive(Debug)]
-pub struct DecodedRun {
-    pub action: Action,
+pub(crate) struct DecodedRun {
+    pub(crate) action: Action,
     /// Bytes of the subheader and of the messages.
-    pub len: usize,
+    pub(crate) len: usize,
     /// Empty for the end mark.
-    pub messages: Vec<DecodedMessage>,
+    pub(crate) messages: Vec<DecodedMessage>,
 }
 
 /// A message, whether or not it passed the checks.
 #[derive(Debug)]
-pub struct DecodedMessage {
+pub(crate) struct DecodedMessage {
     /// Where the message begins in the recorded packet.
-    pub offset: usize,
+    pub(crate) offset: usize,
     /// The state that the message is about.
-    pub id: Option<StateId>,
-    pub content: Result<Message, Invalid>,
+    pub(crate) id: Option<StateId>,
+    pub(crate) content: Result<Message, Invalid>,
 }
 
 /// A checked message.
 #[derive(Debug)]
-pub enum Message {
+pub(crate) enum Message {
     Clear(Clear),
     /// An insert or an update.
     State(Box<State>),
@@ -56,7 +56,7 @@ pub enum Message {
 
 impl Message {
     /// The firewall that the message names as creator.
-    pub fn creator(&self) -> Option<[u8; 4]> {
+    pub(crate) fn creator(&self) -> Option<[u8; 4]> {
         match self {
             Message::Clear(clear) => Some(clear.creator),
             Message::State(state) => Some(state.id.creator),
@@ -71,12 +71,12 @@ impl Message {
 
 impl Decoded {
     /// A packet in which nothing could be read.
-    pub fn rejected(rejection: Rejection) -> Decoded {
+    pub(crate) fn rejected(rejection: Rejection) -> Decoded {
         Decoded { rejection: Some(rejection), ..Decoded::default() }
     }
 
     /// Reads a frame. `offset` is where it begins in the recorded packet.
-    pub fn read(bytes: &[u8], offset: usize) -> Decoded {
+    pub(crate) fn read(bytes: &[u8], offset: usize) -> Decoded {
         let frame = match Frame::parse(bytes) {
             Ok(frame) => frame,
             Err(error) => {

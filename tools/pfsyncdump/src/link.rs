@@ -18,17 +18,17 @@ const IP_FAMILIES: [u32; 5] = [2, 24, 28, 30, 10];
 
 /// A pfsync frame in a recorded packet.
 #[derive(Debug, PartialEq)]
-pub struct Located<'a> {
+pub(crate) struct Located<'a> {
     /// Sender and receiver. `None` without an IP header.
-    pub addresses: Option<(IpAddr, IpAddr)>,
+    pub(crate) addresses: Option<(IpAddr, IpAddr)>,
     /// Where the frame begins in the recorded packet.
-    pub offset: usize,
+    pub(crate) offset: usize,
     /// The payload of the IP packet.
-    pub frame: &'a [u8],
+    pub(crate) frame: &'a [u8],
 }
 
 /// The pfsync frame in a packet. `None` if the packet carries something else.
-pub fn locate(packet: &Packet) -> Result<Option<Located<'_>>, Rejection> {
+pub(crate) fn locate(packet: &Packet) -> Result<Option<Located<'_>>, Rejection> {
     let data = packet.data.as_slice();
     match packet.link {
         DataLink::PFSYNC => Ok(Some(Located { addresses: None, offset: 0, frame: data })),

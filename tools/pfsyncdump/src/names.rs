@@ -8,7 +8,7 @@ use pfsync::wire::Action;
 
 /// Kinds of protocols: each has its own states of endpoints and its own timeouts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ProtocolKind {
+pub(crate) enum ProtocolKind {
     Tcp,
     Sctp,
     /// UDP, ICMP and everything else.
@@ -16,7 +16,7 @@ pub enum ProtocolKind {
 }
 
 impl ProtocolKind {
-    pub fn of_protocol(proto: u8) -> ProtocolKind {
+    pub(crate) fn of_protocol(proto: u8) -> ProtocolKind {
         match IpNumber(proto) {
             IpNumber::TCP => ProtocolKind::Tcp,
             IpNumber::SCTP => ProtocolKind::Sctp,
@@ -26,7 +26,7 @@ impl ProtocolKind {
 
     /// The kind that uses a timeout (`PFTM_*`). A compressed update carries the
     /// timeout, but not the protocol.
-    pub fn of_timeout(timeout: u8) -> ProtocolKind {
+    pub(crate) fn of_timeout(timeout: u8) -> ProtocolKind {
         match timeout {
             0..=5 => ProtocolKind::Tcp,
             20..=24 => ProtocolKind::Sctp,
@@ -55,7 +55,7 @@ const TCP_STATES: [&str; 13] = [
 const OTHER_STATES: [&str; 3] = ["NO_TRAFFIC", "SINGLE", "MULTIPLE"];
 
 /// The state of an endpoint, as pfctl(8) shows it. A number if it has no name.
-pub fn endpoint_state(kind: ProtocolKind, state: u8) -> Cow<'static, str> {
+pub(crate) fn endpoint_state(kind: ProtocolKind, state: u8) -> Cow<'static, str> {
     let name = match kind {
         ProtocolKind::Tcp => TCP_STATES.get(usize::from(state)).copied(),
         ProtocolKind::Sctp => sctp_state(state),
@@ -80,7 +80,7 @@ fn sctp_state(state: u8) -> Option<&'static str> {
 }
 
 /// The timeout of a state, as pf.conf(5) calls it.
-pub fn timeout(timeout: u8) -> &'static str {
+pub(crate) fn timeout(timeout: u8) -> &'static str {
     match timeout {
         0 => "tcp.first",
         1 => "tcp.opening",
@@ -106,12 +106,12 @@ pub fn timeout(timeout: u8) -> &'static str {
 }
 
 /// An IP protocol, as protocols(5) calls it.
-pub fn protocol(proto: u8) -> String {
+pub(crate) fn protocol(proto: u8) -> String {
     IpNumber(proto).keyword_str().map_or_else(|| proto.to_string(), str::to_lowercase)
 }
 
 /// A kind of routing (`PF_FASTROUTE` to `PF_REPLYTO`), as pf.conf(5) calls it.
-pub fn route(kind: u8) -> &'static str {
+pub(crate) fn route(kind: u8) -> &'static str {
     match kind {
         1 => "fastroute",
         2 => "route-to",
@@ -122,12 +122,12 @@ pub fn route(kind: u8) -> &'static str {
 }
 
 /// `PF_LOG*`
-pub const LOG: [(u8, &str); 4] = [(0x01, "log"), (0x02, "all"), (0x04, "user"), (0x08, "force")];
+pub(crate) const LOG: [(u8, &str); 4] = [(0x01, "log"), (0x02, "all"), (0x04, "user"), (0x08, "force")];
 /// `PFSYNC_FLAG_*`
-pub const SYNC_FLAGS: [(u8, &str); 2] = [(0x04, "src-node"), (0x08, "nat-src-node")];
+pub(crate) const SYNC_FLAGS: [(u8, &str); 2] = [(0x04, "src-node"), (0x08, "nat-src-node")];
 
 /// The names of the bits that are set. Bits without a name are shown as a number.
-pub fn bits(value: u8, names: &[(u8, &'static str)]) -> Vec<Cow<'static, str>> {
+pub(crate) fn bits(value: u8, names: &[(u8, &'static str)]) -> Vec<Cow<'static, str>> {
     let set = names.iter().filter(|(bit, _)| value & bit != 0);
     let rest = set.clone().fold(value, |rest, (bit, _)| rest & !bit);
     let rest = (rest != 0).then(|| Cow::Owned(format!("{rest:#x}")));
@@ -135,7 +135,7 @@ pub fn bits(value: u8, names: &[(u8, &'static str)]) -> Vec<Cow<'static, str>> {
 }
 
 /// The name of an action: one word, so that scripts can search for it.
-pub fn action(action: Action) -> &'static str {
+pub(crate) fn action(action: Action) -> &'static str {
     match action {
         Action::Clear => "clear",
         Action::Insert1301 => "insert-1301",

@@ -9,17 +9,17 @@ use crate::names;
 
 /// A rejection: what was rejected, and why.
 #[derive(Debug, PartialEq)]
-pub struct Rejection {
+pub(crate) struct Rejection {
     /// Where the rejected part begins in the recorded packet.
-    pub offset: usize,
+    pub(crate) offset: usize,
     /// The action of the rejected messages. `None` if the whole frame is rejected.
-    pub action: Option<Action>,
-    pub reason: Reason,
+    pub(crate) action: Option<Action>,
+    pub(crate) reason: Reason,
 }
 
 /// Why a packet, a frame or a message was rejected.
 #[derive(Debug, PartialEq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// This program does not know the link type.
     LinkType(u32),
     /// The packet is shorter than its link header.

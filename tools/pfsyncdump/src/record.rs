@@ -16,20 +16,20 @@ use crate::view::{hex, IdView, View};
 
 /// The packet that a record comes from.
 #[derive(Clone, Serialize)]
-pub struct Origin {
+pub(crate) struct Origin {
     #[serde(serialize_with = "seconds")]
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// Number of the packet in the capture, beginning with 1.
-    pub frame: u64,
+    pub(crate) frame: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sender: Option<IpAddr>,
+    pub(crate) sender: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub receiver: Option<IpAddr>,
+    pub(crate) receiver: Option<IpAddr>,
 }
 
 /// A record: one line of output.
 #[derive(Serialize)]
-pub struct Record {
+pub(crate) struct Record {
     #[serde(flatten)]
     origin: Origin,
     /// The checksum of the sender's ruleset.
@@ -61,7 +61,7 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
 }
 
 /// The records of a packet. The end mark has none.
-pub fn records(origin: &Origin, decoded: &Decoded) -> Vec<Record> {
+pub(crate) fn records(origin: &Origin, decoded: &Decoded) -> Vec<Record> {
     let checksum = decoded.checksum.as_ref().map(|checksum| hex(checksum));
     let record = |offset, action: Option<Action>, content| Record {
         origin: origin.clone(),

@@ -13,7 +13,7 @@ use crate::view::hex;
 
 /// The summary of a capture.
 #[derive(Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// The counts for each action, by its number.
     actions: BTreeMap<u8, (Action, Count)>,
     total: Count,
@@ -34,7 +34,7 @@ struct Count {
 
 impl Summary {
     /// Adds the content of a packet.
-    pub fn add(&mut self, decoded: &Decoded) {
+    pub(crate) fn add(&mut self, decoded: &Decoded) {
         let mut seen = BTreeMap::new();
         for run in &decoded.runs {
             seen.insert(run.action as u8, run.action);
@@ -67,7 +67,7 @@ impl Summary {
     }
 
     /// The table as an array of objects.
-    pub fn to_json(&self) -> serde_json::Result<String> {
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.rows().collect::<Vec<_>>())
     }
 }

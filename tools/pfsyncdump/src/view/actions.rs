@@ -10,16 +10,16 @@ use super::{optional, unless};
 
 /// What the rule has pf do with the packets of a state.
 #[derive(Serialize)]
-pub struct ActionsView {
-    pub qid: u16,
-    pub pqid: u16,
-    pub dnpipe: u16,
-    pub dnrpipe: u16,
-    pub rtableid: i32,
-    pub min_ttl: u8,
-    pub set_tos: u8,
-    pub max_mss: u16,
-    pub set_prio: [u8; 2],
+pub(crate) struct ActionsView {
+    pub(crate) qid: u16,
+    pub(crate) pqid: u16,
+    pub(crate) dnpipe: u16,
+    pub(crate) dnrpipe: u16,
+    pub(crate) rtableid: i32,
+    pub(crate) min_ttl: u8,
+    pub(crate) set_tos: u8,
+    pub(crate) max_mss: u16,
+    pub(crate) set_prio: [u8; 2],
 }
 
 impl From<&RuleActions> for ActionsView {

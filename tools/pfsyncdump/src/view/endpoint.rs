@@ -12,32 +12,32 @@ use crate::names::{self, ProtocolKind};
 
 /// An endpoint.
 #[derive(Serialize)]
-pub struct EndpointView {
-    pub state: Cow<'static, str>,
-    pub seqlo: u32,
-    pub seqhi: u32,
-    pub seqdiff: u32,
-    pub max_win: u16,
-    pub mss: u16,
+pub(crate) struct EndpointView {
+    pub(crate) state: Cow<'static, str>,
+    pub(crate) seqlo: u32,
+    pub(crate) seqhi: u32,
+    pub(crate) seqdiff: u32,
+    pub(crate) max_win: u16,
+    pub(crate) mss: u16,
     /// The shift, without the flag.
-    pub wscale: u8,
+    pub(crate) wscale: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scrub: Option<ScrubView>,
+    pub(crate) scrub: Option<ScrubView>,
 }
 
 /// What pf's normalisation keeps for an endpoint.
 #[derive(Serialize)]
-pub struct ScrubView {
-    pub timestamp: bool,
-    pub ttl: u8,
-    pub ts_mod: u32,
+pub(crate) struct ScrubView {
+    pub(crate) timestamp: bool,
+    pub(crate) ttl: u8,
+    pub(crate) ts_mod: u32,
 }
 
 /// The bits of a window scale that are a shift (`PF_WSCALE_MASK`).
 const WSCALE_MASK: u8 = 0x0f;
 
 impl EndpointView {
-    pub fn new(endpoint: &Endpoint, kind: ProtocolKind) -> EndpointView {
+    pub(crate) fn new(endpoint: &Endpoint, kind: ProtocolKind) -> EndpointView {
         EndpointView {
             state: names::endpoint_state(kind, endpoint.state),
             seqlo: endpoint.seqlo,
@@ -64,7 +64,7 @@ impl From<Scrub> for ScrubView {
 }
 
 /// The states of both endpoints, then their sequence windows.
-pub fn endpoints(f: &mut Formatter, src: &EndpointView, dst: &EndpointView) -> fmt::Result {
+pub(crate) fn endpoints(f: &mut Formatter, src: &EndpointView, dst: &EndpointView) -> fmt::Result {
     write!(f, " {}:{}", src.state, dst.state)?;
     for (side, endpoint) in [("src", src), ("dst", dst)] {
         if endpoint.has_details() {

@@ -9,21 +9,21 @@ use serde::Serialize;
 
 /// Where a connection comes from and goes to.
 #[derive(PartialEq, Serialize)]
-pub struct KeyView {
-    pub from: AddrPort,
-    pub to: AddrPort,
+pub(crate) struct KeyView {
+    pub(crate) from: AddrPort,
+    pub(crate) to: AddrPort,
 }
 
 /// An address and a port. For ICMP, pf keeps the identifier or the type as the
 /// port.
 #[derive(PartialEq, Serialize)]
-pub struct AddrPort {
-    pub addr: IpAddr,
-    pub port: u16,
+pub(crate) struct AddrPort {
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
 }
 
 /// The address in a key. An IPv4 address is in the first four bytes.
-pub fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
+pub(crate) fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
     let [a, b, c, d, ..] = *bytes;
     match family {
         Family::Inet => Ipv4Addr::new(a, b, c, d).into(),
@@ -34,7 +34,7 @@ pub fn address(bytes: &[u8; 16], family: Family) -> IpAddr {
 impl KeyView {
     /// The addresses and ports of a key in the order of the connection. In the key
     /// of an outgoing connection, pf keeps its origin second.
-    pub fn new(key: &Key, family: Family, direction: Direction) -> KeyView {
+    pub(crate) fn new(key: &Key, family: Family, direction: Direction) -> KeyView {
         let [first, second] = [0, 1].map(|side| AddrPort {
             addr: address(&key.addr[side], family),
             port: u16::from_be_bytes(key.port[side]),

@@ -12,9 +12,9 @@ use crate::names::{self, ProtocolKind};
 
 /// The identity of a state, in hexadecimal, as pfctl(8) shows it.
 #[derive(Serialize)]
-pub struct IdView {
-    pub id: String,
-    pub creator: String,
+pub(crate) struct IdView {
+    pub(crate) id: String,
+    pub(crate) creator: String,
 }
 
 impl From<StateId> for IdView {
@@ -31,11 +31,11 @@ impl Display for IdView {
 
 /// An update request.
 #[derive(Serialize)]
-pub struct RequestView {
+pub(crate) struct RequestView {
     #[serde(flatten)]
-    pub id: IdView,
+    pub(crate) id: IdView,
     /// Whether the request is for all states.
-    pub all: bool,
+    pub(crate) all: bool,
 }
 
 impl From<StateId> for RequestView {
@@ -56,10 +56,10 @@ impl Display for RequestView {
 
 /// A clear: all states of a creator are gone.
 #[derive(Serialize)]
-pub struct ClearView {
-    pub creator: String,
+pub(crate) struct ClearView {
+    pub(crate) creator: String,
     /// `None` for every interface.
-    pub interface: Option<String>,
+    pub(crate) interface: Option<String>,
 }
 
 impl From<&Clear> for ClearView {
@@ -78,12 +78,12 @@ impl Display for ClearView {
 
 /// A compressed update.
 #[derive(Serialize)]
-pub struct UpdateView {
+pub(crate) struct UpdateView {
     #[serde(flatten)]
-    pub id: IdView,
-    pub src: EndpointView,
-    pub dst: EndpointView,
-    pub timeout: &'static str,
+    pub(crate) id: IdView,
+    pub(crate) src: EndpointView,
+    pub(crate) dst: EndpointView,
+    pub(crate) timeout: &'static str,
 }
 
 impl From<&CompressedUpdate> for UpdateView {
@@ -108,10 +108,10 @@ impl Display for UpdateView {
 
 /// The start or the end of a bulk update.
 #[derive(Serialize)]
-pub struct BulkStatusView {
-    pub creator: String,
-    pub status: &'static str,
-    pub age: u32,
+pub(crate) struct BulkStatusView {
+    pub(crate) creator: String,
+    pub(crate) status: &'static str,
+    pub(crate) age: u32,
 }
 
 impl From<&BulkStatus> for BulkStatusView {
@@ -132,12 +132,12 @@ impl Display for BulkStatusView {
 
 /// An IPsec replay counter of OpenBSD. Its address is not decoded.
 #[derive(Serialize)]
-pub struct TdbView {
-    pub spi: String,
-    pub proto: String,
-    pub rpl: u32,
-    pub bytes: u64,
-    pub updates: u8,
+pub(crate) struct TdbView {
+    pub(crate) spi: String,
+    pub(crate) proto: String,
+    pub(crate) rpl: u32,
+    pub(crate) bytes: u64,
+    pub(crate) updates: u8,
 }
 
 impl From<&RawTdb> for TdbView {

@@ -16,20 +16,20 @@ use serde::Serialize;
 
 use crate::decode::Message;
 
-pub use actions::ActionsView;
-pub use endpoint::EndpointView;
-pub use key::KeyView;
-pub use message::{BulkStatusView, ClearView, IdView, RequestView, TdbView, UpdateView};
-pub use route::RouteView;
-pub use state::StateView;
+pub(crate) use actions::ActionsView;
+pub(crate) use endpoint::EndpointView;
+pub(crate) use key::KeyView;
+pub(crate) use message::{BulkStatusView, ClearView, IdView, RequestView, TdbView, UpdateView};
+pub(crate) use route::RouteView;
+pub(crate) use state::StateView;
 
 /// Words: one for each bit that is set.
-pub type Words = Vec<Cow<'static, str>>;
+pub(crate) type Words = Vec<Cow<'static, str>>;
 
 /// A message as it is shown.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub enum View {
+pub(crate) enum View {
     Clear(ClearView),
     State(Box<StateView>),
     Update(UpdateView),
@@ -68,7 +68,7 @@ impl Display for View {
 }
 
 /// Bytes as a number in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -12,16 +12,16 @@ use crate::names;
 
 /// A rule's `route-to`, `dup-to` or `reply-to`.
 #[derive(Serialize)]
-pub struct RouteView {
+pub(crate) struct RouteView {
     /// `None` in format 1301, which carries only the address.
-    pub kind: Option<&'static str>,
-    pub interface: Option<String>,
-    pub addr: IpAddr,
+    pub(crate) kind: Option<&'static str>,
+    pub(crate) interface: Option<String>,
+    pub(crate) addr: IpAddr,
 }
 
 impl RouteView {
     /// Where packets of the state are sent. `None` if the routing table decides.
-    pub fn of(state: &State) -> Option<RouteView> {
+    pub(crate) fn of(state: &State) -> Option<RouteView> {
         let addr = address(&state.rt_addr, state.family);
         match state.rule_actions.as_ref().map(|actions| &actions.route) {
             Some(RouteTo::Via { kind, ifname, family }) => Some(RouteView {

@@ -12,46 +12,46 @@ use crate::names::{self, ProtocolKind};
 
 /// A state. The keys are in the order of the connection.
 #[derive(Serialize)]
-pub struct StateView {
+pub(crate) struct StateView {
     #[serde(flatten)]
-    pub id: IdView,
-    pub interface: String,
+    pub(crate) id: IdView,
+    pub(crate) interface: String,
     /// The interface on which the state was created, if it differs: the state
     /// floats. Only in format 1500, like `stack_proto` and `tag`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub made_by: Option<String>,
-    pub direction: &'static str,
-    pub family: &'static str,
-    pub proto: String,
-    pub wire: KeyView,
+    pub(crate) made_by: Option<String>,
+    pub(crate) direction: &'static str,
+    pub(crate) family: &'static str,
+    pub(crate) proto: String,
+    pub(crate) wire: KeyView,
     /// The stack key, if it differs from the wire key: pf translates the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stack: Option<KeyView>,
+    pub(crate) stack: Option<KeyView>,
     /// The protocol of the stack key, if it differs from `proto`: an `af-to` rule
     /// translates ICMP.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stack_proto: Option<String>,
-    pub src: EndpointView,
-    pub dst: EndpointView,
-    pub timeout: &'static str,
-    pub age: u32,
-    pub expires: u32,
-    pub packets: [u64; 2],
-    pub bytes: [u64; 2],
-    pub rule: Option<u32>,
-    pub anchor: Option<u32>,
-    pub nat_rule: Option<u32>,
+    pub(crate) stack_proto: Option<String>,
+    pub(crate) src: EndpointView,
+    pub(crate) dst: EndpointView,
+    pub(crate) timeout: &'static str,
+    pub(crate) age: u32,
+    pub(crate) expires: u32,
+    pub(crate) packets: [u64; 2],
+    pub(crate) bytes: [u64; 2],
+    pub(crate) rule: Option<u32>,
+    pub(crate) anchor: Option<u32>,
+    pub(crate) nat_rule: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub route: Option<RouteView>,
-    pub flags: Words,
-    pub log: Words,
-    pub sync_flags: Words,
-    pub updates: u8,
+    pub(crate) route: Option<RouteView>,
+    pub(crate) flags: Words,
+    pub(crate) log: Words,
+    pub(crate) sync_flags: Words,
+    pub(crate) updates: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// Absent in format 1301.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule_actions: Option<ActionsView>,
+    pub(crate) rule_actions: Option<ActionsView>,
 }
 
 impl From<&State> for StateView {

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Answering a peer's request for a bulk update: a walk through pf's table, a few packets
+//! at a time.
+//!
+//! `bulk_request` requests a bulk update from the peers.
+
+use crate::driver::kernel::epoch::NetEpoch;
+use crate::driver::kernel::time;
+use crate::driver::link::Link;
+use crate::driver::output::{self, Sent};
+use crate::driver::pf::table::{self, Row};
+use crate::driver::pf::{status, Locked};
+use crate::driver::probe;
+use crate::driver::softc::Softc;
+use crate::engine::bulk::{Position, Walk};
+use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus};
+use core::sync::atomic::Ordering;
+
+/// Packets of a bulk update that leave in ten milliseconds. The peers have to process
+/// them, and their input queues hold a few hundred packets.
+const PACKETS_PER_10_MS: i64 = 100;
+
+/// Notes that a peer requests a bulk update. The sender begins in a tick.
+pub(crate) fn request_received(softc: &Softc) {
+    softc.bulk_answer.lock().receive_request(time::now());
+    softc.sender_timer.arm(time::tick());
+}
+
+/// Sends the next packets of a bulk update, if a peer waits for one and a tick has passed
+/// since the last packets.
+pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
+    if !softc.bulk_burst_allowed.swap(false, Ordering::AcqRel) {
+        return;
+    }
+    let burst = (PACKETS_PER_10_MS * time::tick() / time::milliseconds(10)).max(1);
+    for _ in 0..burst {
+        let walk = softc.bulk_answer.lock().walk(time::now());
+        let Some(walk) = walk else { break };
+        if link.is_none() || !softc.frame_size(link).fits_a_state() {
+            softc.bulk_answer.lock().cancel();
+            return;
+        }
+        let mut next = None;
+        let sent = output::send_frame(softc, link, epoch, |writer| next = write_packet(softc, &walk, writer));
+        if sent == Sent::Later {
+            break;
+        }
+        probe::bulk_sending(next.map_or(table::rows(), |position| position.row), table::rows());
+        let mut answer = softc.bulk_answer.lock();
+        match next {
+            Some(position) => answer.advance(position),
+            None => answer.finish(),
+        }
+    }
+    if softc.bulk_answer.lock().is_busy() {
+        softc.sender_timer.arm(time::tick());
+    }
+}
+
+/// Fills a packet of the bulk update. Returns where the next packet begins, or `None` if
+/// this is the last.
+fn write_packet(softc: &Softc, walk: &Walk, writer: &mut FrameWriter) -> Option<Position> {
+    if !walk.started {
+        let _ = writer.append(Action::BulkStatus, &mark(BulkMark::Start, walk));
+        // The C module looks only at the first mark of a run.
+        writer.end_run();
+    }
+    let mut position = walk.position;
+    while position.row < table::rows() {
+        if let Some(row) = Row::lock(position.row) {
+            if let Err(Full) = write_row(softc, &row, walk, &mut position, writer) {
+                return Some(position);
+            }
+        }
+        position = Position { row: position.row.saturating_add(1), after: None };
+    }
+    match writer.append(Action::BulkStatus, &mark(BulkMark::End, walk)) {
+        Ok(()) => None,
+        Err(Full) => Some(position),
+    }
+}
+
+/// Writes the states of a row that follow the last state sent. If that state is gone,
+/// writes the whole row again.
+fn write_row(
+    softc: &Softc,
+    row: &Row,
+    walk: &Walk,
+    position: &mut Position,
+    writer: &mut FrameWriter,
+) -> Result<(), Full> {
+    let action = softc.options.format().update();
+    let sent = position.after.and_then(|last| row.states().position(|state| state.id() == last));
+    for state in row.states().skip(sent.map_or(0, |index| index.saturating_add(1))) {
+        if belongs_in(softc, &state, walk) {
+            output::write_whole(action, &state, writer)?;
+        }
+        position.after = Some(state.id());
+    }
+    Ok(())
+}
+
+/// Whether a bulk update carries a state. It leaves out a state that the peers must not
+/// know, that a peer sent since the request, or whose insert, whole update or delete is
+/// queued anyway.
+fn belongs_in(softc: &Softc, state: &Locked, walk: &Walk) -> bool {
+    state.is_alive()
+        && !state.is_nosync()
+        && !walk.was_requested_before(state.pfsync_time())
+        && !softc.bucket(state).queues.lock().announces(state)
+}
+
+/// A start mark or an end mark.
+fn mark(mark: BulkMark, walk: &Walk) -> RawBulkStatus {
+    // The clock is exact to a tick. If the age were too high, the peer would take the mark
+    // for the answer to another request.
+    let age = walk.age(time::now().saturating_sub(time::tick()));
+    RawBulkStatus::from(&BulkStatus { creator: status::host_id(), age, mark })
+}

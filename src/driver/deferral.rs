@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Deferral: the first packet of a connection waits until a peer acknowledges the state's
+//! insert, or until its time is over.
+
+use crate::driver::instance;
+use crate::driver::kernel::epoch::{self, NetEpoch};
+use crate::driver::kernel::ip;
+use crate::driver::kernel::mbuf::Packet;
+use crate::driver::kernel::time;
+use crate::driver::pf::{table, Locked};
+use crate::driver::probe::{self, DeferralEvent};
+use crate::driver::softc::{Bucket, Softc};
+use crate::driver::stats::{count, Stat};
+use crate::driver::storage;
+use crate::engine::defer::Deferral;
+use core::sync::atomic::Ordering;
+
+/// Whether first packets are deferred: the operator wants it, and there is a peer that
+/// could acknowledge.
+pub(crate) fn is_enabled(softc: &Softc, epoch: &NetEpoch) -> bool {
+    softc.options.defer.load(Ordering::Relaxed) && softc.ifp.is_running() && softc.link(epoch).is_some()
+}
+
+/// Defers the first packet of a state, and flushes the state's bucket, so that the peers
+/// hear of the state at once.
+///
+/// Returns the packet if too many are deferred already, for pf to send it on. This must
+/// not send an older deferred packet instead: pf may still be working on that one.
+pub(crate) fn defer(softc: &Softc, state: &Locked, mut packet: Packet) -> Result<(), Packet> {
+    let delay = storage::sysctls().defer_delay;
+    let bucket = softc.bucket(state);
+    packet.set_skip_firewall(true);
+    let mut deferrals = bucket.deferrals.lock();
+    let is_first = deferrals.next_deadline().is_none();
+    let deadline = time::now().saturating_add(delay);
+    let added = deferrals.add(Deferral { state: state.id(), packet, deadline });
+    drop(deferrals);
+    if let Err(Deferral { mut packet, .. }) = added {
+        probe::deferred(state.id(), DeferralEvent::TooMany);
+        packet.set_skip_firewall(false);
+        return Err(packet);
+    }
+    state.set_awaits_ack(true);
+    probe::deferred(state.id(), DeferralEvent::Deferred);
+    if is_first {
+        bucket.deferral_timer.arm(delay);
+    }
+    let wake = bucket.queues.lock().flush();
+    softc.wake(bucket, wake);
+    Ok(())
+}
+
+/// Releases the packet that waits for a state, if there is one.
+pub(crate) fn release(softc: &Softc, bucket: &Bucket, state: &Locked) {
+    state.set_awaits_ack(false);
+    let released = bucket.deferrals.lock().release(state.id());
+    if let Some(deferral) = released {
+        hand_to_sender(softc, deferral, DeferralEvent::Acknowledged);
+    }
+}
+
+/// The function of a bucket's deferral timer: releases the packets whose time is over.
+pub(crate) fn timeout(index: usize) {
+    epoch::enter(|epoch| {
+        let Some(softc) = instance::current(epoch) else { return };
+        let Some(bucket) = softc.buckets.get(index) else { return };
+        let now = time::now();
+        loop {
+            let Some(deferral) = bucket.deferrals.lock().pop_expired(now) else { break };
+            // pf works on the packet for a moment after the hook has returned, and keeps
+            // the state's row locked until it is done. Locking the row waits for that.
+            drop(table::find(deferral.state));
+            hand_to_sender(softc, deferral, DeferralEvent::TimedOut);
+        }
+        let next = bucket.deferrals.lock().next_deadline();
+        if let Some(deadline) = next {
+            bucket.deferral_timer.arm(deadline.saturating_sub(now));
+        }
+    });
+}
+
+/// Hands a packet that no longer waits to the sender, which holds no lock when it sends.
+fn hand_to_sender(softc: &Softc, deferral: Deferral<Packet>, event: DeferralEvent) {
+    probe::deferred(deferral.state, event);
+    softc.released.lock().append(deferral.packet);
+    storage::schedule_sender();
+}
+
+/// Sends the released packets on. The thread must hold no lock.
+pub(crate) fn send_released(softc: &Softc, epoch: &NetEpoch) {
+    loop {
+        let Some(packet) = softc.released.lock().pop() else { return };
+        if ip::forward(packet, epoch).is_err() {
+            count(Stat::OutputErrors, 1);
+        }
+    }
+}
+
+/// Sends every deferred packet on. No other thread finds the interface any more.
+pub(crate) fn send_all(softc: &Softc) {
+    for bucket in softc.buckets.iter() {
+        loop {
+            let Some(deferral) = bucket.deferrals.lock().pop() else { break };
+            softc.released.lock().append(deferral.packet);
+        }
+    }
+    epoch::enter(|epoch| send_released(softc, epoch));
+}

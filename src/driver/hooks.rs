@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The hooks: what pf calls when something happens to a state.
+
+use crate::driver::deferral;
+use crate::driver::import;
+use crate::driver::instance;
+use crate::driver::kernel::epoch::{self, NetEpoch};
+use crate::driver::kernel::error::{to_c, Errno, Result};
+use crate::driver::kernel::mbuf::{self, Packet};
+use crate::driver::kernel::time;
+use crate::driver::pf::rules::{self, Hooks};
+use crate::driver::pf::{collapse, Locked, NEWEST_FORMAT};
+use crate::driver::probe;
+use crate::driver::softc::Softc;
+use crate::driver::stats::{count, Stat};
+use crate::driver::storage;
+use crate::engine::bucket::{Change, Queue};
+use crate::wire::{Format, IfName, Invalid, State};
+use core::ffi::{c_char, c_int};
+use core::ptr::NonNull;
+use sys_bindings as sys;
+
+/// The hooks. They are set when the interface is made, cleared when it goes down, and set
+/// again when it comes up.
+pub(crate) const HOOKS: Hooks = Hooks {
+    import: Some(import_hook),
+    insert: Some(insert_hook),
+    update: Some(update_hook),
+    remove: Some(delete_hook),
+    clear: Some(clear_hook),
+    defer: Some(defer_hook),
+};
+
+/// pf has inserted a state. Its row is locked.
+unsafe extern "C" fn insert_hook(st: *mut sys::pf_kstate) {
+    let Some(st) = NonNull::new(st) else { return };
+    // SAFETY: pf calls this with the row locked, while it handles a packet in the network
+    // epoch. It also calls this during `pf::import`, whose callers are in the epoch too.
+    unsafe {
+        epoch::entered(|epoch| {
+            if let Some(softc) = instance::current(epoch) {
+                state_inserted(softc, &Locked::assume(st), epoch);
+            }
+        });
+    }
+}
+
+/// pf has handled a packet of a state. Its row is locked.
+unsafe extern "C" fn update_hook(st: *mut sys::pf_kstate) {
+    let Some(st) = NonNull::new(st) else { return };
+    // SAFETY: pf calls this with the row locked, while it handles a packet in the network
+    // epoch.
+    unsafe { epoch::entered(|epoch| state_updated(&Locked::assume(st), epoch)) };
+}
+
+/// pf is unlinking a state. Its row is locked.
+unsafe extern "C" fn delete_hook(st: *mut sys::pf_kstate) {
+    let Some(st) = NonNull::new(st) else { return };
+    // pf's purge thread calls this too, and is not in the network epoch.
+    epoch::enter(|epoch| {
+        if let Some(softc) = instance::current(epoch) {
+            // SAFETY: pf_unlink_state calls this with the row locked, while the state
+            // still has its keys.
+            state_deleted(softc, unsafe { &Locked::assume(st) }, epoch);
+        }
+    });
+}
+
+/// An operator has cleared all states, or those of an interface.
+unsafe extern "C" fn clear_hook(_creator: u32, ifname: *const c_char) {
+    // SAFETY: pf passes a name of IFNAMSIZ bytes.
+    let name = unsafe { ifname.cast::<[u8; 16]>().read() };
+    epoch::enter(|epoch| {
+        if let Some(softc) = instance::current(epoch) {
+            if softc.control.lock().clear(IfName::new(&name).ok()).is_err() {
+                count(Stat::NoMemory, 1);
+            }
+            storage::schedule_sender();
+        }
+    });
+}
+
+/// An operator loads a state (`pfctl -L`, `DIOCADDSTATE`).
+unsafe extern "C" fn import_hook(
+    message: *mut sys::pfsync_state_union,
+    _flags: c_int,
+    version: c_int,
+) -> c_int {
+    let Some(format) = Format::from_number(version.into()).filter(|format| *format <= NEWEST_FORMAT) else {
+        return to_c(Err(Errno::EINVAL));
+    };
+    // SAFETY: pf passes a message of that version, and holds the rules locked.
+    to_c(unsafe {
+        let bytes = core::slice::from_raw_parts(message.cast::<u8>(), format.size());
+        State::read(format, bytes).map_or(Err(Errno::EINVAL), |state| load(state))
+    })
+}
+
+/// Imports an operator's state. `EOPNOTSUPP` without an interface.
+///
+/// # Safety
+///
+/// The thread holds the rules locked for reading.
+unsafe fn load(state: core::result::Result<State, Invalid>) -> Result<()> {
+    let state = state.map_err(|_| Errno::EINVAL)?;
+    epoch::enter(|epoch| {
+        instance::current(epoch).ok_or(Errno::EOPNOTSUPP)?;
+        // SAFETY: the caller promises that the rules are locked.
+        unsafe { rules::held(|rules| import::from_operator(&state, rules)) }
+    })
+}
+
+/// pf offers the first packet of a state for deferral. Returns whether this took the
+/// packet over. The state's row is locked.
+unsafe extern "C" fn defer_hook(st: *mut sys::pf_kstate, m: *mut sys::mbuf) -> c_int {
+    let (Some(st), Some(m)) = (NonNull::new(st), NonNull::new(m)) else { return 0 };
+    // SAFETY: pf calls this with the row locked, while it handles the packet in the network
+    // epoch.
+    unsafe {
+        if mbuf::is_multicast(m.as_ptr()) {
+            return 0;
+        }
+        epoch::entered(|epoch| {
+            let Some(softc) = instance::current(epoch).filter(|softc| deferral::is_enabled(softc, epoch))
+            else {
+                return 0;
+            };
+            match deferral::defer(softc, &Locked::assume(st), Packet::from_raw(m)) {
+                Ok(()) => 1,
+                Err(packet) => {
+                    packet.into_raw();
+                    0
+                }
+            }
+        })
+    }
+}
+
+/// Queues an update. This runs for every packet that pf handles. If the update collapses
+/// into a queued message, it ends here, without a lock and without the interface.
+fn state_updated(state: &Locked, epoch: &NetEpoch) {
+    /// If a peer updated a state less than this long ago, the peer handles packets of the
+    /// same connection.
+    const SPLIT_SECONDS: u32 = 2;
+    let split = time::uptime().wrapping_sub(state.pfsync_time()) < SPLIT_SECONDS;
+    let change = Change { tcp: state.is_tcp(), split };
+    if !state.awaits_ack() && collapse(state, change) {
+        return probe::queued(state.id(), Queue::Waiting);
+    }
+    queue_update(state, change, epoch);
+}
+
+/// Queues an update that does not collapse, and releases a deferred packet of the state.
+#[cold]
+fn queue_update(state: &Locked, change: Change, epoch: &NetEpoch) {
+    let Some(softc) = instance::current(epoch) else { return };
+    let bucket = softc.bucket(state);
+    if state.awaits_ack() {
+        deferral::release(softc, bucket, state);
+    }
+    // A state of a no-sync rule was never queued. A state that a peer or an operator is
+    // deleting goes through `state_deleted`.
+    if !state.is_nosync() && softc.has_audience(softc.link(epoch)) {
+        probe::queued(state.id(), Queue::Waiting);
+        let wake = bucket.queues.lock().update(state, change);
+        softc.wake(bucket, wake);
+    }
+}
+
+fn state_inserted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
+    if state.is_nosync() {
+        // pf looks at the flag alone when it decides whether to offer a packet for
+        // deferral.
+        state.set_nosync(true);
+        return;
+    }
+    let link = softc.link(epoch);
+    if softc.has_audience(link) {
+        probe::queued(state.id(), Queue::Insert);
+        let bucket = softc.bucket(state);
+        let wake = bucket.queues.lock().insert(state, softc.frame_size(link));
+        softc.wake(bucket, wake);
+    }
+}
+
+fn state_deleted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
+    let bucket = softc.bucket(state);
+    if state.awaits_ack() {
+        deferral::release(softc, bucket, state);
+    }
+    let link = softc.link(epoch);
+    if state.is_nosync() || !softc.has_audience(link) {
+        bucket.queues.lock().forget(state);
+        return;
+    }
+    probe::queued(state.id(), Queue::Delete);
+    let wake = bucket.queues.lock().delete(state, softc.frame_size(link));
+    softc.wake(bucket, wake);
+}

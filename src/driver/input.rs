@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Input: packets from the peers are checked, and their messages carried out.
+
+use crate::driver::bulk_answer;
+use crate::driver::bulk_request;
+use crate::driver::deferral;
+use crate::driver::import;
+use crate::driver::instance;
+use crate::driver::kernel::epoch::{self, NetEpoch};
+use crate::driver::kernel::ifnet::{Counter, IfnetRef};
+use crate::driver::kernel::mbuf::Packet;
+use crate::driver::kernel::time;
+use crate::driver::pf::table::{self, Row};
+use crate::driver::pf::{self, rules, rules::Rules, status, Found, Refused, Side, NEWEST_FORMAT};
+use crate::driver::probe::{self, Rejected};
+use crate::driver::softc::Softc;
+use crate::driver::stats::{count, count_limited, PeerLimit, Stat};
+use crate::driver::storage::{self, Sysctls};
+use crate::engine::bucket::{Change, Queue};
+use crate::engine::limit::{self, CLEARS_PER_SECOND};
+use crate::engine::merge::{self, EndpointVerdict};
+use crate::wire::{
+    Action, CompressedUpdate, Endpoint, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear,
+    RawCompressedUpdate, Run, State, StateId, TTL,
+};
+use core::cell::Cell;
+use core::ffi::c_int;
+use core::ptr::{self, NonNull};
+use sys_bindings as sys;
+
+/// The offset in bytes of the TTL in an IPv4 header (RFC 791, 3.1).
+const TTL_OFFSET: usize = 8;
+/// The offset in bytes of the hop limit in an IPv6 header (RFC 8200, 3).
+const HOP_LIMIT_OFFSET: usize = 7;
+
+/// `IPPROTO_DONE`: the handler has consumed the packet.
+const DONE: c_int = sys::IPPROTO_DONE as c_int;
+
+/// The protocol handler for IPv4.
+pub(crate) unsafe extern "C" fn input4(mp: *mut *mut sys::mbuf, offp: *mut c_int, _proto: c_int) -> c_int {
+    count(Stat::InputPackets, 1);
+    // SAFETY: the kernel calls a protocol handler as `input` demands.
+    unsafe { input(mp, offp, TTL_OFFSET) }
+}
+
+/// The protocol handler for IPv6.
+pub(crate) unsafe extern "C" fn input6(mp: *mut *mut sys::mbuf, offp: *mut c_int, _proto: c_int) -> c_int {
+    count(Stat::InputPackets6, 1);
+    // SAFETY: the kernel calls a protocol handler as `input` demands.
+    unsafe { input(mp, offp, HOP_LIMIT_OFFSET) }
+}
+
+/// Takes a packet over from the kernel. `ttl_offset` is where the TTL or hop limit lies.
+///
+/// # Safety
+///
+/// `*mp` is a packet that the caller hands over, `*offp` is the length of its IP header in
+/// bytes, and the thread is in the network epoch.
+unsafe fn input(mp: *mut *mut sys::mbuf, offp: *mut c_int, ttl_offset: usize) -> c_int {
+    // SAFETY: the caller promises the above.
+    unsafe {
+        let Some(m) = NonNull::new(ptr::replace(mp, ptr::null_mut())) else { return DONE };
+        let packet = Packet::from_raw(m);
+        let offset = usize::try_from(*offp).unwrap_or(usize::MAX);
+        epoch::entered(|epoch| {
+            if let Some(softc) = instance::current(epoch) {
+                receive(softc, &packet, offset, ttl_offset, epoch);
+            }
+        });
+    }
+    DONE
+}
+
+/// Counts a message that is rejected, or a whole packet if there is no action.
+fn reject(action: Option<Action>, reason: Rejected) {
+    let stat = match reason {
+        Rejected::Interface => Stat::BadInterface,
+        Rejected::Ttl => Stat::BadTtl,
+        Rejected::Header => Stat::HeaderDrops,
+        Rejected::Version => Stat::BadVersion,
+        Rejected::Length => Stat::BadLength,
+        Rejected::Action => Stat::BadAction,
+        Rejected::Value => Stat::BadValue,
+        Rejected::State | Rejected::Limit => Stat::BadState,
+    };
+    count(stat, 1);
+    probe::rejected(action.map(|action| action as u8), reason);
+}
+
+/// Counts a message that a limit rejects.
+fn reject_limited(action: Action, limit: PeerLimit) {
+    count_limited(limit);
+    reject(Some(action), Rejected::Limit);
+}
+
+/// What the messages of a frame have in common.
+struct Context<'a> {
+    softc: &'a Softc,
+    rules: &'a Rules,
+    /// The peer has the same ruleset.
+    same_rules: bool,
+    sysctls: Sysctls,
+    /// How many more states the peers may add, if that was computed already.
+    share_left: Cell<Option<u64>>,
+}
+
+impl Context<'_> {
+    /// Whether the peers may add one more state. Counts it.
+    fn takes_share(&self) -> bool {
+        let compute = || limit::share_left(status::states(), status::state_limit(), self.sysctls.peer_share);
+        let left = self.share_left.get().unwrap_or_else(compute);
+        self.share_left.set(Some(left.saturating_sub(1)));
+        left > 0
+    }
+}
+
+/// Whether a packet came by an interface. A packet that ipsec(4) decrypted still names the
+/// interface that received it encrypted. pf sees it on enc(4), and so does an operator, who
+/// may name enc(4) as the sync interface.
+fn is_received_by(packet: &Packet, ifp: &IfnetRef) -> bool {
+    ptr::eq(packet.received_by(), ifp.as_ptr()) || ifp.is_enc() && packet.was_decrypted()
+}
+
+/// Checks a packet, whose frame begins at `offset`, and handles the frame.
+fn receive(softc: &Softc, packet: &Packet, offset: usize, ttl_offset: usize, epoch: &NetEpoch) {
+    let Some(link) = softc.link(epoch) else { return };
+    if !status::is_running() || !softc.ifp.is_running() {
+        return;
+    }
+    if !is_received_by(packet, link.interface()) {
+        return reject(None, Rejected::Interface);
+    }
+    softc.ifp.count(Counter::InputPackets, 1);
+    softc.ifp.count(Counter::InputBytes, packet.len());
+    let Ok(bytes) = packet.contiguous(0) else { return reject(None, Rejected::Header) };
+    if bytes.get(ttl_offset) != Some(&TTL) {
+        return reject(None, Rejected::Ttl);
+    }
+    // Without a frame, there is no header either.
+    match Frame::parse(bytes.get(offset..).unwrap_or_default()) {
+        Ok(frame) => handle_frame(softc, frame.with_newest_format(NEWEST_FORMAT)),
+        Err(HeaderError::Short) => reject(None, Rejected::Header),
+        Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
+        Err(HeaderError::Length) => reject(None, Rejected::Length),
+    }
+}
+
+fn handle_frame(softc: &Softc, frame: Frame) {
+    rules::read(|rules| {
+        let context = Context {
+            softc,
+            rules,
+            same_rules: *frame.checksum == status::checksum(),
+            sysctls: storage::sysctls(),
+            share_left: Cell::new(None),
+        };
+        for run in frame {
+            match run {
+                Ok(run) => {
+                    count_messages(run.action() as u8, run.count());
+                    handle_run(&context, run);
+                }
+                Err(error) => count_error(error),
+            }
+        }
+    });
+}
+
+/// Handles the messages of a run.
+fn handle_run(context: &Context, run: Run) {
+    let action = run.action();
+    match run {
+        Run::Clear(messages) => messages.iter().for_each(|raw| handle_clear(context, raw)),
+        Run::Insert(states) => states.check_each(|state| handle_insert(context, state, action)),
+        Run::Update(states) => {
+            bulk_request::updates_received(context.softc);
+            states.check_each(|state| handle_update(context, state, action));
+        }
+        Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| handle_compressed(context, raw)),
+        Run::UpdateRequest(messages) => {
+            messages.iter().for_each(|raw| handle_request(context, (*raw).into()))
+        }
+        Run::DeleteCompressed(messages) => messages.iter().for_each(|raw| handle_delete((*raw).into())),
+        Run::InsertAck(messages) => messages.iter().for_each(|raw| handle_ack(context, (*raw).into())),
+        Run::BulkStatus(messages) => messages.iter().for_each(|raw| handle_bulk_status(context, raw)),
+        Run::Tdb(_) | Run::Eof(_) => {}
+    }
+}
+
+/// Unlinks the states of a creator on every interface, as the C module does. Does nothing if
+/// the message names an interface that does not exist here.
+fn handle_clear(context: &Context, raw: &RawClear) {
+    let Ok(clear) = raw.check() else { return reject(Some(Action::Clear), Rejected::Value) };
+    if clear.ifname.is_some_and(|name| !pf::knows_interface(&name, context.rules)) {
+        return;
+    }
+    if !context.softc.rates.clears.allows(time::uptime(), CLEARS_PER_SECOND) {
+        return reject_limited(Action::Clear, PeerLimit::Clears);
+    }
+    for index in 0..table::rows() {
+        // Unlinking a state unlocks its row.
+        loop {
+            let Some(row) = Row::lock(index) else { break };
+            if !row.unlink_first(|state| state.id().creator == clear.creator) {
+                break;
+            }
+        }
+    }
+}
+
+fn handle_insert(context: &Context, state: &Result<State, Invalid>, action: Action) {
+    match state {
+        Ok(state) => import_state(context, state, action),
+        Err(_) => reject(Some(action), Rejected::Value),
+    }
+}
+
+/// Imports a state that came with an action, within the limits.
+fn import_state(context: &Context, state: &State, action: Action) {
+    if !context.softc.rates.inserts.allows(time::uptime(), context.sysctls.peer_inserts) {
+        return reject_limited(action, PeerLimit::Inserts);
+    }
+    if !context.takes_share() {
+        return reject_limited(action, PeerLimit::Share);
+    }
+    match import::from_peer(context.softc, state, context.same_rules, context.rules) {
+        Ok(()) => {}
+        Err(Refused::Row) => reject_limited(action, PeerLimit::Row),
+        Err(Refused::RoutingTable) => reject(Some(action), Rejected::Value),
+        Err(_) => reject(Some(action), Rejected::State),
+    }
+}
+
+fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Action) {
+    let Ok(state) = state else { return reject(Some(action), Rejected::Value) };
+    match table::find(state.id) {
+        None => import_state(context, state, action),
+        Some(found) if !found.is_same(state) => reject(Some(action), Rejected::Value),
+        Some(found) => {
+            let (id, src, dst, timeout) = (state.id, state.src, state.dst, state.timeout);
+            merge(context, &found, &CompressedUpdate { id, src, dst, timeout });
+        }
+    }
+}
+
+/// Which values are possible depends on the protocol of the state, if the state exists
+/// here.
+fn handle_compressed(context: &Context, raw: &RawCompressedUpdate) {
+    let found = table::find(raw.state_id());
+    match (raw.check(found.as_ref().map(|found| found.proto())), found) {
+        (Ok(update), Some(found)) => merge(context, &found, &update),
+        (Ok(_), None) => request_state(context, raw.state_id()),
+        (Err(_), _) => reject(Some(Action::UpdateCompressed), Rejected::Value),
+    }
+}
+
+/// Overwrites the endpoints for which an update is newer than what is known here. If the
+/// update is older for one of them, sends the state back.
+fn merge(context: &Context, found: &Found, update: &CompressedUpdate) {
+    if !found.is_alive() {
+        return;
+    }
+    if found.awaits_ack() {
+        deferral::release(context.softc, context.softc.bucket(found), found);
+    }
+    let updated = [&update.src, &update.dst];
+    let verdict = if found.is_tcp() {
+        merge::tcp(found.known(), updated)
+    } else {
+        merge::other(found.known(), updated)
+    };
+    probe::merged(update.id, verdict);
+    merge_endpoint(found, Side::Src, &update.src, verdict.src);
+    merge_endpoint(found, Side::Dst, &update.dst, verdict.dst);
+    let uptime = time::uptime();
+    if verdict.applies_any() {
+        found.refresh(update.timeout, uptime);
+    }
+    found.set_pfsync_time(uptime);
+    if verdict.peer_is_behind() {
+        count(Stat::Stale, 1);
+        send_back(context, found);
+    }
+}
+
+fn merge_endpoint(found: &Found, side: Side, endpoint: &Endpoint, verdict: EndpointVerdict) {
+    match verdict {
+        EndpointVerdict::Newer => found.set_endpoint(side, endpoint),
+        EndpointVerdict::StateOnly => found.set_endpoint_state(side, endpoint.state),
+        EndpointVerdict::Stale => {}
+    }
+}
+
+/// Requests a state from the peers, one of which has sent a compressed update of it.
+fn request_state(context: &Context, state: StateId) {
+    if !context.softc.rates.requests.allows(time::uptime(), context.sysctls.peer_requests) {
+        return reject_limited(Action::UpdateCompressed, PeerLimit::Requests);
+    }
+    if context.softc.control.lock().request(state).is_err() {
+        count(Stat::NoMemory, 1);
+    }
+    storage::schedule_sender();
+}
+
+/// Sends a peer what it does not know of a state.
+fn send_back(context: &Context, found: &Found) {
+    if found.is_nosync() {
+        return;
+    }
+    if !context.softc.rates.answers.allows(time::uptime(), context.sysctls.peer_requests) {
+        return reject_limited(Action::UpdateCompressed, PeerLimit::Requests);
+    }
+    let change = Change { tcp: found.is_tcp(), split: true };
+    let bucket = context.softc.bucket(found);
+    let wake = bucket.queues.lock().update(found, change);
+    context.softc.wake(bucket, wake);
+}
+
+fn handle_request(context: &Context, state: StateId) {
+    if state == StateId::ALL {
+        return bulk_answer::request_received(context.softc);
+    }
+    let Some(found) = table::find(state) else {
+        return reject(Some(Action::UpdateRequest), Rejected::State);
+    };
+    if found.is_nosync() {
+        return;
+    }
+    if !context.softc.rates.answers.allows(time::uptime(), context.sysctls.peer_requests) {
+        return reject_limited(Action::UpdateRequest, PeerLimit::Requests);
+    }
+    probe::queued(state, Queue::Update);
+    let bucket = context.softc.bucket(&found);
+    let wake = bucket.queues.lock().request(&found);
+    context.softc.wake(bucket, wake);
+}
+
+fn handle_delete(state: StateId) {
+    match table::find(state) {
+        Some(found) => found.unlink(),
+        None => reject(Some(Action::DeleteCompressed), Rejected::State),
+    }
+}
+
+fn handle_ack(context: &Context, state: StateId) {
+    let Some(found) = table::find(state) else { return };
+    if found.awaits_ack() {
+        deferral::release(context.softc, context.softc.bucket(&found), &found);
+    }
+}
+
+fn handle_bulk_status(context: &Context, raw: &RawBulkStatus) {
+    match raw.check() {
+        Ok(status) => bulk_request::mark_received(context.softc, &status),
+        Err(_) => reject(Some(Action::BulkStatus), Rejected::Value),
+    }
+}
+
+/// Counts received messages, whether or not they are carried out.
+fn count_messages(action: u8, messages: usize) {
+    count(Stat::InputActions(action), messages);
+    probe::received(action, messages);
+}
+
+/// Counts messages that cannot be read.
+fn count_error(error: FrameError) {
+    match error {
+        FrameError::Action { number, count } => {
+            count_messages(number, count.into());
+            reject(Action::from_number(number), Rejected::Action);
+        }
+        FrameError::Length { action, count } => {
+            count_messages(action as u8, count.into());
+            reject(Some(action), Rejected::Length);
+        }
+        FrameError::TrailingBytes => reject(Some(Action::Eof), Rejected::Length),
+    }
+}

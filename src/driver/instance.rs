@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The interface of the current vnet: which threads may use it, and how it appears and
+//! disappears.
+
+use crate::driver::kernel::alloc::KBox;
+use crate::driver::kernel::epoch::{self, NetEpoch};
+use crate::driver::kernel::sx::{self, Sx};
+use crate::driver::softc::Softc;
+use crate::driver::storage;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::Ordering;
+use sys_bindings as sys;
+
+/// The interface of the current vnet, if there is one.
+pub(crate) fn current(_epoch: &NetEpoch) -> Option<&Softc> {
+    // SAFETY: `publish` stored a Softc. `retract` takes it out of the slot, and waits
+    // until every thread has left the network epoch, before the Softc is dropped.
+    unsafe { storage::softc_slot().load(Ordering::Acquire).cast::<Softc>().as_ref() }
+}
+
+/// Proves that the thread may configure: no other thread configures, makes or destroys
+/// an interface, in any vnet.
+#[must_use = "dropping it unlocks the lock"]
+pub(crate) struct Configuration {
+    _lock: sx::Guard,
+}
+
+impl Configuration {
+    /// Waits for another thread that configures. May sleep.
+    pub(crate) fn lock() -> Configuration {
+        // SAFETY: SX_SYSINIT initialises the lock before any function of the module
+        // runs.
+        let lock = unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::pfs_config_lock)) };
+        Configuration { _lock: lock.lock() }
+    }
+
+    /// The interface of the current vnet, if there is one. Unlike with [`current`], the
+    /// thread may sleep while it uses the interface.
+    pub(crate) fn softc(&self) -> Option<&Softc> {
+        // SAFETY: `publish` stored a Softc. `retract` locks this lock to take it out of
+        // the slot, before the Softc is dropped.
+        unsafe { storage::softc_slot().load(Ordering::Acquire).cast::<Softc>().as_ref() }
+    }
+}
+
+/// Makes the interface visible to other threads. The vnet has none yet.
+pub(crate) fn publish(softc: KBox<Softc>) {
+    let _configuration = Configuration::lock();
+    storage::softc_slot().store(softc.into_raw().cast(), Ordering::Release);
+}
+
+/// Takes the interface back. When this returns, no other thread uses it any more. May
+/// sleep.
+pub(crate) fn retract() -> Option<KBox<Softc>> {
+    let configuration = Configuration::lock();
+    let softc = NonNull::new(storage::softc_slot().swap(ptr::null_mut(), Ordering::AcqRel))?;
+    drop(configuration);
+    epoch::wait();
+    // SAFETY: `publish` stored the Softc, and it left the slot once.
+    Some(unsafe { KBox::from_raw(softc.cast()) })
+}

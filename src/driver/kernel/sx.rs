@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! sx(9): a lock that a thread may hold while it sleeps.
+
+use core::ffi::CStr;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use sys_bindings as sys;
+
+/// An sx lock that C defines, and that is always locked exclusively.
+pub(crate) struct Sx(NonNull<sys::sx>);
+
+const FILE: &CStr = c"kernel/sx.rs";
+
+impl Sx {
+    /// The lock at an address.
+    ///
+    /// # Safety
+    ///
+    /// The lock is initialised as long as the result is used.
+    pub(crate) unsafe fn from_raw(sx: NonNull<sys::sx>) -> Sx {
+        Sx(sx)
+    }
+
+    /// Locks the lock. The thread must be allowed to sleep: WITNESS checks that.
+    pub(crate) fn lock(self) -> Guard {
+        // SAFETY: the lock is initialised, as promised in `from_raw`. Without
+        // SX_INTERRUPTIBLE this cannot fail.
+        unsafe { sys::_sx_xlock(self.0.as_ptr(), 0, FILE.as_ptr(), line!() as i32) };
+        Guard { sx: self.0, thread: PhantomData }
+    }
+}
+
+/// Proves that the thread holds the lock. Dropping it unlocks the lock.
+#[must_use = "dropping it unlocks the lock"]
+pub(crate) struct Guard {
+    sx: NonNull<sys::sx>,
+    thread: PhantomData<*const ()>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // SAFETY: this thread holds the lock, because a guard stays in its thread.
+        unsafe { sys::_sx_xunlock(self.sx.as_ptr(), FILE.as_ptr(), line!() as i32) };
+    }
+}

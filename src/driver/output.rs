@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Output: frames are filled with messages, shown to bpf(4), and sent as packets.
+
+use crate::driver::buffer::Buffer;
+use crate::driver::kernel::epoch::NetEpoch;
+use crate::driver::kernel::error::Errno;
+use crate::driver::kernel::ifnet::Counter;
+use crate::driver::kernel::mbuf::EmptyPacket;
+use crate::driver::kernel::mutex::Guard;
+use crate::driver::kernel::time;
+use crate::driver::link::Link;
+use crate::driver::pf::{status, Locked, StateRef};
+use crate::driver::probe;
+use crate::driver::softc::Softc;
+use crate::driver::stats::{count, Stat};
+use crate::wire::{
+    Action, Format, Frame, FrameWriter, Full, RawCompressedUpdate, RawId, RawState1301, RawState1400,
+    RawState1500, State, StateFlags,
+};
+use zerocopy::{Immutable, IntoBytes};
+
+/// How often in a row a frame that the sync interface has no space for is tried again, a
+/// tick apart. After that, frames are dropped until one leaves. If they waited for an
+/// interface without a link, the states in the queues would fill pf's table.
+const MAX_REFUSALS: u8 = 16;
+
+/// What happened to a frame.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It left, was lost as any packet may be, or stays in the buffer until the sync
+    /// interface has space.
+    Yes,
+    /// There was no message to send.
+    Empty,
+    /// Nothing was taken out of a queue, because there is no memory, or because an
+    /// earlier frame is still in the buffer.
+    Later,
+}
+
+/// Has `fill` fill a frame, shows it to bpf(4) and sends it. A frame that stays empty is
+/// not sent. The thread must hold no lock.
+pub(crate) fn send_frame(
+    softc: &Softc,
+    link: Option<&Link>,
+    epoch: &NetEpoch,
+    fill: impl FnOnce(&mut FrameWriter),
+) -> Sent {
+    let frame_len = softc.frame_len(link);
+    // The memory is allocated before anything is taken out of a queue: after that, making
+    // the packet cannot fail.
+    let Ok(memory) = link.map(|link| allocate(softc, link, frame_len)).transpose() else {
+        return Sent::Later;
+    };
+    let mut buffer = softc.buffer.lock();
+    if buffer.unsent.is_some() {
+        return Sent::Later;
+    }
+    let Ok(mut writer) = FrameWriter::new(buffer.frame_mut(frame_len), &status::checksum()) else {
+        return Sent::Empty;
+    };
+    fill(&mut writer);
+    if writer.is_empty() {
+        return Sent::Empty;
+    }
+    let len = writer.finish();
+    count_messages(buffer.frame(len));
+    if softc.ifp.is_watched() {
+        softc.ifp.tap(buffer.frame(len));
+    }
+    if let (Some(link), Some(memory)) = (link, memory) {
+        send_buffer(softc, buffer, len, link, memory, epoch);
+    }
+    Sent::Yes
+}
+
+/// Sends the frame that stayed in the buffer, if there is one. Without a link, forgets it.
+pub(crate) fn send_unsent(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
+    let mut buffer = softc.buffer.lock();
+    let Some(len) = buffer.unsent else { return };
+    match link.map(|link| (link, allocate(softc, link, len))) {
+        Some((link, Ok(memory))) => {
+            buffer.unsent = None;
+            send_buffer(softc, buffer, len, link, memory, epoch);
+        }
+        Some((_, Err(_))) => softc.sender_timer.arm(time::tick()),
+        None => buffer.unsent = None,
+    }
+}
+
+/// Memory for a packet with a frame of `frame_len` bytes.
+fn allocate(softc: &Softc, link: &Link, frame_len: usize) -> Result<EmptyPacket, Errno> {
+    EmptyPacket::new(link.header_len().saturating_add(frame_len)).inspect_err(|_| {
+        count(Stat::NoMemory, 1);
+        softc.ifp.count(Counter::OutputErrors, 1);
+    })
+}
+
+/// Sends the frame in the buffer, and unlocks the buffer before. If the sync interface has
+/// no space, the frame stays in the buffer.
+fn send_buffer(
+    softc: &Softc,
+    mut buffer: Guard<Buffer>,
+    len: usize,
+    link: &Link,
+    memory: EmptyPacket,
+    epoch: &NetEpoch,
+) {
+    let start = link.write_header(buffer.header_mut(), len);
+    let packet = memory.fill(buffer.packet(start, len));
+    drop(buffer);
+    let packet_len = packet.len();
+    let sent = link.send(packet, epoch);
+    // Only the sender writes to the buffer, so that the frame is still in it.
+    let mut buffer = softc.buffer.lock();
+    if let Err(Errno::ENOBUFS | Errno::ENOMEM) = sent {
+        softc.ifp.count(Counter::OutputDrops, 1);
+        if buffer.refusals < MAX_REFUSALS {
+            buffer.refusals = buffer.refusals.saturating_add(1);
+            buffer.unsent = Some(len);
+            softc.sender_timer.arm(time::tick());
+        }
+        return;
+    }
+    buffer.refusals = 0;
+    drop(buffer);
+    softc.ifp.count(Counter::OutputPackets, 1);
+    softc.ifp.count(Counter::OutputBytes, packet_len);
+}
+
+/// Writes the message of an action for a state, unless pf has unlinked the state and the
+/// message needs more than its identity.
+pub(crate) fn write_state(action: Action, state: &StateRef, writer: &mut FrameWriter) -> Result<(), Full> {
+    match action {
+        Action::InsertAck | Action::DeleteCompressed => writer.append(action, &RawId::from(state.id())),
+        Action::UpdateCompressed => match state.lock().and_then(|state| state.export_compressed()) {
+            Some(update) => writer.append(action, &RawCompressedUpdate::from(&update)),
+            None => Ok(()),
+        },
+        _ => state.lock().map_or(Ok(()), |state| write_whole(action, &state, writer)),
+    }
+}
+
+/// Writes a whole state in the format of an action, if the format can describe it.
+pub(crate) fn write_whole(action: Action, state: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
+    match action.format() {
+        Some(Format::V1301) => write_as::<RawState1301>(action, Format::V1301, state, writer),
+        Some(Format::V1400) => write_as::<RawState1400>(action, Format::V1400, state, writer),
+        Some(Format::V1500) => write_as::<RawState1500>(action, Format::V1500, state, writer),
+        None => Ok(()),
+    }
+}
+
+/// Writes a whole state in one format. Not inlined, so that the stack holds one message
+/// and not three.
+#[inline(never)]
+fn write_as<T>(action: Action, format: Format, locked: &Locked, writer: &mut FrameWriter) -> Result<(), Full>
+where
+    T: for<'a> From<&'a State> + IntoBytes + Immutable,
+{
+    let Some(mut state) = locked.export().filter(|state| state.is_expressible_in(format)) else {
+        return Ok(());
+    };
+    if format >= Format::V1500 {
+        state.orig_ifname = locked.original_interface();
+        state.tag = locked.tag();
+    }
+    if action == format.update() {
+        // A peer acknowledges inserts, not updates.
+        state.flags -= StateFlags::ACK;
+    }
+    writer.append(action, &T::from(&state))
+}
+
+/// Counts the messages of a frame.
+fn count_messages(frame: &[u8]) {
+    for run in Frame::parse(frame).into_iter().flatten().flatten() {
+        count(Stat::OutputActions(run.action() as u8), run.count());
+        probe::sent(run.action() as u8, run.count());
+    }
+}

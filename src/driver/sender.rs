@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The sender: one thread in each vnet that sends what is ready, and holds no lock while
+//! it sends.
+
+use crate::driver::bulk_answer;
+use crate::driver::deferral;
+use crate::driver::instance;
+use crate::driver::kernel::epoch::{self, NetEpoch};
+use crate::driver::kernel::time;
+use crate::driver::kernel::vnet::Vnet;
+use crate::driver::link::Link;
+use crate::driver::output::{self, Sent};
+use crate::driver::pf::status;
+use crate::driver::softc::{Bucket, Softc};
+use crate::driver::storage;
+use crate::engine::bucket::Queue;
+use crate::wire::{Action, Format, FrameWriter, RawClear, RawCompressedUpdate, RawId};
+use core::ffi::c_void;
+use core::sync::atomic::Ordering;
+
+/// Frames of one bucket that leave before the other buckets have their turn.
+const FRAMES_PER_BUCKET: usize = 64;
+
+/// The function of the software interrupt.
+pub(crate) extern "C" fn run(arg: *mut c_void) {
+    // SAFETY: the argument is the vnet that the interrupt was registered for. The vnet
+    // lives, because the module removes the interrupt before the vnet ends.
+    let Some(vnet) = (unsafe { Vnet::from_ptr(arg) }) else { return };
+    vnet.with(|| {
+        epoch::enter(|epoch| {
+            if let Some(softc) = instance::current(epoch) {
+                send_all(softc, epoch);
+            }
+        });
+    });
+}
+
+/// The function of the sender timer: lets the sender go on after a pause.
+pub(crate) fn resume(_index: usize) {
+    epoch::enter(|epoch| {
+        if let Some(softc) = instance::current(epoch) {
+            softc.bulk_burst_allowed.store(true, Ordering::Release);
+            storage::schedule_sender();
+        }
+    });
+}
+
+/// The function of a bucket's timer: everything in the queues leaves.
+pub(crate) fn bucket_timeout(index: usize) {
+    epoch::enter(|epoch| {
+        let Some(softc) = instance::current(epoch) else { return };
+        let Some(bucket) = softc.buckets.get(index) else { return };
+        let wake = bucket.queues.lock().timer_expired();
+        softc.wake(bucket, wake);
+    });
+}
+
+/// Sends everything that is ready.
+fn send_all(softc: &Softc, epoch: &NetEpoch) {
+    let link = softc.link(epoch);
+    output::send_unsent(softc, link, epoch);
+    // Clears go before the buckets: a clear ends the states that were made before it, and
+    // must not end those that were made since.
+    send_control(softc, link, epoch);
+    for bucket in softc.buckets.iter() {
+        if bucket.send_requested.swap(false, Ordering::AcqRel) {
+            send_bucket(softc, bucket, link, epoch);
+        }
+        deferral::send_released(softc, epoch);
+    }
+    bulk_answer::send_burst(softc, link, epoch);
+}
+
+/// Sends update requests and clears.
+fn send_control(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
+    while !softc.control.lock().is_empty() {
+        let sent = output::send_frame(softc, link, epoch, |writer| {
+            while writer.fits(Action::UpdateRequest, size_of::<RawId>()) > 0 {
+                let Some(state) = softc.control.lock().next_request() else { break };
+                let _ = writer.append(Action::UpdateRequest, &RawId::from(state));
+            }
+            while writer.fits(Action::Clear, size_of::<RawClear>()) > 0 {
+                let Some(clear) = softc.control.lock().next_clear(status::host_id()) else { break };
+                let _ = writer.append(Action::Clear, &RawClear::from(&clear));
+            }
+        });
+        match sent {
+            Sent::Yes => {}
+            Sent::Empty => return,
+            Sent::Later => return softc.sender_timer.arm(time::tick()),
+        }
+    }
+}
+
+/// Sends what is ready in a bucket, up to [`FRAMES_PER_BUCKET`].
+fn send_bucket(softc: &Softc, bucket: &Bucket, link: Option<&Link>, epoch: &NetEpoch) {
+    for _ in 0..FRAMES_PER_BUCKET {
+        let frame_size = softc.frame_size(link);
+        if !softc.has_audience(link) || !frame_size.fits_a_state() {
+            return discard(bucket);
+        }
+        let is_ready = bucket.queues.lock().is_ready(frame_size);
+        if !is_ready {
+            return;
+        }
+        let sent = output::send_frame(softc, link, epoch, |writer| {
+            for queue in Queue::PROMPT {
+                write_queue(softc.options.format(), bucket, queue, writer);
+            }
+        });
+        if sent == Sent::Later {
+            softc.sender_timer.arm(time::tick());
+            bucket.send_requested.store(true, Ordering::Release);
+            return;
+        }
+    }
+    // The other buckets have their turn before the rest of this one.
+    bucket.send_requested.store(true, Ordering::Release);
+    storage::schedule_sender();
+}
+
+/// Empties the queues of a bucket.
+fn discard(bucket: &Bucket) {
+    loop {
+        // The bucket is unlocked again before the reference to the state is dropped.
+        let Some(_state) = bucket.queues.lock().pop_any() else { return };
+    }
+}
+
+/// Writes as many states of a queue as fit. Takes states out of the queue in batches, so
+/// that the bucket is never locked together with the row of a state.
+fn write_queue(format: Format, bucket: &Bucket, queue: Queue, writer: &mut FrameWriter) {
+    const BATCH: usize = 16;
+    let (action, size) = message(format, queue);
+    loop {
+        let mut batch = [const { None }; BATCH];
+        let fits = writer.fits(action, size).min(BATCH);
+        let mut queues = bucket.queues.lock();
+        for slot in batch.iter_mut().take(fits) {
+            *slot = queues.pop(queue);
+        }
+        drop(queues);
+        if batch.iter().all(Option::is_none) {
+            return;
+        }
+        for state in batch.into_iter().flatten() {
+            // It fits: the batch is not larger than the space.
+            let _ = output::write_state(action, &state, writer);
+        }
+    }
+}
+
+/// The message that carries a state of a queue, and its size in bytes.
+fn message(format: Format, queue: Queue) -> (Action, usize) {
+    match queue {
+        Queue::Insert => (format.insert(), format.size()),
+        Queue::Update => (format.update(), format.size()),
+        Queue::Compressed | Queue::Waiting => (Action::UpdateCompressed, size_of::<RawCompressedUpdate>()),
+        Queue::Ack => (Action::InsertAck, size_of::<RawId>()),
+        Queue::Delete => (Action::DeleteCompressed, size_of::<RawId>()),
+    }
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The data of `pfsync0` in one vnet. The modules that use the data have the functions
+//! for it.
+
+use crate::driver::buffer::{Buffer, PACKET_MAX};
+use crate::driver::kernel::alloc::{KSlice, Wait};
+use crate::driver::kernel::callout::{Callout, Handler};
+use crate::driver::kernel::epoch::{EpochCell, NetEpoch};
+use crate::driver::kernel::error::{Errno, Result};
+use crate::driver::kernel::ifnet::Ifnet;
+use crate::driver::kernel::mbuf::{Packet, PacketQueue};
+use crate::driver::kernel::mutex::Mutex;
+use crate::driver::kernel::time;
+use crate::driver::kernel::vnet::Vnet;
+use crate::driver::link::{Link, HEADER_MAX};
+use crate::driver::pf::{Kstate, StateLists, NEWEST_FORMAT};
+use crate::driver::storage;
+use crate::engine::bucket::{FrameSize, Queues, Wake};
+use crate::engine::bulk::{Requester, Responder};
+use crate::engine::config::Config;
+use crate::engine::control::{Control, MAX_QUEUED_REQUESTS};
+use crate::engine::defer::{Deferral, Deferrals, DEFERRALS_PER_BUCKET};
+use crate::engine::limit::Rates;
+use crate::wire::{Format, Header, StateId, Subheader};
+use core::num::NonZeroUsize;
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+
+/// The smallest MTU that an operator may set, in bytes. A smaller packet could not carry
+/// a state.
+pub(crate) const MTU_MIN: usize =
+    HEADER_MAX + size_of::<Header>() + 2 * size_of::<Subheader>() + NEWEST_FORMAT.size();
+
+/// The deferred packets of a bucket.
+pub(crate) type DeferredPackets = Deferrals<Packet, KSlice<Option<Deferral<Packet>>>>;
+
+/// The functions that the interface's timers call. Each gets the index of a bucket, or
+/// 0, and looks the interface up.
+pub(crate) struct TimerFunctions {
+    /// The sender may go on after a pause.
+    pub(crate) sender: fn(usize),
+    /// The wait for a bulk update has lasted another second.
+    pub(crate) bulk_request: fn(usize),
+    /// The second of a bucket is over.
+    pub(crate) bucket: fn(usize),
+    /// The oldest deferred packet of a bucket may have waited long enough.
+    pub(crate) deferral: fn(usize),
+}
+
+/// Queues of states with news for the peers, and deferred packets. States are spread
+/// over buckets by their id.
+pub(crate) struct Bucket {
+    /// The queues.
+    pub(crate) queues: Mutex<Queues<StateLists>>,
+    /// The deferred packets.
+    pub(crate) deferrals: Mutex<DeferredPackets>,
+    /// Asks the sender to look at the queues.
+    pub(crate) send_requested: AtomicBool,
+    /// Ends the second that an update may wait.
+    pub(crate) timer: Callout,
+    /// Ends the time for which a packet may be deferred.
+    pub(crate) deferral_timer: Callout,
+}
+
+/// The options that the operator set, as the data path reads them: without a lock.
+pub(crate) struct Options {
+    /// Whether first packets are deferred.
+    pub(crate) defer: AtomicBool,
+    /// The number of a [`Format`].
+    format: AtomicU16,
+}
+
+impl Options {
+    fn new(config: &Config) -> Options {
+        Options { defer: AtomicBool::new(config.defer), format: AtomicU16::new(config.format as u16) }
+    }
+
+    fn set(&self, config: &Config) {
+        self.defer.store(config.defer, Ordering::Relaxed);
+        self.format.store(config.format as u16, Ordering::Relaxed);
+    }
+
+    /// The message format in which states are sent.
+    pub(crate) fn format(&self) -> Format {
+        Format::from_number(self.format.load(Ordering::Relaxed).into()).unwrap_or(NEWEST_FORMAT)
+    }
+}
+
+/// The data of the interface. `instance` says which threads may use it, docs/design.md in
+/// which order they lock the mutexes.
+pub(crate) struct Softc {
+    /// Lets the sender run after a pause. [`Softc::stop`] drains the timers before any
+    /// field is dropped.
+    pub(crate) sender_timer: Callout,
+    /// Runs once a second during the wait for a bulk update.
+    pub(crate) bulk_request_timer: Callout,
+    /// The configuration. Written with `instance::Configuration` locked.
+    pub(crate) config: Mutex<Config>,
+    /// Where packets go, if a sync interface is configured.
+    pub(crate) link: EpochCell<Link>,
+    /// What the data path reads of the configuration.
+    pub(crate) options: Options,
+    /// Where the sender builds packets.
+    pub(crate) buffer: Mutex<Buffer>,
+    /// At least one, and as many as `bucket_count`.
+    pub(crate) buckets: KSlice<Bucket>,
+    bucket_count: NonZeroUsize,
+    /// Update requests and clears that wait to be sent.
+    pub(crate) control: Mutex<Control<KSlice<Option<StateId>>>>,
+    /// The bulk update that this node requests.
+    pub(crate) bulk_request: Mutex<Requester>,
+    /// The bulk update that a peer requests.
+    pub(crate) bulk_answer: Mutex<Responder>,
+    /// Allows the sender the next packets of a bulk update, once a tick.
+    pub(crate) bulk_burst_allowed: AtomicBool,
+    /// What the peers caused in this second.
+    pub(crate) rates: Rates,
+    /// Packets that were deferred, and that the sender sends on now.
+    pub(crate) released: Mutex<PacketQueue>,
+    /// The interface as the kernel knows it.
+    pub(crate) ifp: Ifnet,
+}
+
+impl Bucket {
+    fn new(vnet: Vnet, index: usize, maxupd: u8, timers: &TimerFunctions) -> Result<Bucket> {
+        let slots = KSlice::new(DEFERRALS_PER_BUCKET, Wait::Sleep, |_| Ok(None))?;
+        let callout = |run| Callout::new(Handler { vnet, index, run }, Wait::Sleep);
+        Ok(Bucket {
+            queues: Mutex::new(c"pfsync bucket", Queues::new(StateLists::new(maxupd)), Wait::Sleep)?,
+            deferrals: Mutex::new(c"pfsync deferrals", Deferrals::new(slots), Wait::Sleep)?,
+            send_requested: AtomicBool::new(false),
+            timer: callout(timers.bucket)?,
+            deferral_timer: callout(timers.deferral)?,
+        })
+    }
+}
+
+impl Softc {
+    /// Makes the data of an interface for the current vnet, and has `attach` attach the
+    /// interface. May sleep. Fails if there is no memory, or as `attach` does.
+    pub(crate) fn new(
+        timers: &TimerFunctions,
+        bucket_count: NonZeroUsize,
+        attach: impl FnOnce() -> Result<Ifnet>,
+    ) -> Result<Softc> {
+        let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
+        let callout = |run| Callout::new(Handler { vnet, index: 0, run }, Wait::Sleep);
+        let config = Config::new(NEWEST_FORMAT);
+        let requests = KSlice::new(MAX_QUEUED_REQUESTS, Wait::Sleep, |_| Ok(None))?;
+        Ok(Softc {
+            sender_timer: callout(timers.sender)?,
+            bulk_request_timer: callout(timers.bulk_request)?,
+            config: Mutex::new(c"pfsync settings", config, Wait::Sleep)?,
+            link: EpochCell::new(),
+            options: Options::new(&config),
+            buffer: Mutex::new(c"pfsync buffer", Buffer::new()?, Wait::Sleep)?,
+            buckets: KSlice::new(bucket_count.get(), Wait::Sleep, |index| {
+                Bucket::new(vnet, index, config.maxupd, timers)
+            })?,
+            bucket_count,
+            control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
+            bulk_request: Mutex::new(c"pfsync bulk request", Requester::new(), Wait::Sleep)?,
+            bulk_answer: Mutex::new(c"pfsync bulk answer", Responder::new(), Wait::Sleep)?,
+            bulk_burst_allowed: AtomicBool::new(false),
+            rates: Rates::default(),
+            released: Mutex::new(c"pfsync released", PacketQueue::new(), Wait::Sleep)?,
+            ifp: attach()?,
+        })
+    }
+
+    /// Makes the data path follow a configuration.
+    pub(crate) fn apply_options(&self, config: &Config) {
+        self.options.set(config);
+        for bucket in self.buckets.iter() {
+            bucket.queues.lock().set_maxupd(config.maxupd);
+        }
+    }
+
+    /// The bucket of a state.
+    pub(crate) fn bucket(&self, state: &Kstate) -> &Bucket {
+        let id = u64::from_be_bytes(state.id().id) as usize;
+        // SAFETY: `new` made `bucket_count` buckets, and a KSlice never changes its
+        // length. The remainder is less than that.
+        unsafe { self.buckets.get_unchecked(id % self.bucket_count) }
+    }
+
+    /// Whether anything would see a message: a peer behind the link, or a program that
+    /// watches `pfsync0` through bpf(4).
+    pub(crate) fn has_audience(&self, link: Option<&Link>) -> bool {
+        link.is_some() || self.ifp.is_watched()
+    }
+
+    /// Bytes of the largest frame, without an IP header.
+    pub(crate) fn frame_len(&self, link: Option<&Link>) -> usize {
+        let (mtu, header) = match link {
+            Some(link) => (self.ifp.mtu().min(link.interface().mtu()), link.header_len()),
+            None => (self.ifp.mtu(), HEADER_MAX),
+        };
+        mtu.min(PACKET_MAX).saturating_sub(header)
+    }
+
+    /// The space for messages in a frame, and the size of a state in it.
+    pub(crate) fn frame_size(&self, link: Option<&Link>) -> FrameSize {
+        FrameSize {
+            payload_len: self.frame_len(link).saturating_sub(size_of::<Header>() + size_of::<Subheader>()),
+            state_len: self.options.format().size(),
+        }
+    }
+
+    /// Starts the bucket's timer and lets the sender run, as far as a change in the
+    /// bucket calls for it.
+    pub(crate) fn wake(&self, bucket: &Bucket, wake: Wake) {
+        if wake.timer {
+            bucket.timer.arm(time::SECOND);
+        }
+        if wake.sender {
+            bucket.send_requested.store(true, Ordering::Release);
+            storage::schedule_sender();
+        }
+    }
+
+    /// The link, for the data path.
+    pub(crate) fn link<'e>(&self, epoch: &'e NetEpoch) -> Option<&'e Link> {
+        self.link.get(epoch)
+    }
+
+    /// Waits until no function of a timer runs. No thread finds the interface any more,
+    /// so that no timer is armed again. May sleep.
+    pub(crate) fn stop(&self) {
+        self.sender_timer.drain();
+        self.bulk_request_timer.drain();
+        for bucket in self.buckets.iter() {
+            bucket.timer.drain();
+            bucket.deferral_timer.drain();
+        }
+    }
+}

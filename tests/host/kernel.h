@@ -1,7 +1,0 @@
-/* The kernel's structures that only the kernel's own side of an interface
- * knows; build.rs reads them. */
-#include "../../kmod/kernel.h"
-#include <sys/rwlock.h>
-#include <netinet/sctp.h>
-#include <netinet/tcp.h>
-#include <netinet/tcp_fsm.h>

@@ -1,7 +1,0 @@
-//! The machine: memory at low addresses, a per-CPU area behind `%gs`, and
-//! `pfsync.ko` linked into that memory.
-
-pub mod cpu;
-pub mod image;
-pub mod low;
-pub mod steps;

@@ -1,6 +1,0 @@
-//! Structures of the kernel's own side of its interfaces, read from its
-//! headers by `build.rs`.
-#![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, unused_imports, missing_docs)]
-#![allow(clippy::all, unnecessary_transmutes)]
-
-include!(concat!(env!("OUT_DIR"), "/bindings.rs"));

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The clock, and sleeping for a time.
+
+use super::symbols;
+use crate::freebsd::kernel::sleep::may_sleep;
+use crate::freebsd::kernel::thread;
+use crate::freebsd::kernel::world::Sbt;
+use crate::freebsd::native;
+use std::cell::Cell;
+use std::ffi::c_char;
+use std::rc::Rc;
+
+symbols! {
+    pub unsafe extern "C" fn getbinuptime(time: *mut native::bintime) {
+        let uptime = thread::current().kernel.uptime();
+        // SAFETY: the caller's variable.
+        unsafe {
+            (*time).sec = uptime >> 32;
+            (*time).frac = (uptime as u64) << 32;
+        }
+    }
+
+    pub unsafe extern "C" fn pause_sbt(_name: *const c_char, time: Sbt, _precision: Sbt, _flags: i32) -> i32 {
+        may_sleep("pause");
+        let thread = thread::current();
+        let over = Rc::new(Cell::new(false));
+        let flag = over.clone();
+        thread.kernel.world().at(time, move |_| flag.set(true));
+        thread.wait("a pause", move || over.get());
+        0
+    }
+}

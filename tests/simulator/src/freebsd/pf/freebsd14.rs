@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is particular to pf of FreeBSD 14.
+
+use super::table;
+use crate::freebsd::kernel::{thread, Kernel};
+use crate::freebsd::kpi::symbols;
+use crate::freebsd::machine::image::Image;
+use sys_bindings as sys;
+
+/// What only pf of this release has.
+#[derive(Default)]
+pub(crate) struct Own;
+
+/// Whether the keys of a state can be of different address families.
+pub(crate) const TRANSLATES_FAMILIES: bool = false;
+
+/// Whether pf frees both keys of a state whose wire key collides. Up to 14.2 it
+/// leaks the stack key.
+pub(crate) fn frees_both_keys() -> bool {
+    thread::current().kernel.variables.release() >= 1_403_000
+}
+
+/// The present time, in the unit of states.
+pub(crate) fn now() -> sys::pfs_time {
+    table::uptime()
+}
+
+/// Puts rules where pf finds them by their number.
+///
+/// # Safety
+///
+/// `ruleset` and the rules live, and no thread uses them.
+pub(crate) unsafe fn install(
+    ruleset: *mut sys::pf_kruleset,
+    rules: &[*mut sys::pf_krule],
+    allocate: impl Fn(usize) -> usize,
+) {
+    let array = allocate(size_of_val(rules)) as *mut *mut sys::pf_krule;
+    // SAFETY: as the caller promises; the array has an entry for each rule.
+    unsafe {
+        rules.iter().enumerate().for_each(|(index, rule)| *array.add(index) = *rule);
+        (*ruleset).rules[sys::PF_RULESET_FILTER as usize].active.ptr_array = array;
+    }
+}
+
+/// pf of this release inserts and unlinks states also outside the network epoch.
+pub(crate) fn assert_epoch(_what: &str) {}
+
+/// Enables the probes of a module. In this release, those that have a number call
+/// `sdt_probe_func`, without any change to the code.
+pub(crate) fn patch_probes(_image: &Image) {}
+
+symbols! {
+    pub unsafe extern "C" fn pf_unlink_state(st: *mut sys::pf_kstate) -> i32 {
+        Kernel::current_vnet().pf.unlink(st);
+        1
+    }
+}
