@@ -486,7 +486,7 @@ malloc_in_use() {
 		gsub(/^ +| +$/, "", name); gsub(/ /, "_", name)
 		split(substr($0, RSTART), field, " +")
 		print "malloc:" name, field[1] }' |
-	    grep -v -E ':(umtx|subproc|proc-args|pgrp|session|cred|plimit|uidinfo|filedesc|filecaps|temp|ioctlops) '
+	    grep -v -E ':(umtx|kdtrace|subproc|proc-args|pgrp|session|cred|plimit|uidinfo|filedesc|filecaps|temp|ioctlops) '
 }
 
 # Items in use in the zones that pfsync can affect.
