@@ -4,7 +4,7 @@
 
 use crate::driver::bulk_request;
 use crate::driver::hooks::HOOKS;
-use crate::driver::instance::Configuration;
+use crate::driver::instance::{self, Configuration};
 use crate::driver::kernel::alloc::{KBox, Wait};
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{Errno, Result};
@@ -23,7 +23,7 @@ pub(crate) struct Snapshot {
     pub(crate) config: Config,
     /// The current name of the sync interface, zeroes without one.
     pub(crate) syncdev: Name,
-    /// Whether no bulk update is awaited (`PFSYNCF_OK`).
+    /// Whether no state is known to be missing (`PFSYNCF_OK`).
     pub(crate) ok: bool,
 }
 
@@ -42,22 +42,19 @@ fn with_softc<R>(ifp: *const sys::ifnet, inside: impl FnOnce(&Softc) -> Result<R
 pub(crate) fn read(ifp: *const sys::ifnet) -> Result<Snapshot> {
     with_softc(ifp, |softc| {
         let config = *softc.config.lock();
-        Ok(Snapshot { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().is_idle() })
+        Ok(Snapshot { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().is_complete() })
     })
 }
 
 /// Follows the flags of the interface `ifp`, which an operator set up or down.
 pub(crate) fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
     with_softc(ifp, |softc| {
-        let config = *softc.config.lock();
         let up = softc.ifp.is_up();
         let was_up = softc.ifp.is_running();
         softc.ifp.set_running(up);
         if up && !was_up {
             rules::set_hooks(&HOOKS);
-            if config.syncdev.is_some() {
-                bulk_request::start(softc);
-            }
+            bulk_request::start(softc);
         } else if was_up && !up {
             rules::set_hooks(&rules::NO_HOOKS);
             bulk_request::cancel(softc);
@@ -112,10 +109,12 @@ fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
     };
     let is_linked = link.is_some();
     Link::close(softc.link.replace(link), detaching);
-    if is_linked && softc.ifp.is_running() {
-        bulk_request::start(softc);
+    if !is_linked {
+        bulk_request::forget(softc);
+    } else if softc.ifp.is_running() {
+        bulk_request::start_with_new_peers(softc);
     } else {
-        bulk_request::cancel(softc);
+        bulk_request::expect_new_peers(softc);
     }
     Ok(())
 }
@@ -138,7 +137,18 @@ pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
     if let Some(retired) = softc.link.replace(None) {
         retired.reclaim().abandon();
     }
-    bulk_request::cancel(softc);
+    bulk_request::forget(softc);
+}
+
+/// Follows an interface that went up or down, or got or lost its link.
+pub(crate) fn interface_changed(ifp: *const sys::ifnet) {
+    epoch::enter(|epoch| {
+        let Some(softc) = instance::current(epoch) else { return };
+        let link = softc.link(epoch).filter(|link| link.interface().as_ptr().cast_const() == ifp);
+        if let Some(link) = link {
+            bulk_request::follow_interface(softc, link);
+        }
+    });
 }
 
 /// The current name of the sync interface, zeroes without one.

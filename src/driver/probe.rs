@@ -60,8 +60,9 @@ pub(crate) fn imported(state: StateId, result: Result<(), Refused>) {
 pub(crate) fn merged(state: StateId, verdict: Verdict) {
     if enabled() {
         let (id, creator) = name(state);
-        let source = i32::from(verdict.src == EndpointVerdict::Newer);
-        let destination = i32::from(verdict.dst == EndpointVerdict::Newer);
+        let applied = |endpoint| matches!(endpoint, EndpointVerdict::Newer | EndpointVerdict::Same);
+        let source = i32::from(applied(verdict.src));
+        let destination = i32::from(applied(verdict.dst));
         // SAFETY: takes only numbers.
         unsafe { sys::pfs_probe_state_merged(id, creator, source | destination << 1) };
     }

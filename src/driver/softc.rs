@@ -13,7 +13,7 @@ use crate::driver::kernel::mutex::Mutex;
 use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::{Link, HEADER_MAX};
-use crate::driver::pf::{Kstate, StateLists, NEWEST_FORMAT};
+use crate::driver::pf::{status, Kstate, StateLists, NEWEST_FORMAT};
 use crate::driver::storage;
 use crate::engine::bucket::{FrameSize, Queues, Wake};
 use crate::engine::bulk::{Requester, Responder};
@@ -23,7 +23,7 @@ use crate::engine::defer::{Deferral, Deferrals, DEFERRALS_PER_BUCKET};
 use crate::engine::limit::Rates;
 use crate::wire::{Format, Header, StateId, Subheader};
 use core::num::NonZeroUsize;
-use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 /// The smallest MTU that an operator may set, in bytes. A smaller packet could not carry
 /// a state.
@@ -108,6 +108,8 @@ pub(crate) struct Softc {
     pub(crate) control: Mutex<Control<KSlice<Option<StateId>>>>,
     /// The bulk update that this node requests.
     pub(crate) bulk_request: Mutex<Requester>,
+    /// Since when pf ran when that was looked at last; see `status::since`.
+    pub(crate) pf_since: AtomicU32,
     /// The bulk update that a peer requests.
     pub(crate) bulk_answer: Mutex<Responder>,
     /// Allows the sender the next packets of a bulk update, once a tick.
@@ -159,6 +161,7 @@ impl Softc {
             bucket_count,
             control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
             bulk_request: Mutex::new(c"pfsync bulk request", Requester::new(), Wait::Sleep)?,
+            pf_since: AtomicU32::new(status::since()),
             bulk_answer: Mutex::new(c"pfsync bulk answer", Responder::new(), Wait::Sleep)?,
             bulk_burst_allowed: AtomicBool::new(false),
             rates: Rates::default(),

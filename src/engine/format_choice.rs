@@ -100,7 +100,8 @@ impl FormatChoice {
 
     /// A frame came. Returns the new format if it is another than before.
     pub fn hear(&mut self, frame: Heard, now: u32) -> Option<Format> {
-        let known = self.peers.iter().flatten().find(|peer| peer.address == frame.from).map(|peer| peer.reads);
+        let known =
+            self.peers.iter().flatten().find(|peer| peer.address == frame.from).map(|peer| peer.reads);
         let assumed = known.unwrap_or(self.newest.min(Format::V1400));
         let reads = frame.announced.or(frame.spoken).unwrap_or(assumed);
         self.remember(Peer { address: frame.from, reads, heard: now });

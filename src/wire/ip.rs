@@ -43,6 +43,16 @@ impl From<[u8; 4]> for PeerAddress {
     }
 }
 
+impl PeerAddress {
+    /// The IPv4 address that is mapped, if one is.
+    pub fn to_ipv4(self) -> Option<[u8; 4]> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
+            _ => None,
+        }
+    }
+}
+
 /// What the IP header of a received packet tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! New states for pf's table: from a peer, or from an operator's `pfctl -L`.
 
+use super::export::FLOATING;
 use super::rules::Rules;
 use super::state::{allocate_scrub, write_endpoint, Found};
 use super::status;
@@ -10,9 +11,6 @@ use crate::engine::limit::STATES_PER_ROW;
 use crate::wire::{Endpoint, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, IPPROTO_SCTP};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
-
-/// The kif that a floating state is bound to.
-const FLOATING: &str = "all";
 
 /// Where a state comes from. This decides what is believed of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
