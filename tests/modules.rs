@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules that each module imports.
+/// The modules that each module imports, by name.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 fn source() -> PathBuf {
@@ -23,8 +23,8 @@ fn module_path(file: &Path) -> Vec<String> {
     names.filter(|name| name != "mod").collect()
 }
 
-/// The module that a path of Rust modules lies in, if it leads to one: the
-/// driver's modules count one by one, `wire` and `engine` as a whole.
+/// The module that a path of Rust modules leads to, if it leads to one. Each module of the
+/// driver counts by itself, `wire` and `engine` as a whole.
 fn module_of(path: &[String]) -> Option<String> {
     match path {
         [first, second, ..] if first == "driver" => Some(second.clone()),
@@ -63,7 +63,7 @@ fn paths(code: &str, start: &str) -> Vec<String> {
     found
 }
 
-/// The first path of each item of a group, given from behind its opening brace.
+/// The first path of each item in a group, which is given without its opening brace.
 fn names(group: &str) -> Vec<String> {
     let mut depth = 0;
     let mut items = vec![String::new()];
@@ -108,14 +108,15 @@ fn graph(files: &[(Vec<String>, String)]) -> Graph {
 /// A circle of modules, if there is one: the last imports the first.
 fn circle(graph: &Graph) -> Option<Vec<String>> {
     let mut left = graph.clone();
-    // What imports nothing that is left is in no circle.
+    // A module that imports none of those left is in no circle.
     while let Some(leaf) = left.iter().find(|(_, edges)| edges.is_empty()).map(|(module, _)| module.clone()) {
         left.remove(&leaf);
         for edges in left.values_mut() {
             edges.remove(&leaf);
         }
     }
-    // From what is left an import always leads on, and so some time back.
+    // Each module that is left imports another one that is left. So following the
+    // imports leads back to a module that was seen before.
     let mut way = vec![left.keys().next()?.clone()];
     loop {
         let next = left[way.last().unwrap()].first().unwrap();

@@ -15,8 +15,8 @@ use crate::driver::storage;
 use crate::engine::defer::Deferral;
 use core::sync::atomic::Ordering;
 
-/// Whether first packets are deferred: the operator wants it, and there is a peer that
-/// could acknowledge.
+/// Whether first packets are deferred: the operator wants it, and the link to the peers is
+/// up.
 pub(crate) fn is_enabled(softc: &Softc, epoch: &NetEpoch) -> bool {
     softc.options.defer.load(Ordering::Relaxed) && softc.ifp.is_running() && softc.link(epoch).is_some()
 }

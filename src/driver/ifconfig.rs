@@ -162,8 +162,8 @@ fn parse_name(name: &[u8; 16]) -> Result<Option<IfName>> {
     }
 }
 
-/// The settings that an nvlist asks for. A value that is absent or has another type is `EINVAL`, but the
-/// version, the sync interface and its peer may be absent.
+/// The settings in an nvlist. `EINVAL` if a value is absent or has another type. Only the
+/// version, the sync interface and the sync peer may be absent.
 fn parse_settings(values: Values) -> Result<Settings> {
     let number = |name| values.number(name).map(|value| i64::try_from(value).unwrap_or(i64::MAX));
     let version = match number(c"version") {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Input: packets from the peers are checked, and their messages carried out.
+//! Input: checks packets from the peers, and carries their messages out.
 
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
@@ -57,7 +57,7 @@ type ReadHeader = fn(&[u8]) -> Option<Arrival>;
 /// `*mp` is a packet that the caller hands over, `*offp` is the length of its IP header in
 /// bytes, and the thread is in the network epoch.
 unsafe fn input(mp: *mut *mut sys::mbuf, offp: *mut c_int, read_header: ReadHeader) -> c_int {
-    // SAFETY: the caller promises the above.
+    // SAFETY: the caller hands over a packet, and is in the network epoch.
     unsafe {
         let Some(m) = NonNull::new(ptr::replace(mp, ptr::null_mut())) else { return DONE };
         let packet = Packet::from_raw(m);
@@ -99,7 +99,7 @@ fn reject_packet(limit: PeerLimit) {
     probe::rejected(None, Rejected::Limit);
 }
 
-/// What the messages of a frame have in common.
+/// What handling any message of a frame needs.
 struct Context<'a> {
     softc: &'a Softc,
     rules: &'a Rules,
@@ -302,8 +302,8 @@ fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Acti
     }
 }
 
-/// Which values are possible depends on the protocol of the state, if the state exists
-/// here.
+/// Handles a compressed update. Which values are possible depends on the protocol of the
+/// state, which only the state itself tells, if it exists here.
 fn handle_compressed(context: &Context, raw: &RawCompressedUpdate) {
     let found = table::find(raw.state_id());
     match (raw.check(found.as_ref().map(|found| found.proto())), found) {

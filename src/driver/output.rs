@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Output: frames are filled with messages, shown to bpf(4), and sent as packets.
+//! Output: fills frames with messages, shows them to bpf(4), and sends them as packets.
 
 use crate::driver::buffer::Buffer;
 use crate::driver::kernel::epoch::NetEpoch;
@@ -127,8 +127,8 @@ fn send_buffer(
     softc.ifp.count(Counter::OutputBytes, packet_len);
 }
 
-/// Writes the message of an action for a state, unless pf has unlinked the state and the
-/// message needs more than its identity.
+/// Writes the message of an action for a state. If pf has unlinked the state, writes only
+/// a message that needs no more than its identity.
 pub(crate) fn write_state(action: Action, state: &StateRef, writer: &mut FrameWriter) -> Result<(), Full> {
     match action {
         Action::InsertAck | Action::DeleteCompressed => writer.append(action, &RawId::from(state.id())),

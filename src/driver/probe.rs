@@ -56,7 +56,7 @@ pub(crate) fn imported(state: StateId, result: Result<(), Refused>) {
 }
 
 /// `pfsync::state:merged`: a peer's update was compared with a state. Third argument: the
-/// endpoints that were overwritten, 1 for the source plus 2 for the destination.
+/// endpoints that were overwritten as a whole, 1 for the source plus 2 for the destination.
 pub(crate) fn merged(state: StateId, verdict: Verdict) {
     if enabled() {
         let (id, creator) = name(state);

@@ -5,17 +5,18 @@
 //! lock. A state is in at most one queue of its bucket.
 //!
 //! Inserts, deletes, acknowledgements and requested updates are *prompt*: they
-//! are sent as soon as they fill a frame. A compressed update *waits* instead.
-//! Further changes of its state collapse into it and cost no message. It becomes
-//! prompt when the state has changed `maxupd` times, or when a peer needs it.
+//! are sent as soon as they fill a frame. A compressed update *waits* instead:
+//! further changes to the state collapse into it and need no message of their own.
+//! It becomes prompt when the state has changed `maxupd` times, or when a peer
+//! needs it.
 //!
 //! The first change in an idle bucket starts a one-second timer. When it
 //! expires, everything queued is sent.
 //!
 //! # Examples
 //!
-//! A bucket whose lists are vectors of state numbers. In the kernel, the states
-//! themselves are the links of the lists.
+//! The queues of a bucket over a model of the lists: states are numbers, and lists
+//! are vectors. In the kernel, the states themselves are the links.
 //!
 //! ```
 //! use pfsync::engine::bucket::{Change, FrameSize, Lists, Queue, Queues, QUEUES};
@@ -150,14 +151,15 @@ pub trait Lists {
 /// How much a frame carries, which decides when the prompt queues fill one.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameSize {
-    /// Bytes for runs, with their subheaders and without header and end mark.
+    /// Bytes for runs and their subheaders: the frame without its header and its end
+    /// mark.
     pub payload_len: usize,
     /// Bytes of a whole state in the format that is sent.
     pub state_len: usize,
 }
 
 impl FrameSize {
-    /// Whether a whole state fits, the largest message of all.
+    /// Whether a whole state fits. It is the largest message.
     pub fn fits_a_state(&self) -> bool {
         self.payload_len >= self.state_len.saturating_add(size_of::<Subheader>())
     }
@@ -166,15 +168,15 @@ impl FrameSize {
 /// A change of a state, as pf reports it.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
-    /// Whether the state is of TCP. `maxupd` applies to TCP only, as in the C
+    /// Whether this is a TCP state. `maxupd` applies only to these, as in the C
     /// module.
     pub tcp: bool,
-    /// Whether the traffic is split between this firewall and a peer: the peer
-    /// sent an update of the state a moment ago, and needs this one at once.
+    /// Whether the traffic of the state is split between this firewall and a peer.
+    /// The peer sent an update a moment ago, and needs this one at once.
     pub split: bool,
 }
 
-/// What the caller must do after a change, with or without the bucket's lock.
+/// What the caller must do after a change, inside or outside the bucket's lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[must_use]
 pub struct Wake {
@@ -189,13 +191,13 @@ pub struct Queues<L> {
     lists: L,
     /// The timer runs. When it expires, everything queued is sent.
     timer: bool,
-    /// The prompt queues are sent although they may not fill a frame.
+    /// The prompt queues are being sent, whether or not they fill a frame.
     flushing: bool,
 }
 
-/// Whether an update of a state collapses into its queued message without any
-/// change in the bucket. For callers that see only the state: they need no
-/// lock of the bucket.
+/// Whether an update collapses into the message that is queued for its state
+/// without touching the bucket. For callers that can see only the state and do not
+/// hold the bucket's lock.
 ///
 /// `left` is how many more updates may collapse into the message.
 pub fn collapses(place: Option<Queue>, change: Change, left: u8) -> bool {
@@ -285,8 +287,8 @@ impl<L: Lists> Queues<L> {
         self.lists.remove(state);
     }
 
-    /// Whether a message is queued that carries the whole state, or tells that
-    /// it is gone. A bulk update can leave out such a state.
+    /// Whether a queued message carries the whole state or says that it is gone. A
+    /// bulk update then leaves the state out.
     pub fn announces(&self, state: &L::State) -> bool {
         matches!(self.lists.place(state), Some(Queue::Insert | Queue::Update | Queue::Delete))
     }
@@ -317,7 +319,7 @@ impl<L: Lists> Queues<L> {
         self.lists.pop(queue)
     }
 
-    /// Takes a state out of any queue. `None` when all queues are empty.
+    /// Takes one state out of any queue. `None` when all queues are empty.
     pub fn pop_any(&mut self) -> Option<L::Ref> {
         self.lists.append_all(Queue::Waiting, Queue::Compressed);
         Queue::PROMPT.iter().find_map(|queue| self.lists.pop(*queue))

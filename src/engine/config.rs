@@ -115,7 +115,7 @@ impl Config {
         })
     }
 
-    /// Whether frames go to the same sync peer by the same sync interface. If
+    /// Whether frames go to the same sync peer through the same sync interface. If
     /// they do, the link stays as it is and no bulk update is needed.
     pub fn same_link(&self, other: &Config) -> bool {
         self.syncdev == other.syncdev && (self.syncdev.is_none() || self.syncpeer == other.syncpeer)

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Messages that belong to no local state: update requests and clears.
 //!
-//! Both wait in slots of a fixed number. A request that finds all slots taken is
-//! dropped and counted: the peer's next update of the state causes it again.
+//! A limited number of each waits to be sent. A request beyond it is dropped and
+//! counted. The peer's next update of the state causes the request again.
 
 use crate::wire::{Clear, IfName, StateId};
 use core::marker::PhantomData;
 
-/// The most update requests that wait to be sent: a few frames of them.
+/// The most update requests that wait to be sent. They fill a few frames.
 pub const MAX_QUEUED_REQUESTS: usize = 256;
 /// The most clears that wait to be sent. `pfctl -F states` causes one, or one
 /// per interface.
 pub const MAX_QUEUED_CLEARS: usize = 16;
 
-/// As many messages wait as may. This one was not added.
+/// The most messages wait already. This one was not added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QueueFull;
 
-/// A set with a most number of items, in slots that the caller provides.
+/// A set of limited size, in slots that the caller provides.
 struct BoundedSet<T, S> {
     slots: S,
     /// The number of items. They are in the first slots.
@@ -57,7 +57,7 @@ pub struct Control<S> {
 }
 
 impl<S: AsMut<[Option<StateId>]>> Control<S> {
-    /// Nothing waits. All slots must be `None`.
+    /// No message waits yet. All slots must be `None`.
     pub fn new(slots: S) -> Control<S> {
         Control {
             bulk_request: false,
@@ -66,8 +66,8 @@ impl<S: AsMut<[Option<StateId>]>> Control<S> {
         }
     }
 
-    /// Requests a state from the peers. Until the request is sent, requesting the
-    /// state again does nothing.
+    /// Requests a state from the peers. Does nothing if a request for it waits
+    /// already.
     pub fn request(&mut self, state: StateId) -> Result<(), QueueFull> {
         self.requests.insert(state)
     }

@@ -2,8 +2,8 @@
 //! Deferred packets, which wait until a peer has acknowledged their state.
 //!
 //! With `defer` set, the first packet of a connection waits for the
-//! acknowledgement of the insert, or for a short time. So the answer finds the
-//! state whichever firewall it comes by.
+//! acknowledgement of the insert, or for a short time. When it is sent, the peer
+//! has the state, so the reply passes whichever firewall it arrives at.
 
 use crate::wire::StateId;
 use core::marker::PhantomData;

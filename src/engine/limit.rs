@@ -46,7 +46,7 @@ impl Rate {
     }
 }
 
-/// What is limited per second.
+/// The events that are limited per second.
 #[derive(Debug, Default)]
 pub struct Rates {
     /// States inserted for peers.

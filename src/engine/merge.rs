@@ -28,9 +28,9 @@ pub enum EndpointVerdict {
     /// Its connection state is newer, but its sequence window is older. Apply
     /// only the connection state.
     ///
-    /// Both firewalls then have the same connection state, and only one of them
-    /// is behind, by its window. So the updates that they send each other in
-    /// return come to an end.
+    /// Then both firewalls have the same connection state, and only one of them has
+    /// an older window. So the updates that they send each other in return come to
+    /// an end.
     StateOnly,
     /// It is older. Apply nothing of it.
     Stale,
@@ -69,14 +69,14 @@ impl Verdict {
 /// `PF_TCPS_PROXY_SRC`. From this state on, pf itself completes the handshake
 /// (`synproxy state`).
 const PROXY_SRC: u8 = 11;
-/// `TCPS_SYN_SENT`. From this state on, sequence numbers mean something.
+/// `TCPS_SYN_SENT`. From this state on, sequence numbers are meaningful.
 const SYN_SENT: u8 = 2;
 
 /// Judges an update of a TCP state.
 ///
 /// Neither the connection state of an endpoint nor its sequence window ever goes
-/// back, except that the source leaves the states of pf's SYN proxy for lower
-/// ones.
+/// back. There is one exception: when pf's SYN proxy has finished, the source goes
+/// to a lower state.
 pub fn tcp(local: [LocalEndpoint; 2], update: [&Endpoint; 2]) -> Verdict {
     let [src, dst] = local;
     let [new_src, new_dst] = update;
@@ -98,7 +98,7 @@ fn tcp_endpoint(local: LocalEndpoint, new: &Endpoint) -> EndpointVerdict {
     }
 }
 
-/// Judges an update of a state that is not of TCP: the connection state of an
+/// Judges an update of a state of any other protocol: the connection state of an
 /// endpoint never goes back.
 pub fn other(local: [LocalEndpoint; 2], update: [&Endpoint; 2]) -> Verdict {
     let [src, dst] = local;
@@ -210,8 +210,8 @@ mod tests {
             prop_assert!(!is_before(apply(local[1], update[1], dst).1, local[1].1));
         }
 
-        /// Two firewalls with different states, each of which answers an update
-        /// from behind, soon have the same state and stop.
+        /// Two firewalls with different states send each other updates in return.
+        /// They soon have the same state and stop.
         #[test]
         fn answers_come_to_an_end(mut one in [(2..=10u8, 0..1_000_000u32), (2..=10, 0..1_000_000)], mut two in [(2..=10u8, 0..1_000_000u32), (2..=10, 0..1_000_000)]) {
             let mut messages = 0;

@@ -10,9 +10,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub enum HeaderError {
     /// The packet is shorter than a header.
     Short,
-    /// The version is not [`VERSION`], but this.
+    /// The version is this one and not [`VERSION`].
     Version(u8),
-    /// The header's length is below that of a header, or above that of the
+    /// The header gives a length that is shorter than a header or longer than the
     /// packet.
     Length,
 }
@@ -40,23 +40,23 @@ pub enum FrameError {
 
 /// A received frame with a valid header: an iterator over its runs.
 ///
-/// The iteration ends behind the end mark, behind the last whole run, or behind
-/// the first error.
+/// The iteration ends after the end mark, after the last whole run, or after the
+/// first error.
 #[derive(Clone, Debug)]
 pub struct Frame<'a> {
     /// The MD5 checksum of the sender's ruleset.
     pub checksum: &'a [u8; 16],
     /// The part of the frame that was not read yet.
     rest: &'a [u8],
-    /// Bytes of the packet behind the end of the frame.
+    /// Bytes of the packet after the end of the frame.
     trailing: usize,
     /// The newest format that is understood.
     newest: Format,
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the header of a frame. `packet` begins behind the IP header and
-    /// ends where the packet ends.
+    /// Reads the header of a frame. `packet` is everything that follows the IP
+    /// header.
     pub fn parse(packet: &'a [u8]) -> Result<Frame<'a>, HeaderError> {
         let (header, _) = Header::ref_from_prefix(packet).map_err(|_| HeaderError::Short)?;
         if header.version != VERSION {
@@ -150,7 +150,7 @@ impl<'a> Iterator for Frame<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// The most bytes of messages behind one subheader (`MCLBYTES`). The C module
+/// The most bytes of messages after one subheader (`MCLBYTES`). The C module
 /// drops a frame with a longer run, which m_pulldown(9) cannot make contiguous.
 const RUN_MAX: usize = 2048;
 
@@ -208,17 +208,16 @@ impl<'b> FrameWriter<'b> {
         self.last_run = None;
     }
 
-    /// The run that a message of this action and `size` bytes joins, if it
-    /// begins none.
+    /// The run that a message of this action and `size` bytes joins. `None` if it
+    /// begins a new one.
     fn run_to_join(&self, action: Action, size: usize) -> Option<WrittenRun> {
         let run = self.last_run?;
         let len = usize::from(run.count).saturating_mul(size);
         (run.action == action && len.saturating_add(size) <= RUN_MAX).then_some(run)
     }
 
-    /// How many messages of this action and `size` bytes can be appended, one
-    /// after the other, to one run. When these are written, another run of the
-    /// action may still fit.
+    /// How many messages of this action and `size` bytes can be appended to one
+    /// run. When they are written, a new run of the same action may still fit.
     pub fn fits(&self, action: Action, size: usize) -> usize {
         let (subheader, run_len) = match self.run_to_join(action, size) {
             Some(run) => (0, usize::from(run.count).saturating_mul(size)),
@@ -229,7 +228,7 @@ impl<'b> FrameWriter<'b> {
         self.buffer.len().saturating_sub(taken).checked_div(size).unwrap_or(0).min(fit_in_run)
     }
 
-    /// Appends a message.
+    /// Appends a message. Fails if there is no space for it.
     pub fn append<T: IntoBytes + Immutable>(&mut self, action: Action, message: &T) -> Result<(), Full> {
         if self.fits(action, size_of::<T>()) == 0 {
             return Err(Full);
@@ -261,7 +260,7 @@ impl<'b> FrameWriter<'b> {
         self.used
     }
 
-    /// Writes a value behind what is written already.
+    /// Writes a value at the end of the frame.
     fn write<T: IntoBytes + Immutable>(&mut self, value: &T) -> Result<(), Full> {
         self.write_at(self.used, value)?;
         self.used = self.used.saturating_add(size_of::<T>());

@@ -39,7 +39,7 @@ pub struct Subheader {
 /// Number of actions (`PFSYNC_ACT_MAX` of FreeBSD 15).
 pub const ACTIONS: usize = 17;
 
-/// What a message says (`PFSYNC_ACT_*` in `net/if_pfsync.h`).
+/// The kind of a message (`PFSYNC_ACT_*` in `net/if_pfsync.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Action {
@@ -50,9 +50,10 @@ pub enum Action {
     /// The sender received an insert that asked to be acknowledged
     /// ([`StateFlags::ACK`](super::StateFlags::ACK)): [`RawId`](super::RawId).
     InsertAck = 2,
-    /// The whole content of a state: [`RawState1301`](super::RawState1301).
+    /// A whole state, sent on request or in a bulk update:
+    /// [`RawState1301`](super::RawState1301).
     Update1301 = 3,
-    /// Only what changes in the life of a state:
+    /// The part of a state that changes during its life:
     /// [`RawCompressedUpdate`](super::RawCompressedUpdate).
     UpdateCompressed = 4,
     /// The sender needs an update of a state, or of all states:

@@ -65,8 +65,8 @@ impl From<StateId> for RawId {
     }
 }
 
-/// A compressed update (`struct pfsync_upd_c`, 84 bytes): what changes in the
-/// life of a state.
+/// A compressed update (`struct pfsync_upd_c`, 84 bytes): the part of a state that
+/// changes during its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct RawCompressedUpdate {

@@ -16,9 +16,10 @@
 //! and 1500.
 //!
 //! A *frame* follows the IP header of a packet (IP protocol 240). bpf(4) shows
-//! the frame alone, with link type `DLT_PFSYNC`. A frame is a [`Header`] and
-//! then *runs*. A run is a [`Subheader`] and the *messages* that it announces,
-//! all with the same [`Action`]. The last run is the end mark, [`Action::Eof`].
+//! the frame alone, with link type `DLT_PFSYNC`. A frame consists of a
+//! [`Header`] and *runs*. A run consists of a [`Subheader`] and the *messages*
+//! that it announces, all of the same [`Action`]. The last run is the end mark,
+//! [`Action::Eof`].
 //!
 //! [`Frame`] reads a frame without copying it. [`FrameWriter`] writes one into
 //! a buffer that the caller provides.
@@ -35,7 +36,7 @@
 //!
 //! # Examples
 //!
-//! Write a frame that asks a peer for one state:
+//! Write a frame that requests a state from a peer:
 //!
 //! ```
 //! use pfsync::wire::{Action, FrameWriter, Full, RawId};
@@ -53,7 +54,7 @@
 //! # Ok::<(), Full>(())
 //! ```
 //!
-//! Read a frame and check what it says:
+//! Read a frame and check its content:
 //!
 //! ```
 //! use pfsync::wire::{BulkMark, Frame, Run};
@@ -110,15 +111,15 @@ pub const IPPROTO_TCP: u8 = 6;
 pub const IPPROTO_SCTP: u8 = 132;
 
 /// The TTL or hop limit of every pfsync packet (`PFSYNC_DFLTTL` in
-/// `net/if_pfsync.h`). A packet with another one passed a router and is
+/// `net/if_pfsync.h`). A packet with any other value has passed a router and is
 /// refused.
 pub const TTL: u8 = 255;
 
 /// The identity of a state: the number that its creator gave it, and the
 /// creator's host id.
 ///
-/// Both are kept as the bytes that they have in the kernel and on the wire,
-/// because they are only compared and shown.
+/// Both keep the byte order that they have in the kernel and on the wire, because
+/// they are only compared and shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
 pub struct StateId {
     /// The number, in network byte order.

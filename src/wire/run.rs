@@ -71,8 +71,8 @@ impl Run<'_> {
 /// Whole states in one format: an iterator that checks each state and yields
 /// its content, or why it is refused.
 ///
-/// A refused state does not end the iteration: the states behind it can still
-/// be read.
+/// A refused state does not end the iteration: the states after it can still be
+/// read.
 ///
 /// # Examples
 ///
@@ -115,8 +115,8 @@ impl<'a> States<'a> {
         }
     }
 
-    /// Checks each state and lends the result to `take`. Iterating does the same,
-    /// but copies each state.
+    /// Checks each state and passes the result to `take` by reference. Iterating
+    /// yields the same results, but copies each state.
     pub fn check_each(&self, mut take: impl FnMut(&Result<State, Invalid>)) {
         match self {
             States::V1301(messages) => messages.iter().for_each(|message| take(&message.check())),

@@ -40,7 +40,7 @@ pub struct Key {
 
 impl Key {
     /// Whether both keys have the same addresses and ports. For IPv4, the bytes
-    /// behind the address do not matter.
+    /// after the address do not matter.
     pub fn is_same(&self, other: &Key, family: Family) -> bool {
         let inet = |[a, b, c, d, ..]: [u8; 16]| [a, b, c, d];
         match family {
@@ -107,7 +107,7 @@ impl Format {
 pub struct IfName([u8; 16]);
 
 impl IfName {
-    /// The name in a field of `IFNAMSIZ` bytes. Bytes behind the terminator are
+    /// The name in a field of `IFNAMSIZ` bytes. Bytes after the terminator are
     /// dropped.
     ///
     /// Fails with [`Invalid::InterfaceName`] if the name is empty or
@@ -136,7 +136,7 @@ impl IfName {
     }
 }
 
-/// The name of a tag that pf gives to packets (`tag` in pf.conf(5)): 1 to 63
+/// The name of a tag that pf puts on packets (`tag` in pf.conf(5)): 1 to 63
 /// bytes other than 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TagName([u8; TagName::SIZE]);
@@ -145,7 +145,7 @@ impl TagName {
     /// Bytes of the field, with the terminator (`PF_TAG_NAME_SIZE`).
     pub const SIZE: usize = 64;
 
-    /// The name in a field, `None` if it is empty. Bytes behind the terminator
+    /// The name in a field, `None` if it is empty. Bytes after the terminator
     /// are dropped.
     ///
     /// Fails with [`Invalid::Tag`] if the name is unterminated.
@@ -179,9 +179,9 @@ pub enum Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Direction {
-    /// It came in by an interface (`PF_IN`).
+    /// It arrived on an interface (`PF_IN`).
     In = 1,
-    /// It went out by an interface (`PF_OUT`).
+    /// It left through an interface (`PF_OUT`).
     Out = 2,
 }
 
@@ -223,7 +223,7 @@ bitflags! {
 pub enum RouteTo {
     /// By the routing table (`PF_NOPFROUTE`).
     No,
-    /// By an interface that a rule names. The gateway is [`State::rt_addr`].
+    /// Through an interface that a rule names. The gateway is [`State::rt_addr`].
     Via {
         /// `PF_FASTROUTE` (1), `PF_ROUTETO` (2), `PF_DUPTO` (3) or
         /// `PF_REPLYTO` (4).
@@ -328,7 +328,7 @@ pub struct State {
     pub updates: u8,
     /// What the rule has pf do with the packets. Absent in format 1301.
     pub rule_actions: Option<RuleActions>,
-    /// The tag that pf gives to the packets. Absent before format 1500.
+    /// The tag that pf puts on the packets. Absent before format 1500.
     pub tag: Option<TagName>,
 }
 

@@ -99,7 +99,7 @@ pub(super) fn route(kind: u8, ifname: &[u8; 16], af: u8) -> Result<RouteTo, Inva
     }
 }
 
-/// The fields behind [`RawCommon`], which each format lays out in its own way.
+/// The fields after [`RawCommon`], which each format lays out in its own way.
 /// The raw ones are not checked yet.
 pub(super) struct FormatFields {
     /// Raw address families of the wire key and the stack key.
@@ -107,12 +107,12 @@ pub(super) struct FormatFields {
     /// Protocols of the wire key and the stack key.
     pub(super) protos: [u8; 2],
     pub(super) orig_ifname: Option<IfName>,
-    /// Raw.
+    /// Raw: `PF_IN` or `PF_OUT`.
     pub(super) direction: u8,
     pub(super) log: u8,
-    /// Raw.
+    /// Raw: `PFSTATE_*`.
     pub(super) flags: u16,
-    /// Raw.
+    /// Raw: `PFTM_*`.
     pub(super) timeout: u8,
     pub(super) sync_flags: u8,
     pub(super) updates: u8,
@@ -239,7 +239,7 @@ impl RuleActions {
 }
 
 /// Reads and checks the rule actions of a raw state in format 1400 or 1500.
-/// A macro, because the formats have the same fields at different places.
+/// A macro, because the formats have the same fields in different places.
 macro_rules! check_rule_actions {
     ($raw:expr, route_af: $route_af:expr) => {
         RuleActions {

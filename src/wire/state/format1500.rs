@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub struct RawState1500 {
     /// The fields that every format begins with.
     pub common: RawCommon,
-    /// Name of the tag that pf gives to the packets. Empty for none.
+    /// Name of the tag that pf puts on the packets. Empty for none.
     pub tagname: [u8; TagName::SIZE],
     /// Name of the interface that the packets are routed to.
     pub rt_ifname: [u8; 16],

@@ -130,8 +130,8 @@ impl Variables {
         unsafe { (*self.globals).release = release };
     }
 
-    /// `osreldate`
-    pub(crate) fn release(&self) -> i32 {
+    /// `osreldate`, the release that the kernel claims to be.
+    pub fn release(&self) -> i32 {
         // SAFETY: the memory lives as long as the kernel.
         unsafe { (*self.globals).release }
     }

@@ -14,7 +14,7 @@ use sys_bindings as sys;
 
 /// What only pf of this release has.
 #[derive(Default)]
-pub struct Own {
+pub(crate) struct Own {
     /// The names of tags. A tag's number is its index and one.
     tags: RefCell<Vec<Vec<u8>>>,
 }
@@ -29,7 +29,7 @@ pub(crate) fn frees_both_keys() -> bool {
 
 /// The present time, in the unit of states.
 pub(crate) fn now() -> sys::pfs_time {
-    (i128::from(thread::current().kernel.uptime()) * 1000 >> 32) as u64
+    ((i128::from(thread::current().kernel.uptime()) * 1000) >> 32) as u64
 }
 
 /// Puts rules where pf finds them by their number.
