@@ -4,6 +4,7 @@
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
 use crate::driver::deferral;
+use crate::driver::format;
 use crate::driver::import;
 use crate::driver::instance;
 use crate::driver::kernel::epoch::{self, NetEpoch};
@@ -13,12 +14,13 @@ use crate::driver::kernel::mbuf::{Bytes, Packet};
 use crate::driver::kernel::time;
 use crate::driver::link::Link;
 use crate::driver::pf::table::{self, Row};
-use crate::driver::pf::{self, rules, rules::Rules, status, Found, Locked, Refused, Side, NEWEST_FORMAT};
+use crate::driver::pf::{self, rules, rules::Rules, status, Found, Locked, Refused, Side};
 use crate::driver::probe::{self, Rejected};
 use crate::driver::softc::Softc;
 use crate::driver::stats::{count, count_limited, PeerLimit, Stat};
 use crate::driver::storage::{self, Sysctls};
 use crate::engine::bucket::{Change, Queue};
+use crate::engine::format_choice::Heard;
 use crate::engine::limit::{self, CLEARS_PER_SECOND};
 use crate::engine::merge::{self, EndpointVerdict};
 use crate::wire::{
@@ -193,7 +195,7 @@ fn arrive<'a>(
 /// Reads and handles the frame of a packet.
 fn handle_packet(softc: &Softc, frame: &[u8], from: PeerAddress) {
     match Frame::parse(frame) {
-        Ok(frame) => handle_frame(softc, frame.with_newest_format(NEWEST_FORMAT), from),
+        Ok(frame) => handle_frame(softc, frame, from),
         Err(HeaderError::Short) => reject(None, Rejected::Header),
         Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
         Err(HeaderError::Length) => reject(None, Rejected::Length),
@@ -201,6 +203,7 @@ fn handle_packet(softc: &Softc, frame: &[u8], from: PeerAddress) {
 }
 
 fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress) {
+    let (announced, mut spoken) = (frame.announced, None);
     rules::read(|rules| {
         let context = Context {
             softc,
@@ -213,6 +216,7 @@ fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress) {
         for run in frame {
             match run {
                 Ok(run) => {
+                    spoken = spoken.max(run.action().format());
                     count_messages(run.action() as u8, run.count());
                     handle_run(&context, run);
                 }
@@ -220,6 +224,7 @@ fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress) {
             }
         }
     });
+    format::frame_received(softc, Heard { from, announced, spoken });
 }
 
 /// Handles the messages of a run.

@@ -49,6 +49,7 @@ pub(crate) fn imported(state: StateId, result: Result<(), Refused>) {
             Err(Refused::NoMemory) => 4,
             Err(Refused::Exists) => 5,
             Err(Refused::Row) => 6,
+            Err(Refused::Unsupported) => 7,
         };
         // SAFETY: takes only numbers.
         unsafe { sys::pfs_probe_state_imported(id, creator, result) };

@@ -17,19 +17,20 @@
 //!
 //! ```
 //! use pfsync::engine::format_choice::{FormatChoice, Heard};
-//! use pfsync::wire::Format;
+//! use pfsync::wire::{Format, PeerAddress};
 //!
 //! let mut choice = FormatChoice::new(Format::V1500);
 //! assert_eq!(choice.current(), Format::V1500);
+//! let peer = PeerAddress::from([192, 0, 2, 14]);
 //! // A stock module of FreeBSD 14 tells of a state.
-//! let frame = Heard { from: [14; 16], announced: None, spoken: Some(Format::V1400) };
+//! let frame = Heard { from: peer, announced: None, spoken: Some(Format::V1400) };
 //! assert_eq!(choice.hear(frame, 10), Some(Format::V1400));
 //! // It is upgraded to FreeBSD 15.
-//! let frame = Heard { from: [14; 16], announced: None, spoken: Some(Format::V1500) };
+//! let frame = Heard { from: peer, announced: None, spoken: Some(Format::V1500) };
 //! assert_eq!(choice.hear(frame, 300), Some(Format::V1500));
 //! ```
 
-use crate::wire::Format;
+use crate::wire::{Format, PeerAddress};
 
 /// Seconds of silence after which a peer does not count any more.
 pub const SILENCE_SECONDS: u32 = 60;
@@ -38,14 +39,11 @@ pub const SILENCE_SECONDS: u32 = 60;
 /// heard, so that a flood of invented peers evicts nobody.
 pub const MAX_PEERS: usize = 8;
 
-/// An IPv6 address, or an IPv4 address mapped into one (RFC 4291, 2.5.5.2).
-pub type Address = [u8; 16];
-
 /// What a frame tells of its sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Heard {
     /// The packet's source address.
-    pub from: Address,
+    pub from: PeerAddress,
     /// The newest format that the sender says it reads.
     pub announced: Option<Format>,
     /// The newest format of a whole state in the frame, if it carries one.
@@ -55,7 +53,7 @@ pub struct Heard {
 /// What is known of a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Peer {
-    address: Address,
+    address: PeerAddress,
     /// The newest format that it reads, as far as known.
     reads: Format,
     /// When it was heard last, in seconds of uptime.
@@ -142,14 +140,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const A: Address = [1; 16];
-    const B: Address = [2; 16];
+    const A: PeerAddress = PeerAddress([1; 16]);
+    const B: PeerAddress = PeerAddress([2; 16]);
 
-    fn stock(from: Address, spoken: Option<Format>) -> Heard {
+    fn stock(from: PeerAddress, spoken: Option<Format>) -> Heard {
         Heard { from, announced: None, spoken }
     }
 
-    fn ours(from: Address, reads: Format) -> Heard {
+    fn ours(from: PeerAddress, reads: Format) -> Heard {
         Heard { from, announced: Some(reads), spoken: None }
     }
 
@@ -219,7 +217,7 @@ mod tests {
         let mut choice = FormatChoice::new(Format::V1500);
         let _ = choice.hear(ours(A, Format::V1400), 0);
         for n in 10..255 {
-            let _ = choice.hear(ours([n; 16], Format::V1500), 1);
+            let _ = choice.hear(ours(PeerAddress([n; 16]), Format::V1500), 1);
         }
         assert_eq!(choice.current(), Format::V1400);
     }
@@ -235,7 +233,7 @@ mod tests {
             for (peer, reads, pause) in frames {
                 now += pause;
                 let reads = FORMATS[reads];
-                let _ = choice.hear(ours([peer; 16], reads), now);
+                let _ = choice.hear(ours(PeerAddress([peer; 16]), reads), now);
                 last[usize::from(peer)] = Some((now, reads));
                 for (heard, reads) in last.iter().flatten() {
                     if now - heard < SILENCE_SECONDS {

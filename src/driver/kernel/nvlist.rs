@@ -130,6 +130,20 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// The name of the last value in the list.
+    pub(crate) fn last_name(&self) -> Option<&'a CStr> {
+        let (mut cookie, mut last) = (ptr::null_mut(), None);
+        loop {
+            let mut kind = 0;
+            // SAFETY: the list is valid, and the cookie is null or of this list. A name
+            // lives as long as the list.
+            match unsafe { sys::nvlist_next(self.list(), &mut kind, &mut cookie).as_ref() } {
+                Some(name) => last = Some(unsafe { CStr::from_ptr(name) }),
+                None => return last,
+            }
+        }
+    }
+
     /// Whether the name exists, with a value of any type.
     pub(crate) fn has(&self, name: &CStr) -> bool {
         // SAFETY: the list is valid.

@@ -6,6 +6,7 @@ use super::rules::Rules;
 use super::state::{allocate_scrub, write_endpoint, Found};
 use super::status;
 use super::table::Row;
+use super::NEWEST_FORMAT;
 use crate::driver::kernel::time;
 use crate::engine::limit::STATES_PER_ROW;
 use crate::wire::{Endpoint, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, IPPROTO_SCTP};
@@ -34,6 +35,9 @@ pub(crate) enum Refused {
     RouteInterface,
     /// Its routing table does not exist here.
     RoutingTable,
+    /// It has a tag, or addresses of both families, and pf of this release cannot have
+    /// such a state.
+    Unsupported,
     /// There is no memory, or its rule has as many states as it allows.
     NoMemory,
     /// A state with the same id, or with the same addresses and ports, exists already.
@@ -324,6 +328,9 @@ unsafe fn actions_from_flags(st: *mut sys::pf_kstate) {
 ///
 /// The caller must ensure that pf's insert hook may run here.
 pub(crate) fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
+    if !state.is_possible_with(NEWEST_FORMAT) {
+        return Err(Refused::Unsupported);
+    }
     let (bound, original) = find_kifs(state, rules)?;
     let (rule, is_own) = bind_rule(state, origin, rules);
     // SAFETY: the rules are locked, so that the rule stays valid.

@@ -75,16 +75,16 @@ impl Config {
         let flags = if self.defer { u64::from(sys::PFSYNCF_DEFER) } else { 0 };
         let mut list = List::default()
             .with("maxupdates", Value::Number(self.maxupd))
-            .with("flags", Value::Number(flags))
-            .with("version", Value::Number(self.version));
+            .with("flags", Value::Number(flags));
         if let Some(name) = &self.syncdev {
             list = list
                 .with("syncdev", Value::String(CString::new(name.as_str()).expect("a name without zeros")));
         }
-        match self.syncpeer {
-            Some(peer) => list.with("syncpeer", Value::List(Box::new(peer.to_list()))),
-            None => list,
+        if let Some(peer) = self.syncpeer {
+            list = list.with("syncpeer", Value::List(Box::new(peer.to_list())));
         }
+        // The last element is what the operator sets.
+        list.with("version", Value::Number(self.version))
     }
 }
 
