@@ -366,6 +366,16 @@ impl State {
         }
     }
 
+    /// Whether the address of a gateway is in the message, which only a state with
+    /// a route has.
+    pub fn has_gateway(&self) -> bool {
+        let [a, b, c, d, ..] = self.rt_addr;
+        match self.family {
+            Family::Inet => [a, b, c, d] != [0; 4],
+            Family::Inet6 => self.rt_addr != [0; 16],
+        }
+    }
+
     /// Whether a format can carry the state. Before format 1500, both keys and
     /// the gateway must have the same address family.
     pub fn is_expressible_in(&self, format: Format) -> bool {

@@ -66,8 +66,7 @@ fn last_used(st: &sys::pf_kstate) -> u32 {
 fn each_message(change: Change, mut check: impl FnMut(&Target, Action)) -> Result<()> {
     let mut raw = state();
     change(&mut raw);
-    let formats = [Format::V1301, Format::V1400, Format::V1500];
-    for format in formats.into_iter().filter(|format| *format <= NEWEST) {
+    for format in [Format::V1301, Format::V1400, Format::V1500] {
         for action in [format.insert(), format.update()] {
             let target = Target::new()?;
             match format {

@@ -109,6 +109,10 @@ impl Pf {
             own: Default::default(),
         };
         pf.add_kif(kernel, "all", std::ptr::null_mut());
+        pf.rules.fill_pools(&kernel.heap, rules, |name| {
+            pf.add_kif(kernel, name, std::ptr::null_mut());
+            pf.kif(name).expect("just added")
+        });
         pf
     }
 
