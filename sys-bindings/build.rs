@@ -156,6 +156,7 @@ const VARIABLES: &[&str] = &[
     "IPTOS_.*",
     "PRIV_NETINET_PF",
     "EVENTHANDLER_PRI_ANY",
+    "IFNET_EVENT_DOWN",
     "LINK_STATE_DOWN",
     "osreldate",
     "hz",

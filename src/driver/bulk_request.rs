@@ -121,10 +121,10 @@ pub(crate) fn check_pf(softc: &Softc) {
     }
 }
 
-/// Follows the sync interface, which went up or down, or got or lost its link. While it is
-/// down, messages are missed.
-pub(crate) fn follow_interface(softc: &Softc, link: &Link) {
-    let (is_up, was_up) = link.follow_interface();
+/// Follows the sync interface, which went up or down, or got or lost its link. `is_down`
+/// tells that packets cannot pass from now on. While it is down, messages are missed.
+pub(crate) fn follow_interface(softc: &Softc, link: &Link, is_down: bool) {
+    let (is_up, was_up) = link.follow_interface(is_down);
     if is_up != was_up {
         softc.bulk_request.lock().miss(time::uptime());
     }

@@ -156,13 +156,14 @@ pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
     bulk_request::forget(softc);
 }
 
-/// Follows an interface that went up or down, or got or lost its link.
-pub(crate) fn interface_changed(ifp: *const sys::ifnet) {
+/// Follows an interface that went up or down, or got or lost its link. `is_down` tells that
+/// packets cannot pass from now on.
+pub(crate) fn interface_changed(ifp: *const sys::ifnet, is_down: bool) {
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return };
         let link = softc.link(epoch).filter(|link| link.interface().as_ptr().cast_const() == ifp);
         if let Some(link) = link {
-            bulk_request::follow_interface(softc, link);
+            bulk_request::follow_interface(softc, link, is_down);
         }
     });
 }

@@ -88,9 +88,10 @@ impl Link {
         }
     }
 
-    /// Whether packets can pass now, and whether they could when this was asked last.
-    pub(crate) fn follow_interface(&self) -> (bool, bool) {
-        let is_up = self.ifp.is_up();
+    /// Whether packets can pass, and whether they could when this was asked last. `is_down`
+    /// tells that they cannot, although the interface may still have its flag.
+    pub(crate) fn follow_interface(&self, is_down: bool) -> (bool, bool) {
+        let is_up = !is_down && self.ifp.is_up();
         (is_up, self.was_up.swap(is_up, Ordering::Relaxed))
     }
 

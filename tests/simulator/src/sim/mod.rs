@@ -172,6 +172,7 @@ impl Simulation {
             loss: rate(0.5),
             duplication: rate(0.3),
             corruption: rate(0.02),
+            reflection: rate(0.3),
             delay: milliseconds(rate(200.0) as i64),
         };
         let corruption = if self.rng.gen_bool(0.2) { faults.corruption } else { 0.0 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Loads and unloads the module, in the kernel's order.
 
-use super::interface;
+use super::{event, interface};
 use super::lock::{Flags, Kind, Mode};
 use super::violation::{violation, Violation};
 use super::vnet::Vnet;
@@ -171,6 +171,7 @@ impl Kernel {
     fn check_left_nothing(&self) {
         let kinds = [
             "pfsync",
+            event::ENTRY,
             "mbuf",
             "cluster",
             "nvlist",
