@@ -39,7 +39,7 @@ impl From<Refused> for Errno {
         match refused {
             Refused::Interface | Refused::RouteInterface | Refused::RoutingTable | Refused::Unsupported => {
                 Errno::EINVAL
-            },
+            }
             Refused::NoMemory | Refused::Row => Errno::ENOMEM,
             Refused::Exists => Errno::EEXIST,
         }

@@ -37,7 +37,7 @@ pub(crate) fn queued(state: StateId, queue: Queue) {
 /// `pfsync::state:imported`: a state came from a peer or from `pfctl -L`. Third
 /// argument: 0 if it was inserted, or why it was refused: 1 interface, 2 interface to
 /// route to, 3 routing table, 4 no memory or the rule's limit, 5 exists already, 6 its
-/// row of pf's id hash is full.
+/// row of pf's id hash is full, 7 pf of this release cannot have such a state.
 pub(crate) fn imported(state: StateId, result: Result<(), Refused>) {
     if enabled() {
         let (id, creator) = name(state);

@@ -137,10 +137,14 @@ impl<'a> Values<'a> {
             let mut kind = 0;
             // SAFETY: the list is valid, and the cookie is null or of this list. A name
             // lives as long as the list.
-            match unsafe { sys::nvlist_next(self.list(), &mut kind, &mut cookie).as_ref() } {
-                Some(name) => last = Some(unsafe { CStr::from_ptr(name) }),
-                None => return last,
+            let name = unsafe {
+                let name = sys::nvlist_next(self.list(), &mut kind, &mut cookie);
+                (!name.is_null()).then(|| CStr::from_ptr(name))
+            };
+            if name.is_none() {
+                return last;
             }
+            last = name;
         }
     }
 

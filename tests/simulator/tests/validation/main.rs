@@ -11,6 +11,7 @@ use common::target::{frame, in_1301, in_1500, in_packet, numbered, raw_id, state
 use common::{pair, tcp, unload};
 use pfsync::wire::{
     Action, Format, RawBulkStatus, RawClear, RawCompressedUpdate, RawEndpoint, RawId, RawState1400, RawTdb,
+    ACTIONS,
 };
 use pfsync_simulator::freebsd::kernel::world::{milliseconds, Policy};
 use pfsync_simulator::freebsd::net::{self, Faults};
@@ -264,6 +265,21 @@ fn version() -> Result<()> {
     frame_is_refused(with(FRAME, 6), |stats| stats.pfsyncs_badver)
 }
 
+/// A number that announces no format leaves the choice as it is.
+#[test]
+fn announcement() -> Result<()> {
+    for (number, sent) in [(1, 1301), (2, 1400), (4, 1400), (255, 1400)] {
+        let target = Target::new()?;
+        let mut bytes = frame::<RawId>(Action::InsertAck, &[]);
+        bytes[1] = number;
+        target.send_bytes(&bytes)?;
+        let list = target.fw.configuration()?.expect("readable");
+        assert_eq!(list.number(c"version"), Some(sent), "{number}");
+        target.finish()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn header_len_beyond_the_packet() -> Result<()> {
     frame_is_refused(with(FRAME + 2, 0xff), |stats| stats.pfsyncs_badlen)
@@ -280,7 +296,7 @@ fn header_len_below_the_header() -> Result<()> {
 
 #[test]
 fn action() -> Result<()> {
-    for number in [6, 8, 9, sys::PFSYNC_ACT_MAX as u8, 255] {
+    for number in [6, 8, 9, ACTIONS as u8, 255] {
         frame_is_refused(with(SUBHEADER, number), |stats| stats.pfsyncs_badact)?;
     }
     Ok(())
@@ -681,10 +697,11 @@ fn corrupted_packets_do_no_harm() -> Result<()> {
     unload([one, two])
 }
 
-/// Every row of the table names a test of this file, or of format1500.rs.
+/// Every row of the table names a test of this file, or of a file that the text names.
 #[test]
 fn every_row_has_its_test() {
-    let here = [include_str!("main.rs"), include_str!("format1500.rs")].concat();
+    let here =
+        [include_str!("main.rs"), include_str!("format1500.rs"), include_str!("../formats.rs")].concat();
     let table = include_str!("../../../../docs/validation.md");
     let rows = table.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit('`').next());
     let missing: Vec<_> = rows

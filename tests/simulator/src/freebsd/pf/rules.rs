@@ -117,12 +117,7 @@ impl Loaded {
     }
 
     /// Gives the rules the pools of their routes.
-    pub(crate) fn fill_pools(
-        &self,
-        heap: &Heap,
-        rules: &Rules,
-        kif: impl Fn(&str) -> *mut sys::pfi_kkif,
-    ) {
+    pub(crate) fn fill_pools(&self, heap: &Heap, rules: &Rules, kif: impl Fn(&str) -> *mut sys::pfi_kkif) {
         for (raw, rule) in self.active.iter().zip(&rules.rules) {
             let Some(names) = rule.route_to else { continue };
             // SAFETY: the rules live as long as `self`, and no thread uses them yet. Zeroed
