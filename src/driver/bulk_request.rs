@@ -105,7 +105,7 @@ pub(crate) fn frame_missed(softc: &Softc) {
 /// nothing, unless pf is being restarted, which the timer watches for.
 pub(crate) fn states_cleared(softc: &Softc) {
     if epoch::enter(|epoch| softc.link(epoch).is_some()) {
-        softc.bulk_request.lock().mark_incomplete();
+        softc.bulk_request.lock().miss(time::uptime());
         softc.bulk_request_timer.arm(time::SECOND);
     }
 }
@@ -150,6 +150,10 @@ pub(crate) fn tick(_index: usize) {
             }
             Tick::GiveUp { demotion } => {
                 give_back(Some(demotion), BulkRequestEvent::GivenUp, c"pfsync bulk fail");
+                if softc.link(epoch).is_some_and(|link| !link.interface().is_up()) {
+                    // Nobody was asked.
+                    softc.bulk_request.lock().mark_incomplete();
+                }
             }
         }
     });

@@ -145,13 +145,13 @@ impl Requester {
         self.wait.is_none()
     }
 
-    /// States may be missing from now on. A bulk update that is awaited may have
-    /// told of them before.
+    /// States may be missing that no bulk update has told of yet.
     pub fn mark_incomplete(&mut self) {
         self.incomplete = true;
     }
 
-    /// A frame was dropped unread in the second `now`.
+    /// In the second `now`, a frame was dropped unread, or states were cleared that a
+    /// peer may have told of.
     pub fn miss(&mut self, now: u32) {
         self.incomplete = true;
         self.listening_since = now.wrapping_add(1);

@@ -515,10 +515,13 @@ fn clear(name: &[u8]) -> RawClear {
     raw
 }
 
-/// Whether a state is left after a clear, and the counter of bad values.
+/// Whether a state that is bound to the sync interface is left after a clear, and the
+/// counter of bad values.
 fn after_clear(raw: RawClear) -> Result<(bool, u64)> {
     let target = Target::new()?;
-    target.send(Action::Insert1400, &[state()])?;
+    let mut bound = state();
+    bound.common.ifname[..3].copy_from_slice(SYNC.as_bytes());
+    target.send(Action::Insert1400, &[bound])?;
     target.send(Action::Clear, &[raw])?;
     let seen = (target.has_state(), target.stats().pfsyncs_badval);
     target.finish()?;
@@ -544,6 +547,18 @@ fn clear_ifname_known() -> Result<()> {
 }
 
 #[test]
+fn clear_ifname_of_another_interface() -> Result<()> {
+    assert_eq!(after_clear(clear(OUTSIDE.as_bytes()))?, (true, 0));
+    Ok(())
+}
+
+#[test]
+fn clear_ifname_empty() -> Result<()> {
+    assert_eq!(after_clear(clear(b""))?, (false, 0));
+    Ok(())
+}
+
+#[test]
 fn clear_creator() -> Result<()> {
     assert_eq!(after_clear(RawClear { creator: [1; 4], ..clear(b"") })?, (true, 0));
     Ok(())
@@ -564,9 +579,11 @@ fn bulk_status() -> Result<()> {
 #[test]
 fn bulk_endtime() -> Result<()> {
     let target = Target::new()?;
+    target.fw.flush()?;
     target.fw.request_bulk_update()?;
     target.send(Action::BulkStatus, &[mark(1, 0)])?;
     target.send(Action::BulkStatus, &[mark(2, u32::MAX)])?;
+    target.lab.seconds(3)?;
     assert_ne!(target.fw.demotion(), 0, "the end mark of an earlier bulk update ended this one");
     target.send(Action::BulkStatus, &[mark(2, 0)])?;
     assert_eq!(target.fw.demotion(), 0);
@@ -576,12 +593,39 @@ fn bulk_endtime() -> Result<()> {
 #[test]
 fn bulk_end_alone() -> Result<()> {
     let target = Target::new()?;
+    target.fw.flush()?;
+    target.lab.seconds(2)?;
     target.fw.request_bulk_update()?;
     target.send(Action::BulkStatus, &[mark(2, 0)])?;
-    assert_ne!(target.fw.demotion(), 0, "an end mark without a start mark ended the bulk update");
+    target.lab.seconds(3)?;
+    assert_eq!(target.fw.demotion(), 0);
+    target.finish()
+}
+
+#[test]
+fn bulk_end_after_a_missed_start() -> Result<()> {
+    let target = Target::new()?;
+    target.fw.stop_pf()?;
+    target.send(Action::BulkStatus, &[mark(1, 0)])?;
+    target.fw.start_pf()?;
+    target.fw.request_bulk_update()?;
+    target.send(Action::BulkStatus, &[mark(2, 0)])?;
+    target.lab.seconds(3)?;
+    assert_ne!(target.fw.demotion(), 0, "nothing tells what was sent before this end mark");
     target.send(Action::BulkStatus, &[mark(1, 0)])?;
     target.send(Action::BulkStatus, &[mark(2, 0)])?;
+    target.lab.seconds(3)?;
     assert_eq!(target.fw.demotion(), 0);
+    target.finish()
+}
+
+#[test]
+fn packet_of_this_firewall() -> Result<()> {
+    let target = Target::new()?;
+    let mut packet = in_packet(&frame(Action::Insert1400, &[state()]));
+    packet[12..16].copy_from_slice(&address4(1));
+    target.send_packet(packet)?;
+    assert_eq!((target.has_state(), target.limited("reflected")), (false, 1));
     target.finish()
 }
 
@@ -611,6 +655,7 @@ fn limit_peer_inserts() -> Result<()> {
 #[test]
 fn limit_peer_share() -> Result<()> {
     let target = Target::with(&Rules { state_limit: 100, ..Rules::default() })?;
+    target.set("peer_share", 95)?;
     for first in [0, 60, 120] {
         target.send(Action::Insert1400, &(first..first + 60).map(numbered).collect::<Vec<_>>())?;
     }
