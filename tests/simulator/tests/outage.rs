@@ -225,9 +225,9 @@ fn a_lost_request_is_repeated_although_updates_arrive_every_second() -> Result<(
     let two = lab.boot(2)?;
     let until = lab.world.now() + 3 * SECOND;
     let world = Rc::downgrade(&lab.world);
-    lab.world.network.lose(move |sent| {
-        world.upgrade().is_some_and(|world| world.now() < until) && requests_all(sent)
-    });
+    lab.world
+        .network
+        .lose(move |sent| world.upgrade().is_some_and(|world| world.now() < until) && requests_all(sent));
     two.start_pfsync(&Config::default())?;
     for id in ids.iter().take(12) {
         pass_packets(&lab, &one, &[*id], 1)?;

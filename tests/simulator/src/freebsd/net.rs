@@ -32,7 +32,8 @@ pub struct Faults {
 
 impl Faults {
     /// No faults.
-    pub const NONE: Faults = Faults { loss: 0.0, duplication: 0.0, corruption: 0.0, reflection: 0.0, delay: 0 };
+    pub const NONE: Faults =
+        Faults { loss: 0.0, duplication: 0.0, corruption: 0.0, reflection: 0.0, delay: 0 };
 }
 
 struct Port {

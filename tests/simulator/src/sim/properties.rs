@@ -25,7 +25,8 @@ pub(super) struct Watch {
     sent: RefCell<HashSet<Id>>,
     last: RefCell<Last>,
     crashed: RefCell<HashSet<String>>,
-    /// The firewalls that know that states are missing, and have not requested them since.
+    /// The firewalls that know that states are missing, where no firewall has requested
+    /// everything since.
     owing: RefCell<HashSet<String>>,
 }
 
@@ -71,7 +72,7 @@ impl Watch {
     }
 
     /// Checks that no firewall claims to have all states (`syncok`) if it knows that some
-    /// are missing, and has not even requested them.
+    /// are missing, and nobody has even requested them.
     pub(super) fn check_claims(&self, firewalls: &[Firewall]) -> Result<()> {
         for firewall in firewalls {
             if !self.owing.borrow().contains(&firewall.kernel.name) {
@@ -81,7 +82,9 @@ impl Watch {
             let Ok(list) = firewall.configuration()? else { continue };
             let claims = list.number(c"flags").unwrap_or(0) & u64::from(sys::PFSYNCF_OK) != 0;
             ensure!(
-                !claims || list.get(c"syncdev").is_none() || !self.owing.borrow().contains(&firewall.kernel.name),
+                !claims
+                    || list.get(c"syncdev").is_none()
+                    || !self.owing.borrow().contains(&firewall.kernel.name),
                 "{} claims to have all states",
                 firewall.kernel.name
             );
@@ -97,7 +100,8 @@ impl Watch {
                 Run::Update(states) => states.ids().for_each(|id| self.update(id)),
                 Run::UpdateRequest(requests) => {
                     if requests.iter().any(|raw| StateId::from(*raw) == StateId::ALL) {
-                        self.owing.borrow_mut().remove(from);
+                        // The whole group hears the answers.
+                        self.owing.borrow_mut().clear();
                     }
                 }
                 Run::UpdateCompressed(updates) => {
