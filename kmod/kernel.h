@@ -15,6 +15,7 @@
 #include <sys/counter.h>
 #include <sys/epoch.h>
 #include <sys/errno.h>
+#include <sys/eventhandler.h>
 #include <sys/interrupt.h>
 #include <sys/kernel.h>
 #include <sys/lock.h>

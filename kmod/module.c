@@ -11,7 +11,7 @@ MALLOC_DEFINE(pfs_malloc_type, "pfsync", "pfsync(4) data");
 VNET_DEFINE_STATIC(struct pfs_vnet, pfs_vnet) = {
 	.carp_adj = 240,	/* ip_carp.h's CARP_MAXSKEW */
 	.defer_delay = 20,
-	.peer_share = 95,
+	.peer_share = 100,
 	.peer_inserts = 500000,
 	.peer_requests = 100000,
 };
@@ -66,8 +66,12 @@ SYSCTL_UINT(_net_pfsync, OID_AUTO, peer_requests, CTLFLAG_VNET | CTLFLAG_RW,
     &VNET_NAME(pfs_vnet.peer_requests), 0,
     "States sent to and requested from peers per second, 0 for no limit");
 
+SYSCTL_UINT(_net_pfsync, OID_AUTO, only_peer, CTLFLAG_VNET | CTLFLAG_RW,
+    &VNET_NAME(pfs_vnet.only_peer), 0,
+    "Accept packets only from the sync peer, if that is one firewall");
+
 SYSCTL_NODE(_net_pfsync, OID_AUTO, limited, CTLFLAG_RD | CTLFLAG_MPSAFE, 0,
-    "Messages that limits on the peers rejected");
+    "Messages and packets that limits on the peers rejected");
 SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, share, CTLFLAG_VNET | CTLFLAG_RD,
     &VNET_NAME(pfs_vnet.limited.share), 0,
     "States beyond peer_share");
@@ -83,6 +87,12 @@ SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, clears,
 SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, rows, CTLFLAG_VNET | CTLFLAG_RD,
     &VNET_NAME(pfs_vnet.limited.rows), 0,
     "States whose row of pf's id hash is full");
+SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, strangers,
+    CTLFLAG_VNET | CTLFLAG_RD, &VNET_NAME(pfs_vnet.limited.strangers), 0,
+    "Packets from others than the sync peer, with only_peer");
+SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, reflected,
+    CTLFLAG_VNET | CTLFLAG_RD, &VNET_NAME(pfs_vnet.limited.reflected), 0,
+    "This firewall's own packets, which came back");
 
 static moduledata_t pfsync_module = { "pfsync", pfs_modevent, NULL };
 

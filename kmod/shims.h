@@ -7,13 +7,15 @@
 #ifndef _PFSYNC_SHIMS_H_
 #define	_PFSYNC_SHIMS_H_
 
-/* Messages that a limit on the peers rejected: net.pfsync.limited. */
+/* Messages and packets that a limit on the peers rejected: net.pfsync.limited. */
 struct pfs_limited {
 	unsigned long	 share;
 	unsigned long	 inserts;
 	unsigned long	 requests;
 	unsigned long	 clears;
 	unsigned long	 rows;
+	unsigned long	 strangers;
+	unsigned long	 reflected;
 };
 
 /* What the module stores for each vnet. */
@@ -28,6 +30,7 @@ struct pfs_vnet {
 	unsigned int		 peer_share;	/* net.pfsync.peer_share, % */
 	unsigned int		 peer_inserts;	/* net.pfsync.peer_inserts */
 	unsigned int		 peer_requests;	/* net.pfsync.peer_requests */
+	unsigned int		 only_peer;	/* net.pfsync.only_peer */
 	struct pfs_limited	 limited;
 };
 

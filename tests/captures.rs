@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Golden vectors: what stock FreeBSD 14.2 sent is read, passes every check and
-//! is written back byte for byte.
+//! Golden vectors: what stock FreeBSD 14.2 and 15.0 sent is read, passes every
+//! check and is written back byte for byte.
 //!
-//! The captures were recorded while two firewalls kept NAT, IPv4, IPv6, TCP,
-//! UDP and ICMP states in step, with a bulk update, deferral, kills and a
-//! flush. `wire` is Ethernet on the sync interface, `pfsync0` what bpf(4) shows
-//! of the pfsync interface.
+//! The captures of formats 1301 and 1400 are of 14.2, those of format 1500 of
+//! 15.0. They were recorded while two firewalls kept NAT, IPv4, IPv6, TCP, UDP
+//! and ICMP states in step, with a bulk update, deferral, kills and a flush.
+//! `wire` is Ethernet on the sync interface, `pfsync0` what bpf(4) shows of the
+//! pfsync interface.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -33,7 +34,7 @@ struct Capture {
     messages: &'static [(Action, usize)],
 }
 
-const CAPTURES: [Capture; 4] = [
+const CAPTURES: [Capture; 6] = [
     Capture {
         name: "1301-wire",
         link: DataLink::ETHERNET,
@@ -94,6 +95,37 @@ const CAPTURES: [Capture; 4] = [
             (Action::Eof, 72),
             (Action::Insert1400, 22),
             (Action::Update1400, 46),
+        ],
+    },
+    Capture {
+        name: "1500-wire",
+        link: DataLink::ETHERNET,
+        frames: 107,
+        messages: &[
+            (Action::Clear, 1),
+            (Action::InsertAck, 2),
+            (Action::UpdateCompressed, 26),
+            (Action::UpdateRequest, 7),
+            (Action::DeleteCompressed, 8),
+            (Action::BulkStatus, 7),
+            (Action::Eof, 107),
+            (Action::Insert1500, 26),
+            (Action::Update1500, 82),
+        ],
+    },
+    Capture {
+        name: "1500-pfsync0",
+        link: DataLink::PFSYNC,
+        frames: 86,
+        messages: &[
+            (Action::Clear, 1),
+            (Action::UpdateCompressed, 26),
+            (Action::UpdateRequest, 4),
+            (Action::DeleteCompressed, 8),
+            (Action::BulkStatus, 5),
+            (Action::Eof, 86),
+            (Action::Insert1500, 25),
+            (Action::Update1500, 56),
         ],
     },
 ];

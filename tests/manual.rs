@@ -294,11 +294,10 @@ fn defaults_are_those_of_the_module() {
         let value = all_after(&module, field, |c| c.is_ascii_digit());
         assert_eq!(set([default_of(&format!(".It Va net.pfsync.{sysctl}")).as_str()]), value, "{sysctl}");
     }
-    let newest = Format::V1500;
-    let config = Config::new(newest);
+    let config = Config::new(Format::V1500);
     assert_eq!(default_of(".It Cm maxupd"), config.maxupd.to_string());
-    assert_eq!(default_of(".It Cm version"), "the newest");
-    assert_eq!(config.format, newest);
+    assert_eq!(default_of(".It Cm version"), "0");
+    assert_eq!(config.fixed_format, None);
     assert!(!config.defer);
 }
 

@@ -30,11 +30,12 @@ inline string QUEUED[int queue] =
 inline string IMPORTED[int result] =
     result == 0 ? "taken in" :
     result == 1 ? "refused: its interface does not exist here" :
-    result == 2 ? "refused: the interface of its route does not exist here, or is a loopback" :
+    result == 2 ? "refused: the interface of its route does not exist here, is a loopback, or is not known" :
     result == 3 ? "refused: its routing table does not exist here" :
     result == 4 ? "refused: no memory, or the limit of its rule is reached" :
     result == 5 ? "refused: a state like it already exists here" :
     result == 6 ? "refused: its row of pf's hash is full" :
+    result == 7 ? "refused: pf of this release cannot have such a state" :
     "refused";
 
 inline string MERGED[int taken] =

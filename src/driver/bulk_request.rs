@@ -8,19 +8,39 @@ use crate::driver::instance;
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{Errno, Result};
 use crate::driver::kernel::{carp, time};
+use crate::driver::link::Link;
+use crate::driver::pf::status;
 use crate::driver::probe::{self, BulkRequestEvent};
 use crate::driver::softc::Softc;
 use crate::driver::storage;
 use crate::engine::bulk::Tick;
-use crate::wire::BulkStatus;
+use crate::wire::{BulkStatus, PeerAddress};
+use core::ffi::CStr;
+use core::sync::atomic::Ordering;
 
-/// Requests a bulk update, and demotes carp until it is complete, cancelled or given up.
+/// Requests a bulk update from the peers behind the link. If states may be missing here,
+/// demotes carp until the bulk update is complete, cancelled or given up.
 pub(crate) fn start(softc: &Softc) {
+    let Some(audience) = epoch::enter(|epoch| softc.link(epoch).map(Link::audience)) else { return };
     // A demotion that carp did not add must not be given back later.
     let demotion = if carp::is_loaded() { storage::sysctls().carp_demotion_factor } else { 0 };
-    let added = softc.bulk_request.lock().request(time::uptime(), demotion);
+    let added = softc.bulk_request.lock().request(time::uptime(), demotion, audience);
     carp::demote(added, c"pfsync bulk start");
     send_request(softc);
+}
+
+/// Requests a bulk update because the link leads to peers that this firewall has not heard
+/// before.
+pub(crate) fn start_with_new_peers(softc: &Softc) {
+    softc.bulk_request.lock().mark_incomplete();
+    start(softc);
+}
+
+/// Notes that the link leads to peers that this firewall has not heard before. When
+/// `pfsync0` comes up, it requests a bulk update from them.
+pub(crate) fn expect_new_peers(softc: &Softc) {
+    cancel(softc);
+    softc.bulk_request.lock().mark_incomplete();
 }
 
 /// Requests a bulk update for an operator (`net.pfsync.bulk_request`). `EINVAL` unless
@@ -44,42 +64,96 @@ fn send_request(softc: &Softc) {
     softc.bulk_request_timer.arm(time::SECOND);
 }
 
-/// Stops waiting for a bulk update.
+/// Stops waiting for a bulk update. States that were missing still are.
 pub(crate) fn cancel(softc: &Softc) {
     let taken = softc.bulk_request.lock().cancel();
+    give_back(taken, BulkRequestEvent::Cancelled, c"pfsync bulk cancelled");
+}
+
+/// Stops waiting for a bulk update because there are no peers any more.
+pub(crate) fn forget(softc: &Softc) {
+    let taken = softc.bulk_request.lock().forget();
+    give_back(taken, BulkRequestEvent::Cancelled, c"pfsync bulk cancelled");
+}
+
+/// Takes off carp's demotion what a wait had added, if one has ended.
+fn give_back(taken: Option<i32>, event: BulkRequestEvent, reason: &'static CStr) {
     if let Some(taken) = taken {
-        probe::bulk_awaited(BulkRequestEvent::Cancelled);
-        carp::demote(taken.saturating_neg(), c"pfsync bulk cancelled");
+        probe::bulk_awaited(event);
+        carp::demote(taken.saturating_neg(), reason);
     }
 }
 
-/// Notes that a peer sent whole updates, which may belong to the bulk update.
-pub(crate) fn updates_received(softc: &Softc) {
-    softc.bulk_request.lock().progress(time::uptime());
+/// Notes that a peer sent whole updates, which may belong to its answer.
+pub(crate) fn states_received(softc: &Softc, from: PeerAddress, states: usize) {
+    softc.bulk_request.lock().receive_states(from, states, time::uptime());
 }
 
 /// Notes the start mark or the end mark that a peer sent.
-pub(crate) fn mark_received(softc: &Softc, status: &BulkStatus) {
-    let taken = softc.bulk_request.lock().receive_mark(status, time::uptime());
-    if let Some(taken) = taken {
-        probe::bulk_awaited(BulkRequestEvent::Complete);
-        carp::demote(taken.saturating_neg(), c"pfsync bulk done");
+pub(crate) fn mark_received(softc: &Softc, from: PeerAddress, status: &BulkStatus) {
+    let taken = softc.bulk_request.lock().receive_mark(from, status, time::uptime());
+    give_back(taken, BulkRequestEvent::Complete, c"pfsync bulk done");
+}
+
+/// Notes that a frame was dropped unread, because pf or `pfsync0` is down.
+pub(crate) fn frame_missed(softc: &Softc) {
+    softc.bulk_request.lock().miss(time::uptime());
+    softc.bulk_request_timer.arm(time::SECOND);
+}
+
+/// Notes that an operator cleared states. The operator's will stands: this requests
+/// nothing, unless pf is being restarted, which the timer watches for.
+pub(crate) fn states_cleared(softc: &Softc) {
+    if epoch::enter(|epoch| softc.link(epoch).is_some()) {
+        softc.bulk_request.lock().miss(time::uptime());
+        softc.bulk_request_timer.arm(time::SECOND);
     }
 }
 
-/// The function of the bulk request timer, which runs once a second during the wait for a
-/// bulk update.
+/// Requests a bulk update if pf was started again since the last call.
+pub(crate) fn check_pf(softc: &Softc) {
+    let since = status::since();
+    if softc.pf_since.load(Ordering::Relaxed) == since || !status::is_running() {
+        return;
+    }
+    if softc.pf_since.swap(since, Ordering::Relaxed) != since && softc.ifp.is_running() {
+        start(softc);
+    }
+}
+
+/// Follows the sync interface, which went up or down, or got or lost its link. `is_down`
+/// tells that packets cannot pass from now on. While it is down, messages are missed.
+pub(crate) fn follow_interface(softc: &Softc, link: &Link, is_down: bool) {
+    let (is_up, was_up) = link.follow_interface(is_down);
+    if is_up != was_up {
+        softc.bulk_request.lock().miss(time::uptime());
+    }
+    if is_up && !was_up && softc.ifp.is_running() {
+        start(softc);
+    }
+}
+
+/// The function of the bulk request timer. It runs once a second during the wait for a bulk
+/// update, and while pf is down and states may be missing.
 pub(crate) fn tick(_index: usize) {
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return };
-        let tick = softc.bulk_request.lock().tick(time::uptime());
+        check_pf(softc);
+        let most_states = u32::try_from(status::state_limit()).unwrap_or(u32::MAX);
+        let tick = softc.bulk_request.lock().tick(time::uptime(), most_states);
         match tick {
-            Tick::Idle => {}
-            Tick::Wait => softc.bulk_request_timer.arm(time::SECOND),
+            Tick::Idle if status::is_running() || softc.bulk_request.lock().is_complete() => {}
+            Tick::Idle | Tick::Wait => softc.bulk_request_timer.arm(time::SECOND),
             Tick::Request => send_request(softc),
+            Tick::Done { demotion } => {
+                give_back(Some(demotion), BulkRequestEvent::Complete, c"pfsync bulk done");
+            }
             Tick::GiveUp { demotion } => {
-                probe::bulk_awaited(BulkRequestEvent::GivenUp);
-                carp::demote(demotion.saturating_neg(), c"pfsync bulk fail");
+                give_back(Some(demotion), BulkRequestEvent::GivenUp, c"pfsync bulk fail");
+                if softc.link(epoch).is_some_and(|link| !link.interface().is_up()) {
+                    // Nobody was asked.
+                    softc.bulk_request.lock().mark_incomplete();
+                }
             }
         }
     });

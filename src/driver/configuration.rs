@@ -3,8 +3,9 @@
 //! departing interface does to the link.
 
 use crate::driver::bulk_request;
+use crate::driver::format;
 use crate::driver::hooks::HOOKS;
-use crate::driver::instance::Configuration;
+use crate::driver::instance::{self, Configuration};
 use crate::driver::kernel::alloc::{KBox, Wait};
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{Errno, Result};
@@ -13,17 +14,20 @@ use crate::driver::link::Link;
 use crate::driver::pf::rules;
 use crate::driver::softc::{Softc, MTU_MIN};
 use crate::engine::config::{Config, Settings};
-use crate::wire::IfName;
+use crate::wire::{Format, IfName};
 use core::ffi::c_int;
+use core::sync::atomic::Ordering;
 use sys_bindings as sys;
 
 /// What ifconfig(8) shows, as it is at one moment.
 pub(crate) struct Snapshot {
     /// The configuration.
     pub(crate) config: Config,
+    /// The format that states are sent in.
+    pub(crate) format: Format,
     /// The current name of the sync interface, zeroes without one.
     pub(crate) syncdev: Name,
-    /// Whether no bulk update is awaited (`PFSYNCF_OK`).
+    /// Whether no state is known to be missing (`PFSYNCF_OK`).
     pub(crate) ok: bool,
 }
 
@@ -37,27 +41,33 @@ fn with_softc<R>(ifp: *const sys::ifnet, inside: impl FnOnce(&Softc) -> Result<R
     softc.map_or(Err(Errno::ENXIO), inside)
 }
 
-/// Reads the configuration of the interface `ifp`. Fails as [`apply`] does without an
+/// Reads the configuration of the interface `ifp` to show it. Fails as [`apply`] does without an
 /// interface.
 pub(crate) fn read(ifp: *const sys::ifnet) -> Result<Snapshot> {
     with_softc(ifp, |softc| {
+        format::pass_time(softc);
         let config = *softc.config.lock();
-        Ok(Snapshot { config, syncdev: syncdev_name(softc), ok: softc.bulk_request.lock().is_idle() })
+        let format = softc.options.format();
+        softc.shown_format.store(format as u16, Ordering::Relaxed);
+        let ok = softc.bulk_request.lock().is_complete();
+        Ok(Snapshot { config, format, syncdev: syncdev_name(softc), ok })
     })
+}
+
+/// The format in use when an operator looked last at the interface `ifp`.
+pub(crate) fn shown_format(ifp: *const sys::ifnet) -> Result<u16> {
+    with_softc(ifp, |softc| Ok(softc.shown_format.load(Ordering::Relaxed)))
 }
 
 /// Follows the flags of the interface `ifp`, which an operator set up or down.
 pub(crate) fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
     with_softc(ifp, |softc| {
-        let config = *softc.config.lock();
         let up = softc.ifp.is_up();
         let was_up = softc.ifp.is_running();
         softc.ifp.set_running(up);
         if up && !was_up {
             rules::set_hooks(&HOOKS);
-            if config.syncdev.is_some() {
-                bulk_request::start(softc);
-            }
+            bulk_request::start(softc);
         } else if was_up && !up {
             rules::set_hooks(&rules::NO_HOOKS);
             bulk_request::cancel(softc);
@@ -97,6 +107,7 @@ pub(crate) fn apply(ifp: *const sys::ifnet, settings: &Settings) -> Result<()> {
         }
         *softc.config.lock() = new;
         softc.apply_options(&new);
+        format::fix(softc, new.fixed_format);
         Ok(())
     })
 }
@@ -112,10 +123,13 @@ fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
     };
     let is_linked = link.is_some();
     Link::close(softc.link.replace(link), detaching);
-    if is_linked && softc.ifp.is_running() {
-        bulk_request::start(softc);
+    format::forget_peers(softc);
+    if !is_linked {
+        bulk_request::forget(softc);
+    } else if softc.ifp.is_running() {
+        bulk_request::start_with_new_peers(softc);
     } else {
-        bulk_request::cancel(softc);
+        bulk_request::expect_new_peers(softc);
     }
     Ok(())
 }
@@ -138,7 +152,20 @@ pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
     if let Some(retired) = softc.link.replace(None) {
         retired.reclaim().abandon();
     }
-    bulk_request::cancel(softc);
+    format::forget_peers(softc);
+    bulk_request::forget(softc);
+}
+
+/// Follows an interface that went up or down, or got or lost its link. `is_down` tells that
+/// packets cannot pass from now on.
+pub(crate) fn interface_changed(ifp: *const sys::ifnet, is_down: bool) {
+    epoch::enter(|epoch| {
+        let Some(softc) = instance::current(epoch) else { return };
+        let link = softc.link(epoch).filter(|link| link.interface().as_ptr().cast_const() == ifp);
+        if let Some(link) = link {
+            bulk_request::follow_interface(softc, link, is_down);
+        }
+    });
 }
 
 /// The current name of the sync interface, zeroes without one.

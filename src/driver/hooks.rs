@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The hooks: what pf calls when something happens to a state.
 
+use crate::driver::bulk_request;
 use crate::driver::deferral;
 use crate::driver::import;
 use crate::driver::instance;
@@ -72,10 +73,7 @@ unsafe extern "C" fn clear_hook(_creator: u32, ifname: *const c_char) {
     let name = unsafe { ifname.cast::<[u8; 16]>().read() };
     epoch::enter(|epoch| {
         if let Some(softc) = instance::current(epoch) {
-            if softc.control.lock().clear(IfName::new(&name).ok()).is_err() {
-                count(Stat::NoMemory, 1);
-            }
-            storage::schedule_sender();
+            states_cleared(softc, &name);
         }
     });
 }
@@ -165,6 +163,24 @@ fn queue_update(state: &Locked, change: Change, epoch: &NetEpoch) {
         let wake = bucket.queues.lock().update(state, change);
         softc.wake(bucket, wake);
     }
+}
+
+/// Tells the peers that states were cleared. pf has cleared states that other firewalls
+/// created, too, which their peers still have.
+fn states_cleared(softc: &Softc, name: &[u8; 16]) {
+    bulk_request::states_cleared(softc);
+    let ifname = match name {
+        [0, ..] => None,
+        name => match IfName::new(name) {
+            Ok(ifname) => Some(ifname),
+            // No message can carry this name, and without a name it would clear all.
+            Err(_) => return,
+        },
+    };
+    if softc.control.lock().clear(ifname).is_err() {
+        count(Stat::NoMemory, 1);
+    }
+    storage::schedule_sender();
 }
 
 fn state_inserted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {

@@ -107,7 +107,7 @@ fn set_old(ifp: *const sys::ifnet, from: *const c_void) -> Result<()> {
         syncdev: parse_name(&old.syncdev)?,
         syncpeer: (old.syncpeer != [0; 4]).then_some(SyncPeer::Inet(old.syncpeer)),
         maxupd: old.maxupdates.into(),
-        version: 0,
+        version: None,
         defer: old.flags as u64 & FLAG_DEFER != 0,
     };
     configuration::apply(ifp, &settings)
@@ -134,12 +134,15 @@ fn set(ifp: *const sys::ifnet, buffer: &sys::ifreq_nv_req) -> Result<()> {
     let mut bytes = KSlice::new(buffer.length as usize, Wait::Sleep, |_| Ok(0u8))?;
     user::copy_in(buffer.buffer, &mut bytes)?;
     let list = NvList::unpack(&bytes)?;
-    configuration::apply(ifp, &parse_settings(list.values())?)
+    let shown = configuration::shown_format(ifp)?;
+    configuration::apply(ifp, &parse_settings(list.values(), shown)?)
 }
 
-/// The nvlist that describes the configuration.
+/// The nvlist that describes the configuration. The version comes first: see
+/// [`parse_version`].
 fn to_list(snapshot: &Snapshot) -> Result<NvList> {
     let mut list = NvList::new()?;
+    list.add_number(c"version", snapshot.format as u64);
     if let Ok(name) = CStr::from_bytes_until_nul(&snapshot.syncdev) {
         if !name.is_empty() {
             list.add_string(c"syncdev", name);
@@ -147,7 +150,6 @@ fn to_list(snapshot: &Snapshot) -> Result<NvList> {
     }
     list.add_number(c"maxupdates", snapshot.config.maxupd.into());
     list.add_number(c"flags", flags(snapshot));
-    list.add_number(c"version", snapshot.config.format as u64);
     if let Some(peer) = snapshot.config.syncpeer {
         list.add_list(c"syncpeer", syncpeer_to_list(peer)?);
     }
@@ -163,21 +165,28 @@ fn parse_name(name: &[u8; 16]) -> Result<Option<IfName>> {
 }
 
 /// The settings in an nvlist. `EINVAL` if a value is absent or has another type. Only the
-/// version, the sync interface and the sync peer may be absent.
-fn parse_settings(values: Values) -> Result<Settings> {
+/// version, the sync interface and the sync peer may be absent. `shown` is the version that
+/// the operator saw last.
+fn parse_settings(values: Values, shown: u16) -> Result<Settings> {
     let number = |name| values.number(name).map(|value| i64::try_from(value).unwrap_or(i64::MAX));
-    let version = match number(c"version") {
-        Some(version) => version,
-        None if values.has(c"version") => return Err(Errno::EINVAL),
-        None => 0,
-    };
     Ok(Settings {
         syncdev: parse_syncdev(values)?,
         syncpeer: parse_syncpeer(values)?,
         maxupd: number(c"maxupdates").ok_or(Errno::EINVAL)?,
-        version,
+        version: parse_version(values, shown)?,
         defer: values.number(c"flags").ok_or(Errno::EINVAL)? & FLAG_DEFER != 0,
     })
+}
+
+/// The version that the operator sets, if any. ifconfig(8) sends back the whole list that
+/// it got, with the element that the operator sets at the end. So a version that was shown
+/// and is not the last element was not set by the operator.
+fn parse_version(values: Values, shown: u16) -> Result<Option<i64>> {
+    let Some(version) = values.number(c"version") else {
+        return if values.has(c"version") { Err(Errno::EINVAL) } else { Ok(None) };
+    };
+    let is_set = values.last_name() == Some(c"version") || version != u64::from(shown);
+    Ok(is_set.then(|| i64::try_from(version).unwrap_or(i64::MAX)))
 }
 
 fn parse_syncdev(values: Values) -> Result<Option<IfName>> {

@@ -37,7 +37,9 @@ fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'static>
 impl From<Refused> for Errno {
     fn from(refused: Refused) -> Errno {
         match refused {
-            Refused::Interface | Refused::RouteInterface | Refused::RoutingTable => Errno::EINVAL,
+            Refused::Interface | Refused::RouteInterface | Refused::RoutingTable | Refused::Unsupported => {
+                Errno::EINVAL
+            }
             Refused::NoMemory | Refused::Row => Errno::ENOMEM,
             Refused::Exists => Errno::EEXIST,
         }

@@ -4,34 +4,33 @@
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
 use crate::driver::deferral;
+use crate::driver::format;
 use crate::driver::import;
 use crate::driver::instance;
 use crate::driver::kernel::epoch::{self, NetEpoch};
 use crate::driver::kernel::ifnet::{Counter, IfnetRef};
-use crate::driver::kernel::mbuf::Packet;
+use crate::driver::kernel::ip;
+use crate::driver::kernel::mbuf::{Bytes, Packet};
 use crate::driver::kernel::time;
+use crate::driver::link::Link;
 use crate::driver::pf::table::{self, Row};
-use crate::driver::pf::{self, rules, rules::Rules, status, Found, Refused, Side, NEWEST_FORMAT};
+use crate::driver::pf::{self, rules, rules::Rules, status, Found, Locked, Refused, Side};
 use crate::driver::probe::{self, Rejected};
 use crate::driver::softc::Softc;
 use crate::driver::stats::{count, count_limited, PeerLimit, Stat};
 use crate::driver::storage::{self, Sysctls};
 use crate::engine::bucket::{Change, Queue};
+use crate::engine::format_choice::Heard;
 use crate::engine::limit::{self, CLEARS_PER_SECOND};
 use crate::engine::merge::{self, EndpointVerdict};
 use crate::wire::{
-    Action, CompressedUpdate, Endpoint, Frame, FrameError, HeaderError, Invalid, RawBulkStatus, RawClear,
-    RawCompressedUpdate, Run, State, StateId, TTL,
+    Action, Arrival, CompressedUpdate, Endpoint, Frame, FrameError, HeaderError, Invalid, PeerAddress,
+    RawBulkStatus, RawClear, RawCompressedUpdate, Run, State, StateId, TTL,
 };
 use core::cell::Cell;
 use core::ffi::c_int;
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
-
-/// The offset in bytes of the TTL in an IPv4 header (RFC 791, 3.1).
-const TTL_OFFSET: usize = 8;
-/// The offset in bytes of the hop limit in an IPv6 header (RFC 8200, 3).
-const HOP_LIMIT_OFFSET: usize = 7;
 
 /// `IPPROTO_DONE`: the handler has consumed the packet.
 const DONE: c_int = sys::IPPROTO_DONE as c_int;
@@ -40,23 +39,26 @@ const DONE: c_int = sys::IPPROTO_DONE as c_int;
 pub(crate) unsafe extern "C" fn input4(mp: *mut *mut sys::mbuf, offp: *mut c_int, _proto: c_int) -> c_int {
     count(Stat::InputPackets, 1);
     // SAFETY: the kernel calls a protocol handler as `input` demands.
-    unsafe { input(mp, offp, TTL_OFFSET) }
+    unsafe { input(mp, offp, Arrival::of_ipv4) }
 }
 
 /// The protocol handler for IPv6.
 pub(crate) unsafe extern "C" fn input6(mp: *mut *mut sys::mbuf, offp: *mut c_int, _proto: c_int) -> c_int {
     count(Stat::InputPackets6, 1);
     // SAFETY: the kernel calls a protocol handler as `input` demands.
-    unsafe { input(mp, offp, HOP_LIMIT_OFFSET) }
+    unsafe { input(mp, offp, Arrival::of_ipv6) }
 }
 
-/// Takes a packet over from the kernel. `ttl_offset` is where the TTL or hop limit lies.
+/// Reads the IP header of a packet.
+type ReadHeader = fn(&[u8]) -> Option<Arrival>;
+
+/// Takes a packet over from the kernel.
 ///
 /// # Safety
 ///
 /// `*mp` is a packet that the caller hands over, `*offp` is the length of its IP header in
 /// bytes, and the thread is in the network epoch.
-unsafe fn input(mp: *mut *mut sys::mbuf, offp: *mut c_int, ttl_offset: usize) -> c_int {
+unsafe fn input(mp: *mut *mut sys::mbuf, offp: *mut c_int, read_header: ReadHeader) -> c_int {
     // SAFETY: the caller hands over a packet, and is in the network epoch.
     unsafe {
         let Some(m) = NonNull::new(ptr::replace(mp, ptr::null_mut())) else { return DONE };
@@ -64,7 +66,7 @@ unsafe fn input(mp: *mut *mut sys::mbuf, offp: *mut c_int, ttl_offset: usize) ->
         let offset = usize::try_from(*offp).unwrap_or(usize::MAX);
         epoch::entered(|epoch| {
             if let Some(softc) = instance::current(epoch) {
-                receive(softc, &packet, offset, ttl_offset, epoch);
+                receive(softc, &packet, offset, read_header, epoch);
             }
         });
     }
@@ -93,10 +95,18 @@ fn reject_limited(action: Action, limit: PeerLimit) {
     reject(Some(action), Rejected::Limit);
 }
 
+/// Counts a packet that a limit rejects.
+fn reject_packet(limit: PeerLimit) {
+    count_limited(limit);
+    probe::rejected(None, Rejected::Limit);
+}
+
 /// What handling any message of a frame needs.
 struct Context<'a> {
     softc: &'a Softc,
     rules: &'a Rules,
+    /// The peer that sent the frame.
+    from: PeerAddress,
     /// The peer has the same ruleset.
     same_rules: bool,
     sysctls: Sysctls,
@@ -122,34 +132,83 @@ fn is_received_by(packet: &Packet, ifp: &IfnetRef) -> bool {
 }
 
 /// Checks a packet, whose frame begins at `offset`, and handles the frame.
-fn receive(softc: &Softc, packet: &Packet, offset: usize, ttl_offset: usize, epoch: &NetEpoch) {
+fn receive(softc: &Softc, packet: &Packet, offset: usize, read_header: ReadHeader, epoch: &NetEpoch) {
     let Some(link) = softc.link(epoch) else { return };
-    if !status::is_running() || !softc.ifp.is_running() {
-        return;
+    let is_listening = status::is_running() && softc.ifp.is_running();
+    let arrived = arrive(link, packet, read_header, epoch);
+    match arrived {
+        Err(_) if !is_listening => {}
+        Err(Rejection::Limit(limit)) => reject_packet(limit),
+        Err(Rejection::Packet(reason)) => reject(None, reason),
+        Ok(_) if !is_listening => bulk_request::frame_missed(softc),
+        Ok((bytes, from)) => {
+            bulk_request::check_pf(softc);
+            softc.ifp.count(Counter::InputPackets, 1);
+            softc.ifp.count(Counter::InputBytes, packet.len());
+            // Without a frame, there is no header either.
+            handle_packet(softc, bytes.get(offset..).unwrap_or_default(), from);
+        }
     }
+}
+
+/// Why a packet is rejected before its frame is read.
+enum Rejection {
+    Packet(Rejected),
+    Limit(PeerLimit),
+}
+
+impl From<Rejected> for Rejection {
+    fn from(reason: Rejected) -> Rejection {
+        Rejection::Packet(reason)
+    }
+}
+
+/// Checks where a packet comes from. Returns its bytes and the peer that sent it.
+fn arrive<'a>(
+    link: &Link,
+    packet: &'a Packet,
+    read_header: ReadHeader,
+    epoch: &NetEpoch,
+) -> core::result::Result<(Bytes<'a>, PeerAddress), Rejection> {
     if !is_received_by(packet, link.interface()) {
-        return reject(None, Rejected::Interface);
+        return Err(Rejected::Interface.into());
     }
-    softc.ifp.count(Counter::InputPackets, 1);
-    softc.ifp.count(Counter::InputBytes, packet.len());
-    let Ok(bytes) = packet.contiguous(0) else { return reject(None, Rejected::Header) };
-    if bytes.get(ttl_offset) != Some(&TTL) {
-        return reject(None, Rejected::Ttl);
+    let bytes = packet.contiguous(0).map_err(|_| Rejected::Header)?;
+    let Arrival { from, ttl } = read_header(&bytes).ok_or(Rejected::Header)?;
+    if ttl != TTL {
+        return Err(Rejected::Ttl.into());
     }
-    // An offset beyond the end of the packet leaves no bytes to parse.
-    match Frame::parse(bytes.get(offset..).unwrap_or_default()) {
-        Ok(frame) => handle_frame(softc, frame.with_newest_format(NEWEST_FORMAT)),
+    let is_own = match from.to_ipv4() {
+        Some(addr) => ip::is_local4(addr, epoch),
+        None => ip::is_local6(&from.0, epoch),
+    };
+    if is_own {
+        // A switch or a hypervisor gave back what this firewall sent.
+        return Err(Rejection::Limit(PeerLimit::Reflected));
+    }
+    if storage::sysctls().only_peer && !link.expects(from) {
+        return Err(Rejection::Limit(PeerLimit::Strangers));
+    }
+    Ok((bytes, from))
+}
+
+/// Reads and handles the frame of a packet.
+fn handle_packet(softc: &Softc, frame: &[u8], from: PeerAddress) {
+    match Frame::parse(frame) {
+        Ok(frame) => handle_frame(softc, frame, from),
         Err(HeaderError::Short) => reject(None, Rejected::Header),
         Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
         Err(HeaderError::Length) => reject(None, Rejected::Length),
     }
 }
 
-fn handle_frame(softc: &Softc, frame: Frame) {
+fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress) {
+    let (announced, mut spoken) = (frame.announced, None);
     rules::read(|rules| {
         let context = Context {
             softc,
             rules,
+            from,
             same_rules: *frame.checksum == status::checksum(),
             sysctls: storage::sysctls(),
             share_left: Cell::new(None),
@@ -157,6 +216,7 @@ fn handle_frame(softc: &Softc, frame: Frame) {
         for run in frame {
             match run {
                 Ok(run) => {
+                    spoken = spoken.max(run.action().format());
                     count_messages(run.action() as u8, run.count());
                     handle_run(&context, run);
                 }
@@ -164,6 +224,7 @@ fn handle_frame(softc: &Softc, frame: Frame) {
             }
         }
     });
+    format::frame_received(softc, Heard { from, announced, spoken });
 }
 
 /// Handles the messages of a run.
@@ -173,7 +234,7 @@ fn handle_run(context: &Context, run: Run) {
         Run::Clear(messages) => messages.iter().for_each(|raw| handle_clear(context, raw)),
         Run::Insert(states) => states.check_each(|state| handle_insert(context, state, action)),
         Run::Update(states) => {
-            bulk_request::updates_received(context.softc);
+            bulk_request::states_received(context.softc, context.from, states.len());
             states.check_each(|state| handle_update(context, state, action));
         }
         Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| handle_compressed(context, raw)),
@@ -187,8 +248,8 @@ fn handle_run(context: &Context, run: Run) {
     }
 }
 
-/// Unlinks the states of a creator on every interface, as the stock module does. Does nothing if
-/// the message names an interface that does not exist here.
+/// Unlinks the states of a creator: all of them, or those that are bound to the interface
+/// that the message names.
 fn handle_clear(context: &Context, raw: &RawClear) {
     let Ok(clear) = raw.check() else { return reject(Some(Action::Clear), Rejected::Value) };
     if clear.ifname.is_some_and(|name| !pf::knows_interface(&name, context.rules)) {
@@ -197,11 +258,14 @@ fn handle_clear(context: &Context, raw: &RawClear) {
     if !context.softc.rates.clears.allows(time::uptime(), CLEARS_PER_SECOND) {
         return reject_limited(Action::Clear, PeerLimit::Clears);
     }
+    let is_cleared = |state: &Locked| {
+        state.id().creator == clear.creator && clear.ifname.is_none_or(|name| state.is_on(&name))
+    };
     for index in 0..table::rows() {
         // Unlinking a state unlocks its row.
         loop {
             let Some(row) = Row::lock(index) else { break };
-            if !row.unlink_first(|state| state.id().creator == clear.creator) {
+            if !row.unlink_first(is_cleared) {
                 break;
             }
         }
@@ -238,7 +302,7 @@ fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Acti
         Some(found) if !found.is_same(state) => reject(Some(action), Rejected::Value),
         Some(found) => {
             let (id, src, dst, timeout) = (state.id, state.src, state.dst, state.timeout);
-            merge(context, &found, &CompressedUpdate { id, src, dst, timeout });
+            merge(context, &found, &CompressedUpdate { id, src, dst, timeout }, Urgency::Second);
         }
     }
 }
@@ -248,15 +312,24 @@ fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Acti
 fn handle_compressed(context: &Context, raw: &RawCompressedUpdate) {
     let found = table::find(raw.state_id());
     match (raw.check(found.as_ref().map(|found| found.proto())), found) {
-        (Ok(update), Some(found)) => merge(context, &found, &update),
+        (Ok(update), Some(found)) => merge(context, &found, &update, Urgency::Now),
         (Ok(_), None) => request_state(context, raw.state_id()),
         (Err(_), _) => reject(Some(Action::UpdateCompressed), Rejected::Value),
     }
 }
 
+/// How soon a peer has to hear of a state about which it is behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// It handles packets of the connection: at once.
+    Now,
+    /// It sent a copy, as a bulk update does: with the updates of this second.
+    Second,
+}
+
 /// Overwrites the endpoints for which an update is newer than what is known here. If the
 /// update is older for one of them, sends the state back.
-fn merge(context: &Context, found: &Found, update: &CompressedUpdate) {
+fn merge(context: &Context, found: &Found, update: &CompressedUpdate, urgency: Urgency) {
     if !found.is_alive() {
         return;
     }
@@ -276,16 +349,18 @@ fn merge(context: &Context, found: &Found, update: &CompressedUpdate) {
     if verdict.applies_any() {
         found.refresh(update.timeout, uptime);
     }
-    found.set_pfsync_time(uptime);
+    if verdict.brings_news() {
+        found.set_pfsync_time(uptime);
+    }
     if verdict.peer_is_behind() {
         count(Stat::Stale, 1);
-        send_back(context, found);
+        send_back(context, found, urgency);
     }
 }
 
 fn merge_endpoint(found: &Found, side: Side, endpoint: &Endpoint, verdict: EndpointVerdict) {
     match verdict {
-        EndpointVerdict::Newer => found.set_endpoint(side, endpoint),
+        EndpointVerdict::Newer | EndpointVerdict::Same => found.set_endpoint(side, endpoint),
         EndpointVerdict::StateOnly => found.set_endpoint_state(side, endpoint.state),
         EndpointVerdict::Stale => {}
     }
@@ -303,14 +378,14 @@ fn request_state(context: &Context, state: StateId) {
 }
 
 /// Sends a peer what it does not know of a state.
-fn send_back(context: &Context, found: &Found) {
+fn send_back(context: &Context, found: &Found, urgency: Urgency) {
     if found.is_nosync() {
         return;
     }
     if !context.softc.rates.answers.allows(time::uptime(), context.sysctls.peer_requests) {
         return reject_limited(Action::UpdateCompressed, PeerLimit::Requests);
     }
-    let change = Change { tcp: found.is_tcp(), split: true };
+    let change = Change { tcp: found.is_tcp(), split: urgency == Urgency::Now };
     let bucket = context.softc.bucket(found);
     let wake = bucket.queues.lock().update(found, change);
     context.softc.wake(bucket, wake);
@@ -351,7 +426,7 @@ fn handle_ack(context: &Context, state: StateId) {
 
 fn handle_bulk_status(context: &Context, raw: &RawBulkStatus) {
     match raw.check() {
-        Ok(status) => bulk_request::mark_received(context.softc, &status),
+        Ok(status) => bulk_request::mark_received(context.softc, context.from, &status),
         Err(_) => reject(Some(Action::BulkStatus), Rejected::Value),
     }
 }

@@ -7,8 +7,10 @@ use crate::driver::kernel::ifnet::{DetachLock, IfnetRef};
 use crate::driver::kernel::ip::{self, Group4, Group6};
 use crate::driver::kernel::mbuf::Packet;
 use crate::driver::stats::{count, Stat};
+use crate::engine::bulk::Audience;
 use crate::engine::config::SyncPeer;
-use crate::wire::{Ipv4Header, Ipv6Header, TTL};
+use crate::wire::{Ipv4Header, Ipv6Header, PeerAddress, TTL};
+use core::sync::atomic::{AtomicBool, Ordering};
 use zerocopy::IntoBytes;
 
 /// Bytes of the longest IP header in front of a frame.
@@ -34,6 +36,8 @@ enum Path {
 pub(crate) struct Link {
     ifp: IfnetRef,
     path: Path,
+    /// Whether packets could pass when that changed last.
+    was_up: AtomicBool,
 }
 
 impl Link {
@@ -57,12 +61,38 @@ impl Link {
                 Path::Inet6 { from, to, group }
             }
         };
-        Ok(Link { ifp, path })
+        let was_up = AtomicBool::new(ifp.is_up());
+        Ok(Link { ifp, path, was_up })
     }
 
     /// The sync interface.
     pub(crate) fn interface(&self) -> &IfnetRef {
         &self.ifp
+    }
+
+    /// How many peers may be behind the link.
+    pub(crate) fn audience(&self) -> Audience {
+        match &self.path {
+            Path::Inet { group: None, .. } | Path::Inet6 { group: None, .. } => Audience::One,
+            _ => Audience::Group,
+        }
+    }
+
+    /// Whether a packet from that address is to be expected: from the sync peer, or from
+    /// any firewall of the group.
+    pub(crate) fn expects(&self, from: PeerAddress) -> bool {
+        match &self.path {
+            Path::Inet { to, group: None } => from == (*to).into(),
+            Path::Inet6 { to, group: None, .. } => from == PeerAddress(*to),
+            _ => true,
+        }
+    }
+
+    /// Whether packets can pass, and whether they could when this was asked last. `is_down`
+    /// tells that they cannot, although the interface may still have its flag.
+    pub(crate) fn follow_interface(&self, is_down: bool) -> (bool, bool) {
+        let is_up = !is_down && self.ifp.is_up();
+        (is_up, self.was_up.swap(is_up, Ordering::Relaxed))
     }
 
     /// Bytes of the IP header in front of a frame.

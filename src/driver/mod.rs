@@ -11,6 +11,7 @@
 //! - To defer: [`deferral`] keeps the first packet of a connection until a peer knows its
 //!   state.
 //! - A bulk update: [`bulk_request`] requests one, and [`bulk_answer`] answers a request.
+//! - To choose what is sent: [`format`] follows what the peers read.
 //! - To configure: [`ifconfig`] has the ioctls, and [`configuration`] carries them out.
 //! - To start and end: [`module`] has the entry points from C, [`lifecycle`] counts the
 //!   vnets, [`instance`] publishes the interface, and [`storage`] is what C stores.
@@ -23,6 +24,7 @@ mod bulk_answer;
 mod bulk_request;
 mod configuration;
 mod deferral;
+mod format;
 mod hooks;
 mod ifconfig;
 mod import;

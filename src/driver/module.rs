@@ -8,6 +8,7 @@ use crate::driver::input::{input4, input6};
 use crate::driver::kernel::alloc::{KBox, Wait};
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{to_c, Errno, Result};
+use crate::driver::kernel::event::Registration;
 use crate::driver::kernel::ifnet::{self, CloneFunctions, Cloner, Description, DetachLock, Ifnet};
 use crate::driver::kernel::ip;
 use crate::driver::kernel::mbuf::Packet;
@@ -39,7 +40,13 @@ extern "C" fn pfs_modevent(_module: sys::module_t, event: c_int, _arg: *mut c_vo
 /// Whether [`load`] succeeded. It fails if another module has the protocol already.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
-/// Registers the module with IPv4, IPv6 and pf. `ENOEXEC` on a kernel of another release.
+/// The event that an interface goes up or down (`net/if_var.h`).
+static FLAGS_EVENT: Registration = Registration::new(c"ifnet_event");
+/// The event that an interface got or lost its link (`net/if_var.h`).
+static LINK_EVENT: Registration = Registration::new(c"ifnet_link_event");
+
+/// Registers the module with IPv4, IPv6, pf and the events of interfaces. `ENOEXEC` on a
+/// kernel of another release.
 fn load() -> Result<()> {
     check_kernel()?;
     ip::register(IPPROTO_PFSYNC, input4, input6)?;
@@ -47,6 +54,8 @@ fn load() -> Result<()> {
     // SAFETY: pf reads the pointer when an interface departs. The function lives until the
     // module is unloaded, and `unload` takes the pointer back before.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(Some(interface_departs)) };
+    FLAGS_EVENT.register(interface_flags_changed);
+    LINK_EVENT.register(interface_link_changed);
     Ok(())
 }
 
@@ -77,6 +86,8 @@ fn unload() {
         // `load` failed. The kernel may be of another release, and must not be touched.
         return;
     }
+    FLAGS_EVENT.deregister();
+    LINK_EVENT.deregister();
     forget_departures();
     ip::unregister(IPPROTO_PFSYNC);
     // Another thread may be handling a packet.
@@ -95,6 +106,16 @@ fn forget_departures() {
 /// pf says that an interface departs. The thread may sleep.
 unsafe extern "C" fn interface_departs(ifp: *mut sys::ifnet) {
     configuration::interface_departs(ifp);
+}
+
+/// An interface went up, or goes down: the kernel says so before it changes the flag.
+unsafe extern "C" fn interface_flags_changed(_arg: *mut c_void, ifp: *mut sys::ifnet, event: c_int) {
+    configuration::interface_changed(ifp, event as u32 == sys::IFNET_EVENT_DOWN);
+}
+
+/// An interface got or lost its link.
+unsafe extern "C" fn interface_link_changed(_arg: *mut c_void, ifp: *mut sys::ifnet, state: c_int) {
+    configuration::interface_changed(ifp, state as u32 == sys::LINK_STATE_DOWN);
 }
 
 /// A vnet starts, or the module is loaded while the vnet exists.

@@ -58,6 +58,7 @@ pub(crate) fn send_frame(
     let Ok(mut writer) = FrameWriter::new(buffer.frame_mut(frame_len), &status::checksum()) else {
         return Sent::Empty;
     };
+    writer.announce(Format::NEWEST);
     fill(&mut writer);
     if writer.is_empty() {
         return Sent::Empty;

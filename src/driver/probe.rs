@@ -37,7 +37,7 @@ pub(crate) fn queued(state: StateId, queue: Queue) {
 /// `pfsync::state:imported`: a state came from a peer or from `pfctl -L`. Third
 /// argument: 0 if it was inserted, or why it was refused: 1 interface, 2 interface to
 /// route to, 3 routing table, 4 no memory or the rule's limit, 5 exists already, 6 its
-/// row of pf's id hash is full.
+/// row of pf's id hash is full, 7 pf of this release cannot have such a state.
 pub(crate) fn imported(state: StateId, result: Result<(), Refused>) {
     if enabled() {
         let (id, creator) = name(state);
@@ -49,6 +49,7 @@ pub(crate) fn imported(state: StateId, result: Result<(), Refused>) {
             Err(Refused::NoMemory) => 4,
             Err(Refused::Exists) => 5,
             Err(Refused::Row) => 6,
+            Err(Refused::Unsupported) => 7,
         };
         // SAFETY: takes only numbers.
         unsafe { sys::pfs_probe_state_imported(id, creator, result) };
@@ -60,8 +61,9 @@ pub(crate) fn imported(state: StateId, result: Result<(), Refused>) {
 pub(crate) fn merged(state: StateId, verdict: Verdict) {
     if enabled() {
         let (id, creator) = name(state);
-        let source = i32::from(verdict.src == EndpointVerdict::Newer);
-        let destination = i32::from(verdict.dst == EndpointVerdict::Newer);
+        let applied = |endpoint| matches!(endpoint, EndpointVerdict::Newer | EndpointVerdict::Same);
+        let source = i32::from(applied(verdict.src));
+        let destination = i32::from(applied(verdict.dst));
         // SAFETY: takes only numbers.
         unsafe { sys::pfs_probe_state_merged(id, creator, source | destination << 1) };
     }

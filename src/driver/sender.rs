@@ -4,6 +4,7 @@
 
 use crate::driver::bulk_answer;
 use crate::driver::deferral;
+use crate::driver::format;
 use crate::driver::instance;
 use crate::driver::kernel::epoch::{self, NetEpoch};
 use crate::driver::kernel::time;
@@ -50,6 +51,7 @@ pub(crate) fn bucket_timeout(index: usize) {
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return };
         let Some(bucket) = softc.buckets.get(index) else { return };
+        format::pass_time(softc);
         let wake = bucket.queues.lock().timer_expired();
         softc.wake(bucket, wake);
     });

@@ -13,17 +13,18 @@ use crate::driver::kernel::mutex::Mutex;
 use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::{Link, HEADER_MAX};
-use crate::driver::pf::{Kstate, StateLists, NEWEST_FORMAT};
+use crate::driver::pf::{status, Kstate, StateLists, NEWEST_FORMAT};
 use crate::driver::storage;
 use crate::engine::bucket::{FrameSize, Queues, Wake};
 use crate::engine::bulk::{Requester, Responder};
 use crate::engine::config::Config;
 use crate::engine::control::{Control, MAX_QUEUED_REQUESTS};
 use crate::engine::defer::{Deferral, Deferrals, DEFERRALS_PER_BUCKET};
+use crate::engine::format_choice::FormatChoice;
 use crate::engine::limit::Rates;
 use crate::wire::{Format, Header, StateId, Subheader};
 use core::num::NonZeroUsize;
-use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 /// The smallest MTU that an operator may set, in bytes. A smaller packet could not carry
 /// a state.
@@ -61,7 +62,7 @@ pub(crate) struct Bucket {
     pub(crate) deferral_timer: Callout,
 }
 
-/// The options that the operator set, as the data path reads them: without a lock.
+/// What the operator set and the peers read, as the data path reads it: without a lock.
 pub(crate) struct Options {
     /// Whether first packets are deferred.
     pub(crate) defer: AtomicBool,
@@ -71,12 +72,12 @@ pub(crate) struct Options {
 
 impl Options {
     fn new(config: &Config) -> Options {
-        Options { defer: AtomicBool::new(config.defer), format: AtomicU16::new(config.format as u16) }
+        Options { defer: AtomicBool::new(config.defer), format: AtomicU16::new(NEWEST_FORMAT as u16) }
     }
 
-    fn set(&self, config: &Config) {
-        self.defer.store(config.defer, Ordering::Relaxed);
-        self.format.store(config.format as u16, Ordering::Relaxed);
+    /// Sets the message format in which states are sent.
+    pub(crate) fn set_format(&self, format: Format) {
+        self.format.store(format as u16, Ordering::Relaxed);
     }
 
     /// The message format in which states are sent.
@@ -99,6 +100,10 @@ pub(crate) struct Softc {
     pub(crate) link: EpochCell<Link>,
     /// What the data path reads of the configuration.
     pub(crate) options: Options,
+    /// Chooses the format that states are sent in.
+    pub(crate) format_choice: Mutex<FormatChoice>,
+    /// The format in use when an operator looked last.
+    pub(crate) shown_format: AtomicU16,
     /// Where the sender builds packets.
     pub(crate) buffer: Mutex<Buffer>,
     /// At least one, and as many as `bucket_count`.
@@ -108,6 +113,8 @@ pub(crate) struct Softc {
     pub(crate) control: Mutex<Control<KSlice<Option<StateId>>>>,
     /// The bulk update that this node requests.
     pub(crate) bulk_request: Mutex<Requester>,
+    /// Since when pf ran when that was looked at last; see `status::since`.
+    pub(crate) pf_since: AtomicU32,
     /// The bulk update that a peer requests.
     pub(crate) bulk_answer: Mutex<Responder>,
     /// Allows the sender the next packets of a bulk update, once a tick.
@@ -152,6 +159,8 @@ impl Softc {
             config: Mutex::new(c"pfsync settings", config, Wait::Sleep)?,
             link: EpochCell::new(),
             options: Options::new(&config),
+            format_choice: Mutex::new(c"pfsync format", FormatChoice::new(NEWEST_FORMAT), Wait::Sleep)?,
+            shown_format: AtomicU16::new(NEWEST_FORMAT as u16),
             buffer: Mutex::new(c"pfsync buffer", Buffer::new()?, Wait::Sleep)?,
             buckets: KSlice::new(bucket_count.get(), Wait::Sleep, |index| {
                 Bucket::new(vnet, index, config.maxupd, timers)
@@ -159,6 +168,7 @@ impl Softc {
             bucket_count,
             control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
             bulk_request: Mutex::new(c"pfsync bulk request", Requester::new(), Wait::Sleep)?,
+            pf_since: AtomicU32::new(status::since()),
             bulk_answer: Mutex::new(c"pfsync bulk answer", Responder::new(), Wait::Sleep)?,
             bulk_burst_allowed: AtomicBool::new(false),
             rates: Rates::default(),
@@ -169,7 +179,7 @@ impl Softc {
 
     /// Makes the data path follow a configuration.
     pub(crate) fn apply_options(&self, config: &Config) {
-        self.options.set(config);
+        self.options.defer.store(config.defer, Ordering::Relaxed);
         for bucket in self.buckets.iter() {
             bucket.queues.lock().set_maxupd(config.maxupd);
         }

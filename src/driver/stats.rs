@@ -61,6 +61,10 @@ pub(crate) enum PeerLimit {
     Clears,
     /// States in a row of pf's id hash.
     Row,
+    /// Packets from others than the sync peer (`net.pfsync.only_peer`).
+    Strangers,
+    /// This firewall's own packets, which came back.
+    Reflected,
 }
 
 /// Counts a message that a limit rejects.
@@ -75,6 +79,8 @@ pub(crate) fn count_limited(limit: PeerLimit) {
             PeerLimit::Requests => &raw mut (*limited).requests,
             PeerLimit::Clears => &raw mut (*limited).clears,
             PeerLimit::Row => &raw mut (*limited).rows,
+            PeerLimit::Strangers => &raw mut (*limited).strangers,
+            PeerLimit::Reflected => &raw mut (*limited).reflected,
         };
         AtomicU64::from_ptr(counter).fetch_add(1, Ordering::Relaxed);
     }

@@ -23,6 +23,8 @@ pub(crate) struct Sysctls {
     pub(crate) peer_inserts: u32,
     /// `net.pfsync.peer_requests`, in states per second, 0 for no limit.
     pub(crate) peer_requests: u32,
+    /// `net.pfsync.only_peer`
+    pub(crate) only_peer: bool,
 }
 
 /// The values of the current vnet's sysctls at this moment.
@@ -37,6 +39,7 @@ pub(crate) fn sysctls() -> Sysctls {
             peer_share: (&raw const (*vnet).peer_share).read_volatile(),
             peer_inserts: (&raw const (*vnet).peer_inserts).read_volatile(),
             peer_requests: (&raw const (*vnet).peer_requests).read_volatile(),
+            only_peer: (&raw const (*vnet).only_peer).read_volatile() != 0,
         }
     }
 }

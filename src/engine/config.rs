@@ -55,9 +55,10 @@ pub struct Config {
     pub syncpeer: Option<SyncPeer>,
     /// How many updates of a TCP state may collapse into one message.
     pub maxupd: u8,
-    /// The format of the states that are sent.
-    pub format: Format,
-    /// The newest format that this FreeBSD knows, which is the default.
+    /// The format of the states that are sent, if the operator has fixed it.
+    /// Otherwise [`FormatChoice`](super::format_choice::FormatChoice) chooses.
+    pub fixed_format: Option<Format>,
+    /// The newest format that pf knows here.
     newest: Format,
     /// Whether the first packet of a connection is deferred.
     pub defer: bool,
@@ -73,8 +74,9 @@ pub struct Settings {
     pub syncpeer: Option<SyncPeer>,
     /// How many updates of a TCP state may collapse into one message.
     pub maxupd: i64,
-    /// The number of a format, 0 for the newest.
-    pub version: i64,
+    /// The number of a format that the operator fixes, or 0 to have the format
+    /// chosen. `None` leaves it as it is.
+    pub version: Option<i64>,
     /// Whether the first packet of a connection is deferred.
     pub defer: bool,
 }
@@ -85,9 +87,9 @@ pub struct OutOfRange;
 
 impl Config {
     /// The configuration of a new interface. `newest` is the newest format that
-    /// this FreeBSD knows.
+    /// pf knows here.
     pub fn new(newest: Format) -> Config {
-        Config { syncdev: None, syncpeer: None, maxupd: 128, format: newest, newest, defer: false }
+        Config { syncdev: None, syncpeer: None, maxupd: 128, fixed_format: None, newest, defer: false }
     }
 
     /// The configuration that these settings lead to. Fails if `maxupd` or
@@ -98,18 +100,19 @@ impl Config {
             None if settings.syncdev.is_some() => Some(SyncPeer::Inet(GROUP4)),
             None => self.syncpeer,
         };
-        let format = match settings.version {
-            0 => self.newest,
-            version => Format::from_number(version).ok_or(OutOfRange)?,
+        let fixed_format = match settings.version {
+            None => self.fixed_format,
+            Some(0) => None,
+            Some(version) => Some(Format::from_number(version).ok_or(OutOfRange)?),
         };
-        if format > self.newest {
+        if fixed_format.is_some_and(|format| format > self.newest) {
             return Err(OutOfRange);
         }
         Ok(Config {
             syncdev: settings.syncdev,
             syncpeer,
             maxupd: settings.maxupd.try_into().map_err(|_| OutOfRange)?,
-            format,
+            fixed_format,
             newest: self.newest,
             defer: settings.defer,
         })
@@ -127,7 +130,7 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings { syncdev: None, syncpeer: None, maxupd: 128, version: 0, defer: false }
+        Settings { syncdev: None, syncpeer: None, maxupd: 128, version: None, defer: false }
     }
 
     fn fresh() -> Config {
@@ -164,27 +167,25 @@ mod tests {
             assert_eq!(config.with(&Settings { maxupd, ..settings() }), Err(OutOfRange));
         }
         for version in [-1, 1300, 1500] {
-            assert_eq!(config.with(&Settings { version, ..settings() }), Err(OutOfRange));
+            assert_eq!(config.with(&Settings { version: Some(version), ..settings() }), Err(OutOfRange));
         }
-        assert_eq!(config.with(&Settings { version: 1301, ..settings() }).unwrap().format, Format::V1301);
     }
 
     #[test]
-    fn the_newest_format_is_the_default() {
-        for newest in [Format::V1400, Format::V1500] {
-            let old = Config::new(newest).with(&Settings { version: 1301, ..settings() }).unwrap();
-            assert_eq!(old.with(&settings()).unwrap(), Config::new(newest));
-            assert_eq!(Config::new(newest).with(&settings()).unwrap().format, newest);
-        }
-        let config = Config::new(Format::V1500);
-        assert_eq!(config.with(&Settings { version: 1500, ..settings() }).unwrap().format, Format::V1500);
+    fn a_format_stays_fixed_until_the_operator_leaves_the_choice() {
+        let with = |config: Config, version| config.with(&Settings { version, ..settings() }).unwrap();
+        let config = with(fresh(), Some(1301));
+        assert_eq!(config.fixed_format, Some(Format::V1301));
+        assert_eq!(with(config, None), config);
+        assert_eq!(with(config, Some(0)), fresh());
+        assert_eq!(with(Config::new(Format::V1500), Some(1500)).fixed_format, Some(Format::V1500));
     }
 
     #[test]
     fn only_sync_interface_and_sync_peer_make_a_new_link() {
         let config = fresh().with(&Settings { syncdev: em0(), ..settings() }).unwrap();
         let other =
-            config.with(&Settings { syncdev: em0(), maxupd: 1, version: 1301, ..settings() }).unwrap();
+            config.with(&Settings { syncdev: em0(), maxupd: 1, version: Some(1301), ..settings() }).unwrap();
         assert!(config.same_link(&other));
         let syncpeer = Some(SyncPeer::Inet([192, 0, 2, 1]));
         assert!(

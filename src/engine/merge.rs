@@ -20,8 +20,11 @@ pub struct LocalEndpoint {
 /// How an endpoint in an update compares with the local one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EndpointVerdict {
-    /// It is newer or the same. Apply all of it.
+    /// It is newer. Apply all of it.
     Newer,
+    /// It is neither newer nor older. Apply all of it: it may know what the local
+    /// one does not, such as the window.
+    Same,
     /// Its connection state is newer, but its sequence window is older. Apply
     /// only the connection state.
     ///
@@ -51,7 +54,15 @@ impl Verdict {
     /// Whether any part of the update is older, so that the peer needs an update
     /// in return.
     pub fn peer_is_behind(self) -> bool {
-        self.src != EndpointVerdict::Newer || self.dst != EndpointVerdict::Newer
+        let is_behind = |endpoint| matches!(endpoint, EndpointVerdict::StateOnly | EndpointVerdict::Stale);
+        is_behind(self.src) || is_behind(self.dst)
+    }
+
+    /// Whether any part of the update is newer, so that the peer must have seen
+    /// packets of the connection that this firewall has not.
+    pub fn brings_news(self) -> bool {
+        let is_news = |endpoint| matches!(endpoint, EndpointVerdict::Newer | EndpointVerdict::StateOnly);
+        is_news(self.src) || is_news(self.dst)
     }
 }
 
@@ -82,6 +93,7 @@ fn tcp_endpoint(local: LocalEndpoint, new: &Endpoint) -> EndpointVerdict {
         Ordering::Less => EndpointVerdict::Stale,
         Ordering::Equal if window_is_older => EndpointVerdict::Stale,
         Ordering::Greater if window_is_older => EndpointVerdict::StateOnly,
+        Ordering::Equal if new.seqlo == local.seqlo => EndpointVerdict::Same,
         _ => EndpointVerdict::Newer,
     }
 }
@@ -95,10 +107,10 @@ pub fn other(local: [LocalEndpoint; 2], update: [&Endpoint; 2]) -> Verdict {
 }
 
 fn other_endpoint(local: LocalEndpoint, new: &Endpoint) -> EndpointVerdict {
-    if local.state > new.state {
-        EndpointVerdict::Stale
-    } else {
-        EndpointVerdict::Newer
+    match new.state.cmp(&local.state) {
+        Ordering::Less => EndpointVerdict::Stale,
+        Ordering::Equal => EndpointVerdict::Same,
+        Ordering::Greater => EndpointVerdict::Newer,
     }
 }
 
@@ -109,7 +121,7 @@ fn is_before(a: u32, b: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::EndpointVerdict::{Newer, Stale, StateOnly};
+    use super::EndpointVerdict::{Newer, Same, Stale, StateOnly};
     use super::*;
     use proptest::prelude::*;
 
@@ -127,7 +139,7 @@ mod tests {
     /// The local endpoint after an update.
     fn apply(local: (u8, u32), new: (u8, u32), verdict: EndpointVerdict) -> (u8, u32) {
         match verdict {
-            Newer => new,
+            Newer | Same => new,
             StateOnly => (new.0, local.1),
             Stale => local,
         }
@@ -147,7 +159,7 @@ mod tests {
 
     #[test]
     fn equal_updates_are_applied() {
-        assert_eq!(judge([(4, 7), (4, 7)], [(4, 7), (4, 7)]), (Newer, Newer));
+        assert_eq!(judge([(4, 7), (4, 7)], [(4, 7), (4, 7)]), (Same, Same));
     }
 
     #[test]
@@ -163,9 +175,9 @@ mod tests {
 
     #[test]
     fn a_state_goes_back_only_out_of_the_syn_proxy() {
-        assert_eq!(judge([(9, 0), (0, 0)], [(4, 0), (0, 0)]), (Stale, Newer));
-        assert_eq!(judge([(12, 9), (0, 0)], [(4, 0), (0, 0)]), (Newer, Newer));
-        assert_eq!(judge([(12, 0), (0, 0)], [(11, 0), (0, 0)]), (Stale, Newer));
+        assert_eq!(judge([(9, 0), (0, 0)], [(4, 0), (0, 0)]), (Stale, Same));
+        assert_eq!(judge([(12, 9), (0, 0)], [(4, 0), (0, 0)]), (Newer, Same));
+        assert_eq!(judge([(12, 0), (0, 0)], [(11, 0), (0, 0)]), (Stale, Same));
     }
 
     #[test]
@@ -173,7 +185,20 @@ mod tests {
         let local = [1, 2].map(|state| LocalEndpoint { state, seqlo: 0 });
         let verdict = other(local, [&endpoint(2, 0), &endpoint(1, 0)]);
         assert_eq!(verdict, Verdict { src: Newer, dst: Stale });
-        assert!(verdict.applies_any() && verdict.peer_is_behind());
+        assert!(verdict.applies_any() && verdict.peer_is_behind() && verdict.brings_news());
+    }
+
+    #[test]
+    fn a_copy_of_what_is_known_brings_no_news() {
+        // What a bulk update tells of states whose packets this firewall handles.
+        let local = [LocalEndpoint { state: 4, seqlo: 500 }; 2];
+        let same = endpoint(4, 500);
+        let older = endpoint(4, 400);
+        for (src, dst) in [(same, same), (older, same), (older, older)] {
+            assert!(!tcp(local, [&src, &dst]).brings_news());
+        }
+        assert!(!other(local, [&same, &same]).brings_news());
+        assert!(tcp(local, [&older, &endpoint(4, 501)]).brings_news());
     }
 
     proptest! {
@@ -195,7 +220,7 @@ mod tests {
                 prop_assert!(messages <= 4, "they do not stop");
                 let (src, dst) = judge(two, one);
                 two = [apply(two[0], one[0], src), apply(two[1], one[1], dst)];
-                if (src, dst) == (Newer, Newer) {
+                if !(Verdict { src, dst }).peer_is_behind() {
                     break;
                 }
                 core::mem::swap(&mut one, &mut two);

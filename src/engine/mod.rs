@@ -62,5 +62,6 @@ pub mod bulk;
 pub mod config;
 pub mod control;
 pub mod defer;
+pub mod format_choice;
 pub mod limit;
 pub mod merge;

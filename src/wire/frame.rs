@@ -46,12 +46,13 @@ pub enum FrameError {
 pub struct Frame<'a> {
     /// The MD5 checksum of the sender's ruleset.
     pub checksum: &'a [u8; 16],
+    /// The newest format that the sender says it reads. `None` if it does not
+    /// say so, as FreeBSD's own module, or names a format that is unknown here.
+    pub announced: Option<Format>,
     /// The part of the frame that was not read yet.
     rest: &'a [u8],
     /// Bytes of the packet after the end of the frame.
     trailing: usize,
-    /// The newest format that is understood.
-    newest: Format,
 }
 
 impl<'a> Frame<'a> {
@@ -66,13 +67,8 @@ impl<'a> Frame<'a> {
         let frame = packet.get(..len).ok_or(HeaderError::Length)?;
         let rest = frame.get(size_of::<Header>()..).ok_or(HeaderError::Length)?;
         let trailing = packet.len().saturating_sub(len);
-        Ok(Frame { checksum: &header.pfcksum, rest, trailing, newest: Format::V1500 })
-    }
-
-    /// The frame as read by a FreeBSD release that knows no format after
-    /// `newest`. To such a release, actions with a later format are unknown.
-    pub fn with_newest_format(self, newest: Format) -> Frame<'a> {
-        Frame { newest, ..self }
+        let announced = Format::announced_as(header.reads);
+        Ok(Frame { checksum: &header.pfcksum, announced, rest, trailing })
     }
 
     /// Bytes of the frame that were not read yet.
@@ -120,12 +116,6 @@ impl<'a> Frame<'a> {
         };
         run.ok_or(FrameError::Length { action, count })
     }
-
-    /// Whether an action carries no states, or states in a format that is
-    /// understood.
-    fn understands(&self, action: Action) -> bool {
-        action.format().is_none_or(|format| format <= self.newest)
-    }
 }
 
 impl<'a> Iterator for Frame<'a> {
@@ -136,8 +126,8 @@ impl<'a> Iterator for Frame<'a> {
         self.rest = rest;
         let count = subheader.count.get();
         let run = match Action::from_number(subheader.action) {
-            Some(action) if self.understands(action) => self.run(action, count),
-            _ => Err(FrameError::Action { number: subheader.action, count }),
+            Some(action) => self.run(action, count),
+            None => Err(FrameError::Action { number: subheader.action, count }),
         };
         if matches!(run, Ok(Run::Eof(_)) | Err(_)) {
             self.rest = &[];
@@ -186,15 +176,23 @@ fn subheader(action: Action, count: u16) -> Subheader {
 }
 
 impl<'b> FrameWriter<'b> {
-    /// Begins a frame with the checksum of this firewall's ruleset. Fails if the
-    /// buffer cannot hold a header and an end mark.
+    /// Begins a frame with the checksum of this firewall's ruleset, which
+    /// announces nothing. Fails if the buffer cannot hold a header and an end
+    /// mark.
     pub fn new(buffer: &'b mut [u8], checksum: &[u8; 16]) -> Result<FrameWriter<'b>, Full> {
-        let header = Header { version: VERSION, pad: 0, len: U16::new(0), pfcksum: *checksum };
+        let header = Header { version: VERSION, reads: 0, len: U16::new(0), pfcksum: *checksum };
         if buffer.len() < EMPTY_LEN {
             return Err(Full);
         }
         header.write_to_prefix(buffer).map_err(|_| Full)?;
         Ok(FrameWriter { buffer, used: size_of::<Header>(), last_run: None })
+    }
+
+    /// Announces the newest format that the sender reads.
+    pub fn announce(&mut self, format: Format) {
+        if let Ok((header, _)) = Header::mut_from_prefix(self.buffer) {
+            header.reads = format.announcement();
+        }
     }
 
     /// Whether the frame has no message yet.
@@ -399,15 +397,22 @@ mod tests {
     }
 
     #[test]
-    fn a_later_format_is_unknown_to_an_earlier_release() {
-        let bytes = written(1460, |w| {
-            w.append(Action::InsertAck, &id(1)).unwrap();
-            w.append(Action::Update1500, &RawState1500::new_zeroed()).unwrap();
-        });
-        let runs = |newest| Frame::parse(&bytes).unwrap().with_newest_format(newest).collect::<Vec<_>>();
-        let unknown = FrameError::Action { number: 16, count: 1 };
-        assert_eq!(runs(Format::V1400), [Ok(Run::InsertAck(&[id(1)])), Err(unknown)]);
-        assert_eq!(runs(Format::V1500).len(), 3);
+    fn a_frame_announces_what_its_sender_reads() {
+        assert_eq!(Frame::parse(&written(24, |_| ())).unwrap().announced, None);
+        for (number, format) in [(1, Format::V1301), (2, Format::V1400), (3, Format::V1500)] {
+            let bytes = written(24, |w| w.announce(format));
+            assert_eq!(bytes[1], number);
+            assert_eq!(Frame::parse(&bytes).unwrap().announced, Some(format));
+        }
+    }
+
+    #[test]
+    fn an_unknown_announcement_says_nothing() {
+        let mut bytes = written(24, |_| ());
+        for number in 4..=255 {
+            bytes[1] = number;
+            assert_eq!(Frame::parse(&bytes).unwrap().announced, None);
+        }
     }
 
     proptest! {

@@ -14,8 +14,10 @@ pub const VERSION: u8 = 5;
 pub struct Header {
     /// [`VERSION`].
     pub version: u8,
-    /// Sent as 0 and ignored.
-    pub pad: u8,
+    /// The number of the newest format that the sender reads; see
+    /// [`Format::announced_as`]. FreeBSD calls the field `pad`: its own module
+    /// sends 0 and ignores it.
+    pub reads: u8,
     /// Bytes from the beginning of this header to the end of the frame.
     pub len: U16,
     /// The MD5 checksum of the sender's ruleset. Rule numbers mean the same on

@@ -32,6 +32,52 @@ pub struct Ipv4Header {
     pub dst: [u8; 4],
 }
 
+/// The address of a peer: an IPv6 address, or an IPv4 address mapped into one
+/// (RFC 4291, section 2.5.5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddress(pub [u8; 16]);
+
+impl From<[u8; 4]> for PeerAddress {
+    fn from([a, b, c, d]: [u8; 4]) -> PeerAddress {
+        PeerAddress([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+}
+
+impl PeerAddress {
+    /// The IPv4 address that is mapped, if one is.
+    pub fn to_ipv4(self) -> Option<[u8; 4]> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
+            _ => None,
+        }
+    }
+}
+
+/// What the IP header of a received packet tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The source address.
+    pub from: PeerAddress,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+}
+
+impl Arrival {
+    /// Reads the header of an IPv4 packet. `None` if the packet is too short for
+    /// one.
+    pub fn of_ipv4(packet: &[u8]) -> Option<Arrival> {
+        let (header, _) = Ipv4Header::ref_from_prefix(packet).ok()?;
+        Some(Arrival { from: header.src.into(), ttl: header.ttl })
+    }
+
+    /// Reads the header of an IPv6 packet. `None` if the packet is too short for
+    /// one.
+    pub fn of_ipv6(packet: &[u8]) -> Option<Arrival> {
+        let (header, _) = Ipv6Header::ref_from_prefix(packet).ok()?;
+        Some(Arrival { from: PeerAddress(header.src), ttl: header.hop_limit })
+    }
+}
+
 /// Type of service "low delay" (RFC 1349; `IPTOS_LOWDELAY`).
 const LOW_DELAY: u8 = 0x10;
 /// The flag "don't fragment" (RFC 791, section 3.1; `IP_DF`).

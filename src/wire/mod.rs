@@ -89,7 +89,7 @@ mod state;
 pub use endpoint::{Endpoint, RawEndpoint, Scrub};
 pub use frame::{Frame, FrameError, FrameWriter, Full, HeaderError};
 pub use header::{Action, Header, Subheader, ACTIONS, VERSION};
-pub use ip::{Ipv4Header, Ipv6Header};
+pub use ip::{Arrival, Ipv4Header, Ipv6Header, PeerAddress};
 pub use message::{
     BulkMark, BulkStatus, Clear, CompressedUpdate, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
     RawTdb,

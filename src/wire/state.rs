@@ -64,6 +64,29 @@ pub enum Format {
 }
 
 impl Format {
+    /// The newest format that this module reads, on every FreeBSD.
+    pub const NEWEST: Format = Format::V1500;
+
+    /// The number in the header of a frame that announces this format.
+    pub const fn announcement(self) -> u8 {
+        match self {
+            Format::V1301 => 1,
+            Format::V1400 => 2,
+            Format::V1500 => 3,
+        }
+    }
+
+    /// The format that a number in the header of a frame announces. `None` for
+    /// 0, which announces nothing, and for a number that is not known here.
+    pub const fn announced_as(number: u8) -> Option<Format> {
+        match number {
+            1 => Some(Format::V1301),
+            2 => Some(Format::V1400),
+            3 => Some(Format::V1500),
+            _ => None,
+        }
+    }
+
     /// The format with this number, if there is one.
     pub const fn from_number(number: i64) -> Option<Format> {
         match number {
@@ -343,9 +366,29 @@ impl State {
         }
     }
 
-    /// Whether a format can carry the state. Before format 1500, both keys must
-    /// have the same address family.
+    /// Whether the address of a gateway is in the message, which only a state with
+    /// a route has.
+    pub fn has_gateway(&self) -> bool {
+        let [a, b, c, d, ..] = self.rt_addr;
+        match self.family {
+            Family::Inet => [a, b, c, d] != [0; 4],
+            Family::Inet6 => self.rt_addr != [0; 16],
+        }
+    }
+
+    /// Whether a format can carry the state. Before format 1500, both keys and
+    /// the gateway must have the same address family.
     pub fn is_expressible_in(&self, format: Format) -> bool {
-        format >= Format::V1500 || self.stack_family == self.family
+        let is_in_one_family = match self.rule_actions {
+            Some(RuleActions { route: RouteTo::Via { family, .. }, .. }) => family == self.family,
+            _ => true,
+        };
+        format >= Format::V1500 || self.stack_family == self.family && is_in_one_family
+    }
+
+    /// Whether pf can have the state on a FreeBSD whose newest format is
+    /// `newest`. Before FreeBSD 15, states have no tag.
+    pub fn is_possible_with(&self, newest: Format) -> bool {
+        self.is_expressible_in(newest) && (newest >= Format::V1500 || self.tag.is_none())
     }
 }

@@ -101,6 +101,16 @@ pub unsafe fn pfs_rule(number: u32) -> *mut pf_krule {
     }
 }
 
+/// The pools of a rule in which it may have its route, in the order in which pf looks.
+///
+/// # Safety
+///
+/// `rule` points to a rule.
+pub unsafe fn pfs_route_pools(rule: *const pf_krule) -> [*const pf_kpool; 1] {
+    // SAFETY: only computes an address.
+    unsafe { [&raw const (*rule).rpool] }
+}
+
 /// The stack key, if `pf_state_insert` has failed and left this key to the caller; else
 /// null.
 ///

@@ -116,6 +116,16 @@ pub unsafe fn pfs_rule(number: u32) -> *mut pf_krule {
     }
 }
 
+/// The pools of a rule in which it may have its route, in the order in which pf looks.
+///
+/// # Safety
+///
+/// `rule` points to a rule.
+pub unsafe fn pfs_route_pools(rule: *const pf_krule) -> [*const pf_kpool; 2] {
+    // SAFETY: only computes addresses.
+    unsafe { [&raw const (*rule).route, &raw const (*rule).rdr] }
+}
+
 /// The stack key, if `pf_state_insert` has failed and left this key to the caller. Null:
 /// in this release it frees both keys.
 ///

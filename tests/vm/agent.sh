@@ -6,7 +6,7 @@
 # descriptor 3.
 stty raw -echo
 cd /tmp/vm || exit 1
-echo "@ready"
+echo "@ready $(uname -r)"
 while read -r order script role settings; do
 	[ "$order" = run ] || continue
 	# The settings are words of the form name=value.

@@ -404,11 +404,43 @@ lacks_state() {
 	! has_state "$1" "$2"
 }
 
+# Before FreeBSD 15, pfctl prints sequence numbers in network byte order.
+prints_wire_order() {
+	[ "$(uname -r | cut -d . -f 1)" -lt 15 ]
+}
+
 # state_lines WHERE: id, creator id, keys and endpoints of every state, one a line, sorted.
+# Sequence numbers are in host byte order.
 state_lines() {
-	at "$1" pfctl -vv -s states 2>/dev/null | awk '
+	local swap=0
+	! prints_wire_order || swap=1
+	at "$1" pfctl -vv -s states 2>/dev/null | awk -v swap=$swap '
+		# The number with its four bytes in the other order.
+		function other(n, swapped, byte) {
+			for (byte = 0; byte < 4; byte++) {
+				swapped = swapped * 256 + n % 256
+				n = int(n / 256)
+			}
+			return swapped
+		}
+		# One endpoint: [LOW + WINDOW](+DIFFERENCE)
+		function convert(text, part, low, high, window) {
+			split(text, part, /[^0-9]+/)
+			low = other(part[2])
+			high = other((part[2] + part[3]) % 4294967296)
+			window = (high - low + 4294967296) % 4294967296
+			text = sprintf("[%.0f + %.0f]", low, window)
+			return part[4] == "" ? text : sprintf("%s(+%.0f)", text, other(part[4]))
+		}
+		function converted(rest, done) {
+			while (match(rest, /\[[0-9]+ \+ [0-9]+\](\(\+[0-9]+\))?/)) {
+				done = done substr(rest, 1, RSTART - 1) convert(substr(rest, RSTART, RLENGTH))
+				rest = substr(rest, RSTART + RLENGTH)
+			}
+			return done rest
+		}
 		/^[^ ]/ { state = $0; seq = "" }
-		/^   \[/ { gsub(/ +/, " "); seq = $0 }
+		/^   \[/ { gsub(/ +/, " "); seq = swap ? converted($0) : $0 }
 		/^   id:/ { print $2, $4, state, seq }' | sort
 }
 
@@ -419,6 +451,7 @@ counted() {
 }
 
 # sent WHERE MESSAGE, received WHERE MESSAGE: how many messages of a kind, named as netstat does.
+# Whole states count in any format: netstat names the release in front of earlier formats.
 sent() {
 	message_count "$1" "$2" sent
 }
@@ -428,9 +461,13 @@ received() {
 }
 
 message_count() {
-	local single
-	single=$(counted "$1" "$2 $3")
-	echo "${single:-$(counted "$1" "$2s $3")}"
+	local name count sum=0
+	for name in "$2" "13.1 $2" "14.0 $2"; do
+		count=$(counted "$1" "$name $3")
+		count=${count:-$(counted "$1" "${name}s $3")}
+		sum=$((sum + ${count:-0}))
+	done
+	echo $sum
 }
 
 # --- measuring --------------------------------------------------------------

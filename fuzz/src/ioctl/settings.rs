@@ -51,9 +51,11 @@ impl Settings {
             Some(Value::List(syncpeer)) => parse_syncpeer(syncpeer)?,
             Some(_) => return None,
         };
+        // The version that was shown is set only as the last element.
+        let is_last = list.pairs.last().is_some_and(|(name, _)| name.as_c_str() == c"version");
         let version = match list.get(c"version") {
-            None => 0,
-            Some(Value::Number(version)) => *version,
+            None => None,
+            Some(Value::Number(version)) => Some(*version).filter(|other| is_last || *other != self.version),
             Some(_) => return None,
         };
         let defer = list.number(c"flags")? & u64::from(sys::PFSYNCF_DEFER) != 0;
@@ -68,7 +70,7 @@ impl Settings {
         let syncpeer = (address != [0; 4]).then_some(SyncPeer::Inet(address));
         let defer = old.pfsyncr_defer as u32 & sys::PFSYNCF_DEFER != 0;
         let maxupd = u64::try_from(old.pfsyncr_maxupdates).ok()?;
-        self.changed((!name.is_empty()).then(|| name.to_string()), syncpeer, maxupd, 0, defer)
+        self.changed((!name.is_empty()).then(|| name.to_string()), syncpeer, maxupd, None, defer)
     }
 
     fn changed(
@@ -76,16 +78,17 @@ impl Settings {
         syncdev: Option<String>,
         syncpeer: Option<SyncPeer>,
         maxupd: u64,
-        version: u64,
+        version: Option<u64>,
         defer: bool,
     ) -> Option<Settings> {
         if syncdev.as_ref().is_some_and(|name| !INTERFACES.contains(&name.as_str())) || maxupd > 255 {
             return None;
         }
         let version = match version {
-            0 => NEWEST,
-            1301 | 1400 | 1500 if version <= NEWEST => version,
-            _ => return None,
+            None => self.version,
+            Some(0) => NEWEST,
+            Some(version @ (1301 | 1400 | 1500)) if version <= NEWEST => version,
+            Some(_) => return None,
         };
         let syncpeer = match syncpeer {
             Some(SyncPeer::Inet([0, 0, 0, 0])) => Some(SyncPeer::Inet(GROUP4)),

@@ -150,7 +150,7 @@ impl Sender<'_> {
 pub(crate) fn put_right(frame: &mut [u8], checksum: [u8; 16]) {
     let len = frame.len() as u16;
     if let Ok((header, _)) = Header::mut_from_prefix(frame) {
-        *header = Header { version: 5, pad: 0, len: len.into(), pfcksum: checksum };
+        *header = Header { version: 5, reads: 0, len: len.into(), pfcksum: checksum };
     }
 }
 

@@ -50,6 +50,14 @@ impl IfnetRef {
         u32::from(unsafe { (*self.0.as_ptr()).if_type }) == sys::IFT_ENC
     }
 
+    /// Whether packets can pass: the interface is up (`IFF_UP`), and its driver does not
+    /// say that it has no link.
+    pub(crate) fn is_up(&self) -> bool {
+        // SAFETY: the reference keeps the structure, and the link state is one word.
+        let link = unsafe { (&raw const (*self.0.as_ptr()).if_link_state).read_volatile() };
+        self.flags() & sys::IFF_UP as i32 != 0 && u32::from(link) != sys::LINK_STATE_DOWN
+    }
+
     fn flags(&self) -> c_int {
         // SAFETY: the reference keeps the structure, and the flags are one word.
         unsafe { (&raw const (*self.0.as_ptr()).if_flags).read_volatile() }

@@ -330,6 +330,18 @@ pub(crate) fn embed_scope(addr: [u8; 16], ifp: &IfnetRef) -> Result<[u8; 16]> {
     Ok(octets6(&addr))
 }
 
+/// Whether this vnet has the IPv4 address.
+pub(crate) fn is_local4(addr: [u8; 4], _epoch: &NetEpoch) -> bool {
+    // SAFETY: only looks the address up. The thread is in the network epoch.
+    unsafe { sys::in_localip(sys::in_addr { s_addr: u32::from_ne_bytes(addr) }) }
+}
+
+/// Whether this vnet has the IPv6 address.
+pub(crate) fn is_local6(addr: &[u8; 16], _epoch: &NetEpoch) -> bool {
+    // SAFETY: only looks the address up. The thread is in the network epoch.
+    unsafe { sys::in6_localip(&mut in6(addr)) != 0 }
+}
+
 /// The source address for packets to `to` by an interface. Unspecified (`::`) if there is
 /// none.
 pub(crate) fn select_source6(to: &[u8; 16], ifp: &IfnetRef, _epoch: &NetEpoch) -> [u8; 16] {

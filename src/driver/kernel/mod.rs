@@ -13,6 +13,7 @@ pub(crate) mod callout;
 pub(crate) mod carp;
 pub(crate) mod epoch;
 pub(crate) mod error;
+pub(crate) mod event;
 pub(crate) mod ifnet;
 pub(crate) mod ip;
 pub(crate) mod mbuf;

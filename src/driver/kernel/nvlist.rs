@@ -130,6 +130,24 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// The name of the last value in the list.
+    pub(crate) fn last_name(&self) -> Option<&'a CStr> {
+        let (mut cookie, mut last) = (ptr::null_mut(), None);
+        loop {
+            let mut kind = 0;
+            // SAFETY: the list is valid, and the cookie is null or of this list. A name
+            // lives as long as the list.
+            let name = unsafe {
+                let name = sys::nvlist_next(self.list(), &mut kind, &mut cookie);
+                (!name.is_null()).then(|| CStr::from_ptr(name))
+            };
+            if name.is_none() {
+                return last;
+            }
+            last = name;
+        }
+    }
+
     /// Whether the name exists, with a value of any type.
     pub(crate) fn has(&self, name: &CStr) -> bool {
         // SAFETY: the list is valid.

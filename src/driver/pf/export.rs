@@ -23,11 +23,14 @@ unsafe fn octets(addr: *const sys::pf_addr) -> [u8; 16] {
 /// # Safety
 ///
 /// `kif` is valid.
-unsafe fn name(kif: *const sys::pfi_kkif) -> Option<IfName> {
+pub(super) unsafe fn kif_name(kif: *const sys::pfi_kkif) -> Option<IfName> {
     // SAFETY: the caller promises that the kif is valid. Its name does not change.
     let name = unsafe { (&raw const (*kif).pfik_name).cast::<[u8; 16]>().read() };
     IfName::new(&name).ok()
 }
+
+/// The name of the kif that a floating state is bound to (`V_pfi_all`).
+pub(super) const FLOATING: &str = "all";
 
 /// The number of a rule.
 ///
@@ -78,7 +81,7 @@ impl Locked<'_> {
     /// The interface that the state was created on.
     pub(crate) fn original_interface(&self) -> Option<IfName> {
         // SAFETY: a linked state references its kif.
-        unsafe { name((*self.raw()).orig_kif) }
+        unsafe { kif_name((*self.raw()).orig_kif) }
     }
 
     /// The tag of the state's packets. This costs more than exporting all the rest.
@@ -106,7 +109,7 @@ impl Locked<'_> {
             let flag = |has: bool, flag: u32| if has { flag as u8 } else { 0 };
             Some(State {
                 id: self.id(),
-                ifname: name((*st).kif)?,
+                ifname: kif_name((*st).kif)?,
                 orig_ifname: None,
                 wire,
                 stack,
@@ -169,7 +172,7 @@ impl Locked<'_> {
             }
             Some(RouteTo::Via {
                 kind,
-                ifname: name(kif)?,
+                ifname: kif_name(kif)?,
                 family: family(sys::pfs_route_family(self.raw()))?,
             })
         }

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! New states for pf's table: from a peer, or from an operator's `pfctl -L`.
 
+use super::export::FLOATING;
 use super::rules::Rules;
 use super::state::{allocate_scrub, write_endpoint, Found};
 use super::status;
 use super::table::Row;
+use super::NEWEST_FORMAT;
 use crate::driver::kernel::time;
 use crate::engine::limit::STATES_PER_ROW;
 use crate::wire::{Endpoint, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, IPPROTO_SCTP};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
-
-/// The kif that a floating state is bound to.
-const FLOATING: &str = "all";
 
 /// Where a state comes from. This decides what is believed of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,10 +31,13 @@ pub(crate) enum Origin {
 pub(crate) enum Refused {
     /// Its interface does not exist here.
     Interface,
-    /// The interface that it routes to does not exist here, or leads back here.
+    /// The interface that it routes to does not exist here, leads back here, or is not known.
     RouteInterface,
     /// Its routing table does not exist here.
     RoutingTable,
+    /// It has a tag, or addresses of both families, and pf of this release cannot have
+    /// such a state.
+    Unsupported,
     /// There is no memory, or its rule has as many states as it allows.
     NoMemory,
     /// A state with the same id, or with the same addresses and ports, exists already.
@@ -148,13 +150,63 @@ fn find_kif(name: &IfName, _rules: &Rules) -> Option<Kif> {
 /// filters: a packet sent there comes in again, matches the state again, and so circles
 /// for ever.
 fn find_route(name: &IfName, rules: &Rules) -> Option<Kif> {
-    let kif = find_kif(name, rules)?;
+    find_kif(name, rules).filter(|kif| !loops(*kif, rules))
+}
+
+/// Whether a kif is that of a loopback interface that pf filters.
+fn loops(kif: Kif, _rules: &Rules) -> bool {
     // SAFETY: the lock of the rules protects the kifs and their interfaces.
-    let loops = unsafe {
+    unsafe {
         let flags = (*kif.as_ptr()).pfik_ifp.as_ref().map_or(0, |ifp| ifp.if_flags as u32);
         flags & sys::IFF_LOOPBACK != 0 && (*kif.as_ptr()).pfik_flags & sys::PFI_IFLAG_SKIP == 0
+    }
+}
+
+/// The kif that a rule routes packets to. `None` if its pool has several, of which the peer
+/// may have chosen another, or as [`find_route`].
+///
+/// # Safety
+///
+/// `rule` is valid and stays so.
+unsafe fn only_route(rule: *const sys::pf_krule, rules: &Rules) -> Option<Kif> {
+    // SAFETY: the caller promises that the rule is valid. The lock of the rules protects
+    // its pools.
+    let kif = unsafe {
+        let firsts = sys::pfs_route_pools(rule).map(|pool| (*pool).list.tqh_first.as_ref());
+        let first = firsts.into_iter().flatten().next()?;
+        first.entries.tqe_next.is_null().then(|| NonNull::new(first.kif)).flatten()?
     };
-    (!loops).then_some(kif)
+    (!loops(kif, rules)).then_some(kif)
+}
+
+/// Takes the route of a state from its rule, for a message format that does not carry it.
+///
+/// # Safety
+///
+/// `st` is the state of a draft, and `rule` is valid and stays so.
+unsafe fn route_from_rule(
+    st: *mut sys::pf_kstate,
+    state: &State,
+    rule: *const sys::pf_krule,
+    is_own: bool,
+    rules: &Rules,
+) -> Result<(), Refused> {
+    // SAFETY: no other thread has the state of a draft, and the caller promises that the rule
+    // is valid.
+    unsafe {
+        match (is_own, (*rule).rt) {
+            // Only a state with a route has a gateway.
+            (false, _) if state.has_gateway() => Err(Refused::RouteInterface),
+            (false, _) | (true, 0) => Ok(()),
+            (true, kind) => {
+                let route = sys::pfs_route(st);
+                *route.kif = only_route(rule, rules).ok_or(Refused::RouteInterface)?.as_ptr();
+                *route.kind = kind;
+                sys::pfs_set_route_family(st, state.family as u8);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Whether pf knows an interface with that name.
@@ -326,6 +378,9 @@ unsafe fn actions_from_flags(st: *mut sys::pf_kstate) {
 ///
 /// The caller must ensure that pf's insert hook may run here.
 pub(crate) fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
+    if !state.is_possible_with(NEWEST_FORMAT) {
+        return Err(Refused::Unsupported);
+    }
     let (bound, original) = find_kifs(state, rules)?;
     let (rule, is_own) = bind_rule(state, origin, rules);
     // SAFETY: the rules are locked, so that the rule stays valid.
@@ -403,7 +458,10 @@ unsafe fn fill(
         }
         match &state.rule_actions {
             Some(actions) => actions_from_message(st, actions, rules)?,
-            None => actions_from_rule(st, rule, is_own),
+            None => {
+                route_from_rule(st, state, rule, is_own, rules)?;
+                actions_from_rule(st, rule, is_own);
+            }
         }
         actions_from_flags(st);
         match state.tag {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! States of pf: referenced, locked, and what may be read and written when.
 
+use super::export::{kif_name, FLOATING};
 use super::status;
 use crate::engine::merge::LocalEndpoint;
-use crate::wire::{Endpoint, Family, Key, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
+use crate::wire::{Endpoint, Family, IfName, Key, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -192,6 +193,16 @@ impl Locked<'_> {
         let flags = if on { self.flags() | flag } else { self.flags() & !flag };
         // SAFETY: the row is locked.
         unsafe { (*self.st.as_ptr()).state_flags = flags };
+    }
+
+    /// Whether pf takes the state to be on the interface of that name when an operator
+    /// clears one interface: the state is bound to it, or floats and was created on it.
+    pub(crate) fn is_on(&self, name: &IfName) -> bool {
+        // SAFETY: the row is locked, and a linked state references its kifs.
+        let (bound, original) =
+            unsafe { (kif_name((*self.st.as_ptr()).kif), kif_name((*self.st.as_ptr()).orig_kif)) };
+        let kif = if bound.is_some_and(|bound| bound.as_str() == FLOATING) { original } else { bound };
+        kif.is_some_and(|kif| kif == *name)
     }
 
     /// Whether the peers must not know the state, for one of three reasons: its own

@@ -10,6 +10,13 @@ pub(crate) fn is_running() -> bool {
     unsafe { (&raw const (*sys::pfs_pf_status()).running).read_volatile() != 0 }
 }
 
+/// When pf was enabled or disabled last, or its counters were cleared, in seconds of the
+/// wall clock. It differs after pf was restarted.
+pub(crate) fn since() -> u32 {
+    // SAFETY: as in `is_running`.
+    unsafe { (&raw const (*sys::pfs_pf_status()).since).read_volatile() }
+}
+
 /// The host id of this firewall, in network byte order.
 pub(crate) fn host_id() -> [u8; 4] {
     // SAFETY: as in `is_running`.

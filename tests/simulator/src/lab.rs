@@ -75,16 +75,16 @@ impl Config {
         let flags = if self.defer { u64::from(sys::PFSYNCF_DEFER) } else { 0 };
         let mut list = List::default()
             .with("maxupdates", Value::Number(self.maxupd))
-            .with("flags", Value::Number(flags))
-            .with("version", Value::Number(self.version));
+            .with("flags", Value::Number(flags));
         if let Some(name) = &self.syncdev {
             list = list
                 .with("syncdev", Value::String(CString::new(name.as_str()).expect("a name without zeros")));
         }
-        match self.syncpeer {
-            Some(peer) => list.with("syncpeer", Value::List(Box::new(peer.to_list()))),
-            None => list,
+        if let Some(peer) = self.syncpeer {
+            list = list.with("syncpeer", Value::List(Box::new(peer.to_list())));
         }
+        // The last element is what the operator sets.
+        list.with("version", Value::Number(self.version))
     }
 }
 
@@ -377,7 +377,44 @@ impl Firewall {
 
     /// `pfctl -Fs`
     pub fn flush(&self) -> Result<()> {
-        Ok(self.run("pfctl", |vnet| vnet.pf.flush(true))?)
+        self.flush_interface("")
+    }
+
+    /// `pfctl -i name -Fs`
+    pub fn flush_interface(&self, name: &str) -> Result<()> {
+        let name = name.to_string();
+        Ok(self.run("pfctl", move |vnet| vnet.pf.flush(&name, true))?)
+    }
+
+    /// `pfctl -d`
+    pub fn stop_pf(&self) -> Result<()> {
+        let kernel = self.kernel.clone();
+        Ok(self.run("pfctl", move |vnet| vnet.pf.set_running(&kernel, false))?)
+    }
+
+    /// `pfctl -e`
+    pub fn start_pf(&self) -> Result<()> {
+        let kernel = self.kernel.clone();
+        Ok(self.run("pfctl", move |vnet| vnet.pf.set_running(&kernel, true))?)
+    }
+
+    /// Sets the sync interface up or down.
+    pub fn set_sync_up(&self, up: bool) -> Result<()> {
+        let sync = self.sync;
+        Ok(self.run("ifconfig", move |_| interface::set_up(sync as *mut sys::ifnet, up))?)
+    }
+
+    /// Gives the sync interface a link, or takes it away.
+    pub fn set_sync_link(&self, has_link: bool) -> Result<()> {
+        let sync = self.sync;
+        Ok(self.run("link events", move |_| interface::set_link(sync as *mut sys::ifnet, has_link))?)
+    }
+
+    /// `syncok`: whether no state is known to be missing.
+    pub fn is_complete(&self) -> Result<bool> {
+        let list = self.configuration()?.map_err(|error| anyhow::anyhow!("ifconfig: error {error}"))?;
+        let flags = list.number(c"flags").context("flags")?;
+        Ok(flags & u64::from(sys::PFSYNCF_OK) != 0)
     }
 
     /// pf's purge thread runs once.

@@ -32,6 +32,7 @@ fn a_lost_end_mark_delays_the_end_by_seconds() -> Result<()> {
     let lab = plain_lab();
     let [one, two] = pair(&lab)?;
     lab.world.network.set_faults(Faults { loss: 1.0, ..Faults::NONE });
+    one.flush()?;
     one.request_bulk_update()?;
     lab.seconds(3)?;
     assert_eq!(one.demotion(), 240);

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Message formats: each is understood by a peer that sends another, and format
-//! 1500 carries all that earlier ones do not. A module for FreeBSD 14 does not
-//! know format 1500.
+//! 1500 carries all that earlier ones do. A firewall sends the newest format that
+//! all peers read, unless the operator fixes another.
 
 mod common;
 
 use anyhow::Result;
-use common::target::{in_1500, name, raw_id, route, state, translate, Target};
-use common::{follows, plain_lab, record};
-use pfsync::wire::{Action, Format, Frame, RawId, RawState1500, Run, States};
-use pfsync_simulator::lab::{Config, NEWEST};
+use common::target::{
+    frame, in_1301, in_1500, name, raw_id, route, state, translate, Target, PEER, SAME_RULES,
+};
+use common::{follows, plain_lab, record, tcp};
+use pfsync::wire::{Action, Format, Frame, FrameWriter, RawId, RawState1301, RawState1500, Run, States};
+use pfsync_simulator::freebsd::nv::Value;
+use pfsync_simulator::freebsd::pf::rules::{Rule, Rules};
+use pfsync_simulator::lab::{Config, Firewall, NEWEST};
 use sys_bindings as sys;
 use zerocopy::byteorder::big_endian::U16;
 
@@ -138,5 +142,220 @@ fn a_translated_state_that_collides_leaves_nothing() -> Result<()> {
         assert_eq!(kernel.heap.leaks(kernel, &["pf state keys"]), [""; 0], "{release}");
         target.finish()?;
     }
+    Ok(())
+}
+
+/// A frame with an insert in format 1500, a delete of another state, and an update of
+/// a third one.
+#[test]
+fn what_surrounds_a_state_in_format_1500_counts_on_every_release() -> Result<()> {
+    let target = Target::new()?;
+    let with_id = |number: u8| {
+        let mut raw = in_1500(&state());
+        raw.common.id = [number; 8];
+        raw.common.key.iter_mut().for_each(|key| key.port[0] = [number; 2]);
+        raw
+    };
+    target.send(Action::Insert1500, &[with_id(1), with_id(2)])?;
+    assert_eq!(target.fw.states().len(), 2);
+
+    let mut updated = with_id(2);
+    updated.common.src.seqlo = 5000.into();
+    let mut bytes = vec![0; 2000];
+    let mut writer = FrameWriter::new(&mut bytes, &SAME_RULES).expect("space");
+    writer.append(Action::Insert1500, &with_id(3)).expect("space");
+    let mut tagged = with_id(4);
+    tagged.tagname = name("lan");
+    writer.append(Action::Insert1500, &tagged).expect("space");
+    writer.append(Action::DeleteCompressed, &RawId { id: [1; 8], creator: PEER }).expect("space");
+    writer.append(Action::Update1500, &updated).expect("space");
+    let len = writer.finish();
+    target.send_bytes(&bytes[..len])?;
+
+    let states = target.fw.states();
+    let ids: Vec<_> = states.iter().map(|state| state.id.id.to_ne_bytes()[0]).collect();
+    assert_eq!(ids, if NEWEST < Format::V1500 { vec![2, 3] } else { vec![2, 3, 4] });
+    assert_eq!(states[0].seqlo[0], 5000);
+    assert_eq!(target.stats().pfsyncs_badstate, u64::from(NEWEST < Format::V1500));
+    assert_eq!(target.stats().pfsyncs_badact, 0);
+    target.finish()
+}
+
+/// The format that `ifconfig pfsync0` shows.
+fn version(fw: &Firewall) -> Result<u64> {
+    Ok(fw.configuration()?.expect("readable").number(c"version").expect("shown"))
+}
+
+/// The newest format that is announced in a frame, and the formats of its states.
+fn formats(frame: &[u8]) -> (Option<Format>, Vec<Format>) {
+    let frame = Frame::parse(frame).expect("a frame");
+    (frame.announced, frame.flatten().filter_map(|run| run.action().format()).collect())
+}
+
+#[test]
+fn every_frame_announces_what_the_module_reads() -> Result<()> {
+    let target = Target::new()?;
+    let sent = record(&target.lab);
+    target.fw.open(&tcp(1))?;
+    target.lab.seconds(2)?;
+    let sent: Vec<_> = sent.borrow().iter().map(|sent| formats(sent.frame())).collect();
+    assert_eq!(sent, [(Some(Format::V1500), vec![NEWEST])]);
+    target.finish()
+}
+
+/// A stock peer announces nothing, and speaks what it reads.
+#[test]
+fn a_stock_peer_gets_the_format_that_it_speaks() -> Result<()> {
+    let target = Target::new()?;
+    let sent = record(&target.lab);
+    target.fw.open(&tcp(1))?;
+    target.lab.seconds(2)?;
+    assert_eq!(version(&target.fw)?, NEWEST as u64);
+    let spoken = if NEWEST < Format::V1500 { Format::V1301 } else { Format::V1400 };
+    sent.borrow_mut().clear();
+    match spoken {
+        Format::V1301 => target.send(Action::Insert1301, &[in_1301(&state())])?,
+        _ => target.send(Action::Insert1400, &[state()])?,
+    }
+    target.lab.seconds(2)?;
+    assert_eq!(version(&target.fw)?, spoken as u64);
+    // The state that the peer may not have read is sent again.
+    let again: Vec<_> = sent.borrow().iter().flat_map(|sent| formats(sent.frame()).1).collect();
+    assert_eq!(again.iter().filter(|format| **format == spoken).count(), again.len(), "{again:?}");
+    assert!(again.len() >= 2, "the peer's own insert and a bulk update: {again:?}");
+    sent.borrow_mut().clear();
+    target.fw.open(&tcp(2))?;
+    target.lab.seconds(2)?;
+    let new: Vec<_> = sent.borrow().iter().flat_map(|sent| formats(sent.frame()).1).collect();
+    assert_eq!(new, [spoken]);
+    target.finish()
+}
+
+/// Two nodes that speak an earlier format because of a third return to the newest when
+/// it has been silent for a minute.
+#[test]
+fn two_firewalls_return_to_the_newest_format() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = common::pair(&lab)?;
+    let third = lab.boot(3)?;
+    let packet =
+        common::target::in_packet_from(3, &frame::<RawState1301>(Action::Insert1301, &[in_1301(&state())]));
+    lab.world.network.transmit(&lab.world, third.sync(), packet);
+    lab.seconds(2)?;
+    assert_eq!([version(&one)?, version(&two)?], [1301, 1301]);
+    for number in 0..28 {
+        one.open(&tcp(number + 1))?;
+        two.open(&tcp(number + 101))?;
+        lab.seconds(2)?;
+        assert_eq!([version(&one)?, version(&two)?], [1301, 1301], "after {} seconds", number * 2 + 4);
+    }
+    lab.seconds(4)?;
+    assert_eq!([version(&one)?, version(&two)?], [NEWEST as u64; 2]);
+    common::unload([one, two])
+}
+
+/// What ifconfig(8) sends back when it sets something else: the list that it got, with
+/// the changed element at the end.
+fn echo(fw: &Firewall, name: &str, value: Value) -> Result<()> {
+    let mut list = fw.configuration()?.expect("readable");
+    assert_eq!(list.pairs[0].0.as_c_str(), c"version");
+    list.pairs.retain(|(other, _)| other.to_bytes() != name.as_bytes());
+    assert_eq!(fw.configure_bytes(list.with(name, value).pack())?, Ok(()));
+    Ok(())
+}
+
+#[test]
+fn only_the_operator_fixes_the_format() -> Result<()> {
+    let target = Target::new()?;
+    let follow = |spoken: bool| -> Result<u64> {
+        if spoken {
+            target.send(Action::Insert1301, &[in_1301(&state())])?;
+        } else {
+            target.lab.seconds(61)?;
+        }
+        version(&target.fw)
+    };
+    let newest = NEWEST as u64;
+    echo(&target.fw, "maxupdates", Value::Number(7))?;
+    assert_eq!(follow(true)?, 1301, "an echo of the version does not fix it");
+    assert_eq!(follow(false)?, newest);
+    echo(&target.fw, "version", Value::Number(newest))?;
+    assert_eq!(follow(true)?, newest, "the version in use is fixed too");
+    echo(&target.fw, "maxupdates", Value::Number(8))?;
+    assert_eq!(follow(true)?, newest, "another setting leaves it fixed");
+    echo(&target.fw, "version", Value::Number(1301))?;
+    assert_eq!(follow(false)?, 1301);
+    echo(&target.fw, "version", Value::Number(0))?;
+    assert_eq!(follow(false)?, newest);
+    assert_eq!(follow(true)?, 1301);
+    target.finish()
+}
+
+#[test]
+fn the_old_request_leaves_the_format_as_it_is() -> Result<()> {
+    let target = Target::new()?;
+    echo(&target.fw, "version", Value::Number(1301))?;
+    let mut old = target.fw.configuration_old()?.expect("readable");
+    old.pfsyncr_maxupdates = 9;
+    assert_eq!(target.fw.configure_old(old)?, Ok(()));
+    assert_eq!(version(&target.fw)?, 1301);
+    target.finish()
+}
+
+/// The kind of the route of a state and its interface, if it has a route.
+fn route_of(st: &sys::pf_kstate) -> Option<(u32, String)> {
+    // SAFETY: only reads fields of a linked state; kifs live as long as pf.
+    unsafe {
+        let route = sys::pfs_route(std::ptr::from_ref(st).cast_mut());
+        let kif = (*route.kif).as_ref()?;
+        let name = std::ffi::CStr::from_ptr(kif.pfik_name.as_ptr().cast());
+        Some((u32::from(*route.kind), name.to_string_lossy().into_owned()))
+    }
+}
+
+/// Sends a state in format 1301 of the first rule, which routes through `pool`. Returns
+/// the state's route, or `None` if it is refused.
+#[allow(clippy::option_option)] // refused, without a route, with a route
+fn in_1301_of(
+    pool: Option<&'static [&'static str]>,
+    change: fn(&mut RawState1301),
+    same_rules: bool,
+) -> Result<Option<Option<(u32, String)>>> {
+    let rules = vec![Rule { route_to: pool, ..Rule::default() }];
+    let target = Target::with(&Rules { rules, ..Rules::default() })?;
+    let mut raw = in_1301(&state());
+    change(&mut raw);
+    let mut bytes = frame(Action::Insert1301, &[raw]);
+    bytes[4] ^= u8::from(!same_rules);
+    target.send_bytes(&bytes)?;
+    let seen = target.look(route_of);
+    assert_eq!(target.stats().pfsyncs_badstate, u64::from(seen.is_none()));
+    target.finish()?;
+    Ok(seen)
+}
+
+const GATEWAY: fn(&mut RawState1301) = |raw| raw.common.rt_addr[..4].copy_from_slice(&[192, 0, 2, 77]);
+
+#[test]
+fn a_route_that_format_1301_lacks_is_that_of_the_rule() -> Result<()> {
+    let route = Some(Some((sys::PF_ROUTETO, "em1".to_string())));
+    assert_eq!(in_1301_of(Some(&["em1"]), GATEWAY, true)?, route);
+    Ok(())
+}
+
+#[test]
+fn a_route_that_format_1301_lacks_is_not_guessed() -> Result<()> {
+    assert_eq!(in_1301_of(Some(&["em1", "em2"]), GATEWAY, true)?, None, "two interfaces");
+    assert_eq!(in_1301_of(Some(&[]), GATEWAY, true)?, None, "none");
+    assert_eq!(in_1301_of(Some(&["lo0"]), GATEWAY, true)?, None, "one that leads back");
+    assert_eq!(in_1301_of(Some(&["em1"]), GATEWAY, false)?, None, "another ruleset");
+    Ok(())
+}
+
+#[test]
+fn a_state_in_format_1301_without_a_route_is_taken() -> Result<()> {
+    assert_eq!(in_1301_of(None, |_| (), true)?, Some(None));
+    assert_eq!(in_1301_of(None, GATEWAY, true)?, Some(None), "the rule has no route");
+    assert_eq!(in_1301_of(Some(&["em1"]), |_| (), false)?, Some(None), "another ruleset");
     Ok(())
 }

@@ -79,7 +79,7 @@ fn a_clear_leaves_before_later_inserts() -> Result<()> {
     let lab = plain_lab();
     let [one, two] = pair(&lab)?;
     one.run("pfctl", |vnet| {
-        vnet.pf.flush(true);
+        vnet.pf.flush("", true);
         // So many that a packet is full before the sender has its turn.
         for number in 0..100 {
             vnet.pf.open(&connection(number, sys::IPPROTO_TCP), None).expect("made");

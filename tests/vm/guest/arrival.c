@@ -14,6 +14,8 @@
 
 #include <net/if.h>
 #include <netinet/in.h>
+/* DIOCGETSTATES, which FreeBSD 15 has for programs of 14. */
+#define	COMPAT_FREEBSD14
 #include <net/pfvar.h>
 
 #include <err.h>

@@ -27,8 +27,8 @@ pub(crate) enum Loaded {
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Message {
-    /// The guest waits for a case to run.
-    Ready,
+    /// The guest waits for a case to run. It runs this release of FreeBSD (`uname -r`).
+    Ready(String),
     /// The case ended with this exit status.
     Ended(i32),
     /// The case cannot run in this guest for this reason.
@@ -62,7 +62,7 @@ impl Message {
 fn parse_directive(text: &str) -> Option<Message> {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     let message = match word {
-        "ready" => Message::Ready,
+        "ready" => Message::Ready(rest.to_owned()),
         "ended" => Message::Ended(rest.parse().ok()?),
         "skip" => Message::Skip(rest.to_owned()),
         "barrier" => Message::Barrier(rest.to_owned()),
@@ -99,6 +99,7 @@ mod tests {
 
     #[test]
     fn directives_are_told_from_output() {
+        assert_eq!(Message::parse("@ready 15.0-RELEASE"), Message::Ready("15.0-RELEASE".into()));
         assert_eq!(Message::parse("@ended 3"), Message::Ended(3));
         assert_eq!(Message::parse("@barrier up"), Message::Barrier("up".into()));
         assert_eq!(

@@ -42,6 +42,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) shape: Shape,
     pub(crate) guests: Vec<Guest>,
     pub(crate) events: Receiver<Tagged>,
+    /// The release of FreeBSD that each guest runs.
+    pub(crate) releases: Vec<String>,
     sender: Sender<Tagged>,
     args: &'a Args,
     logs: LogNames,
@@ -55,7 +57,8 @@ impl<'a> Lab<'a> {
         let directory = tempfile::Builder::new().prefix("pfsync-vm").tempdir()?;
         payload::write(&payload_in(&directory), args, programs).context("cannot pack the guest's files")?;
         let (sender, events) = channel();
-        let mut lab = Lab { shape, guests: Vec::new(), events, sender, args, logs, directory };
+        let mut lab =
+            Lab { shape, guests: Vec::new(), events, releases: Vec::new(), sender, args, logs, directory };
         for number in 0..shape.machines {
             let guest = lab.switch_on(number)?;
             lab.guests.push(guest);
@@ -90,14 +93,17 @@ impl<'a> Lab<'a> {
         })
     }
 
-    fn wait_until_ready(&self, machines: usize) -> Result<()> {
+    fn wait_until_ready(&mut self, machines: usize) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(120);
         let mut ready = 0;
         while ready < machines {
             let left = deadline.saturating_duration_since(Instant::now());
             let event = self.events.recv_timeout(left);
             match event.context("the case runner in the guest does not answer")?.1 {
-                Event::Said(Message::Ready) => ready += 1,
+                Event::Said(Message::Ready(release)) => {
+                    self.releases.push(release);
+                    ready += 1;
+                }
                 Event::Said(_) => {}
                 Event::Panicked(line) => bail!("the guest panicked at boot: {line}"),
                 Event::Gone => bail!("the guest stopped at boot"),

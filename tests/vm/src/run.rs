@@ -131,7 +131,7 @@ impl Run<'_, '_> {
     fn serve(&mut self, machine: usize, message: Message) -> Result<()> {
         let script = &mut self.scripts[machine];
         match message {
-            Message::Ready => {}
+            Message::Ready(_) => {}
             Message::Output(line) => self.take_output(machine, &line),
             Message::Ended(status) => {
                 script.status = Some(status);

@@ -78,7 +78,8 @@ impl Suite<'_> {
         let logs = LogNames::new(&self.logs, self.boots);
         let programs = self.programs.as_deref().unwrap_or_default();
         let lab = Lab::start(self.args, shape, programs, logs);
-        self.lab = Some(lab.context("FreeBSD did not start")?);
+        let lab = self.lab.insert(lab.context("FreeBSD did not start")?);
+        self.summary.ran_on(&lab.releases);
         Ok(())
     }
 }

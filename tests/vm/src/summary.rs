@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The result of each case, and the summary at the end.
 
+use std::collections::BTreeSet;
+
 use crate::run::Verdict;
 
 /// The results so far.
@@ -9,6 +11,8 @@ pub(crate) struct Summary {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// The releases of FreeBSD that ran.
+    releases: BTreeSet<String>,
     /// Case, key and value of each measurement.
     measured: Vec<[String; 3]>,
 }
@@ -34,6 +38,11 @@ impl Summary {
         self.measured.extend(rows);
     }
 
+    /// Notes the releases of FreeBSD that cases run on.
+    pub(crate) fn ran_on(&mut self, releases: &[String]) {
+        self.releases.extend(releases.iter().cloned());
+    }
+
     pub(crate) fn is_good(&self) -> bool {
         self.failed == 0
     }
@@ -53,7 +62,12 @@ impl Summary {
     }
 
     fn closing_line(&self) -> String {
-        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+        let counts = format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+        if self.releases.is_empty() {
+            return counts;
+        }
+        let releases: Vec<_> = self.releases.iter().map(String::as_str).collect();
+        format!("{counts}, on FreeBSD {}", releases.join(" and "))
     }
 }
 
@@ -70,5 +84,9 @@ mod tests {
         summary.add("c", Verdict::Failed("exit status 1".into()), Vec::new());
         assert!(!summary.is_good());
         assert_eq!(summary.closing_line(), "1 passed, 1 failed, 1 skipped");
+        summary.ran_on(&["14.2-RELEASE".into(), "14.2-RELEASE".into()]);
+        assert_eq!(summary.closing_line(), "1 passed, 1 failed, 1 skipped, on FreeBSD 14.2-RELEASE");
+        summary.ran_on(&["15.0-RELEASE".into()]);
+        assert!(summary.closing_line().ends_with("on FreeBSD 14.2-RELEASE and 15.0-RELEASE"));
     }
 }

@@ -5,7 +5,7 @@
 use crate::freebsd::kernel::sleep::{epoch_enter, epoch_exit};
 use crate::freebsd::kernel::vnet::Vnet;
 use crate::freebsd::kernel::world::{milliseconds, Sbt, World};
-use crate::freebsd::kernel::{thread, Kernel};
+use crate::freebsd::kernel::{interface, thread, Kernel};
 use crate::freebsd::kpi::mbuf;
 use crate::freebsd::machine::cpu::into_module;
 use rand::{Rng, SeedableRng};
@@ -24,13 +24,16 @@ pub struct Faults {
     pub duplication: f64,
     /// The probability that a bit of a packet is flipped.
     pub corruption: f64,
+    /// The probability that a sender gets its own packet back.
+    pub reflection: f64,
     /// The longest time that a packet takes. Packets overtake each other.
     pub delay: Sbt,
 }
 
 impl Faults {
     /// No faults.
-    pub const NONE: Faults = Faults { loss: 0.0, duplication: 0.0, corruption: 0.0, delay: 0 };
+    pub const NONE: Faults =
+        Faults { loss: 0.0, duplication: 0.0, corruption: 0.0, reflection: 0.0, delay: 0 };
 }
 
 struct Port {
@@ -68,6 +71,8 @@ impl Sent {
     }
 }
 
+/// A function that chooses packets.
+type Choice = Box<dyn Fn(&Sent) -> bool>;
 /// A function that is called for every packet.
 type Observer = Box<dyn Fn(&Sent)>;
 
@@ -76,6 +81,8 @@ pub struct Network {
     ports: RefCell<Vec<Port>>,
     memberships: RefCell<HashMap<usize, Membership>>,
     faults: Cell<Faults>,
+    /// Says which packets are lost, beside those of the faults.
+    loses: RefCell<Option<Choice>>,
     rng: RefCell<ChaCha8Rng>,
     observers: RefCell<Vec<Observer>>,
     forwarded: RefCell<Vec<(String, Vec<u8>)>>,
@@ -106,6 +113,7 @@ impl Network {
             ports: RefCell::default(),
             memberships: RefCell::default(),
             faults: Cell::new(Faults::NONE),
+            loses: RefCell::default(),
             rng: RefCell::new(ChaCha8Rng::seed_from_u64(seed ^ 0x6e65_7477)),
             observers: RefCell::default(),
             forwarded: RefCell::default(),
@@ -132,6 +140,11 @@ impl Network {
     /// Sets the faults from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.faults.set(faults);
+    }
+
+    /// Loses the packets that `choice` chooses from now on.
+    pub fn lose(&self, choice: impl Fn(&Sent) -> bool + 'static) {
+        *self.loses.borrow_mut() = Some(Box::new(choice));
     }
 
     /// Calls `observer` for every packet from now on.
@@ -187,6 +200,9 @@ impl Network {
     pub fn transmit(&self, world: &Rc<World>, ifp: *mut sys::ifnet, packet: Vec<u8>) {
         let ports = self.ports.borrow();
         let Some(port) = ports.iter().find(|port| port.ifp == ifp as usize) else { return };
+        if !interface::has_link(ifp) {
+            return;
+        }
         let from = port.kernel.upgrade().map_or(String::new(), |kernel| kernel.name.clone());
         let segment = port.segment;
         let receivers: Vec<_> = ports
@@ -196,10 +212,14 @@ impl Network {
             .collect();
         drop(ports);
         let lost = self.happens(self.faults.get().loss);
-        let sent = Sent { at: world.now(), from, lost, packet };
+        let mut sent = Sent { at: world.now(), from, lost, packet };
+        sent.lost |= self.loses.borrow().as_ref().is_some_and(|loses| loses(&sent));
         self.observers.borrow().iter().for_each(|observer| observer(&sent));
-        if lost {
+        if sent.lost {
             return;
+        }
+        if self.happens(self.faults.get().reflection) {
+            self.send_copy(world, ifp as usize, sent.packet.clone());
         }
         for receiver in receivers {
             let copies = 1 + usize::from(self.happens(self.faults.get().duplication));
@@ -236,7 +256,9 @@ impl Network {
             .values()
             .any(|membership| membership.ifp == receiver && membership.group == destination(packet));
         let (Some(kernel), Some(vnet)) = (port.kernel.upgrade(), port.vnet.upgrade()) else { return };
+        let ifp = receiver as *const sys::ifnet;
         let for_us = is_member || port.has_address(destination(packet));
+        let for_us = for_us && interface::is_up(ifp) && interface::has_link(ifp);
         drop(ports);
         if for_us && !kernel.is_crashed() {
             let piece = self.piece(packet.len());
@@ -288,10 +310,7 @@ fn input(packet: &[u8], mut m: *mut sys::mbuf) {
 impl Port {
     fn has_address(&self, addr: &[u8]) -> bool {
         let Some(vnet) = self.vnet.upgrade() else { return false };
-        let found = vnet.interfaces.get(self.ifp as *const _, |interface| match addr.len() {
-            4 => interface.addr4 == addr,
-            _ => interface.addr6 == addr,
-        });
+        let found = vnet.interfaces.get(self.ifp as *const _, |interface| interface.has_address(addr));
         found.unwrap_or(false)
     }
 

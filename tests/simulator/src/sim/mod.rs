@@ -5,6 +5,7 @@
 mod properties;
 mod workload;
 
+use crate::freebsd::kernel::interface;
 use crate::freebsd::kernel::violation::Violation;
 use crate::freebsd::kernel::world::{milliseconds, Policy};
 use crate::freebsd::net::Faults;
@@ -77,6 +78,10 @@ fn simulate(plan: Plan) -> Result<Summary> {
             .watch
             .check(&simulation.firewalls, simulation.corrupts)
             .with_context(|| format!("after step {step}"))?;
+        if !matches!(simulation.config.syncpeer, Some(SyncPeer::Inet(_))) {
+            // A request to a single peer that is away does not get as far as the wire.
+            simulation.watch.check_claims(&simulation.firewalls)?;
+        }
     }
     simulation.converge()?;
     simulation.end()
@@ -145,14 +150,43 @@ impl Simulation {
                 self.lab.advance(time)?;
             }
             905..=914 => self.firewalls[index].purge()?,
-            915..=919 => self.tolerate(|firewall| firewall.flush().map(Ok), index)?,
+            915..=919 => self.flush(index)?,
             920..=939 => self.change_faults(),
             940..=949 => self.change_failures(index),
-            950..=979 => self.operate(index)?,
+            950..=964 => self.operate(index)?,
+            965..=979 => self.cut_off(index)?,
             980..=989 => self.replug(index)?,
             _ => self.crash(index)?,
         }
         self.lab.check().map_err(Into::into)
+    }
+
+    /// An operator clears the states of a firewall, which then lacks those that its peers
+    /// made.
+    fn flush(&mut self, index: usize) -> Result<()> {
+        let firewall = &self.firewalls[index];
+        // pf tells pfsync of it only while pfsync0 is up.
+        if firewall.pfsync0().is_some_and(|pfsync0| interface::is_up(pfsync0)) {
+            self.watch.owes(&firewall.kernel.name);
+        }
+        firewall.flush()
+    }
+
+    /// Something that a firewall can know of begins or ends: its sync interface goes down
+    /// or loses its link, or pf stops.
+    fn cut_off(&mut self, index: usize) -> Result<()> {
+        let firewall = &self.firewalls[index];
+        let ends = self.rng.gen_bool(0.6);
+        let what = self.rng.gen_range(0..3);
+        if what < 2 && !ends {
+            self.watch.owes(&firewall.kernel.name);
+        }
+        match what {
+            0 => firewall.set_sync_up(ends),
+            1 => firewall.set_sync_link(ends),
+            _ if ends => firewall.start_pf(),
+            _ => firewall.stop_pf(),
+        }
     }
 
     /// Does something that may fail for lack of memory, but may not violate a rule.
@@ -172,6 +206,7 @@ impl Simulation {
             loss: rate(0.5),
             duplication: rate(0.3),
             corruption: rate(0.02),
+            reflection: rate(0.3),
             delay: milliseconds(rate(200.0) as i64),
         };
         let corruption = if self.rng.gen_bool(0.2) { faults.corruption } else { 0.0 };
@@ -212,8 +247,11 @@ impl Simulation {
         Ok(())
     }
 
-    /// Configures a firewall and brings its interface up, if memory allows.
+    /// Configures a firewall and brings its interfaces and pf up, if memory allows.
     fn set_right(&self, index: usize) -> Result<()> {
+        self.firewalls[index].set_sync_up(true)?;
+        self.firewalls[index].set_sync_link(true)?;
+        self.firewalls[index].start_pf()?;
         let config = self.config_of(self.firewalls[index].number);
         if self.firewalls[index].pfsync0().is_none() {
             self.tolerate(|firewall| firewall.create(), index)?;
@@ -262,6 +300,9 @@ impl Simulation {
         }
         self.lab.seconds(20)?;
         self.watch.check(&self.firewalls, self.corrupts)?;
+        for firewall in &self.firewalls {
+            ensure!(firewall.is_complete()?, "{} says that states are missing", firewall.kernel.name);
+        }
         if self.corrupts {
             Ok(())
         } else {

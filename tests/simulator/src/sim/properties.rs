@@ -9,6 +9,7 @@ use pfsync::wire::{Frame, Run, StateId};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
+use sys_bindings as sys;
 
 /// The sequence numbers of each state when they were read last, by firewall,
 /// identity and generation.
@@ -24,6 +25,9 @@ pub(super) struct Watch {
     sent: RefCell<HashSet<Id>>,
     last: RefCell<Last>,
     crashed: RefCell<HashSet<String>>,
+    /// The firewalls that know that states are missing, where no firewall has requested
+    /// everything since.
+    owing: RefCell<HashSet<String>>,
 }
 
 fn id_of(state: StateId) -> Id {
@@ -58,7 +62,34 @@ impl Watch {
     /// Notes that a firewall crashed: the packets that it deferred are lost.
     pub(super) fn crashed(&self, name: &str) {
         self.crashed.borrow_mut().insert(name.to_string());
+        self.owing.borrow_mut().remove(name);
         self.last.borrow_mut().retain(|(firewall, ..), _| firewall != name);
+    }
+
+    /// Notes that a firewall is about to miss states, and will know it.
+    pub(super) fn owes(&self, name: &str) {
+        self.owing.borrow_mut().insert(name.to_string());
+    }
+
+    /// Checks that no firewall claims to have all states (`syncok`) if it knows that some
+    /// are missing, and nobody has even requested them.
+    pub(super) fn check_claims(&self, firewalls: &[Firewall]) -> Result<()> {
+        for firewall in firewalls {
+            if !self.owing.borrow().contains(&firewall.kernel.name) {
+                continue;
+            }
+            // Without memory, or without the interface, nothing is claimed.
+            let Ok(list) = firewall.configuration()? else { continue };
+            let claims = list.number(c"flags").unwrap_or(0) & u64::from(sys::PFSYNCF_OK) != 0;
+            ensure!(
+                !claims
+                    || list.get(c"syncdev").is_none()
+                    || !self.owing.borrow().contains(&firewall.kernel.name),
+                "{} claims to have all states",
+                firewall.kernel.name
+            );
+        }
+        Ok(())
     }
 
     fn examine(&self, from: &str, frame: &[u8]) -> Result<()> {
@@ -67,6 +98,12 @@ impl Watch {
             match run.map_err(|error| anyhow::anyhow!("sends a bad frame: {error:?}"))? {
                 Run::Insert(states) => states.ids().try_for_each(|id| self.insert(from, id))?,
                 Run::Update(states) => states.ids().for_each(|id| self.update(id)),
+                Run::UpdateRequest(requests) => {
+                    if requests.iter().any(|raw| StateId::from(*raw) == StateId::ALL) {
+                        // The whole group hears the answers.
+                        self.owing.borrow_mut().clear();
+                    }
+                }
                 Run::UpdateCompressed(updates) => {
                     updates.iter().for_each(|update| self.update(update.state_id()))
                 }

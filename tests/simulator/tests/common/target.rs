@@ -219,8 +219,13 @@ pub(crate) fn frame<T: IntoBytes + Immutable>(action: Action, messages: &[T]) ->
 
 /// An IPv4 packet to the multicast group with a frame in it.
 pub(crate) fn in_packet(frame: &[u8]) -> Vec<u8> {
+    in_packet_from(2, frame)
+}
+
+/// The same from the n-th firewall.
+pub(crate) fn in_packet_from(number: u8, frame: &[u8]) -> Vec<u8> {
     let mut header = Ipv4Header::new([224, 0, 0, 240], [0; 2], frame.len());
-    header.src = address4(2);
+    header.src = address4(number);
     header.len = U16::new((20 + frame.len()) as u16);
     [header.as_bytes(), frame].concat()
 }

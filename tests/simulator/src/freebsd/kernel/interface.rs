@@ -5,7 +5,7 @@ use super::heap::Heap;
 use super::sleep::{epoch_assert, may_sleep};
 use super::violation::violation;
 use super::vnet::Vnet;
-use super::{module, thread, Kernel};
+use super::{event, module, thread, Kernel};
 use crate::freebsd::kpi;
 use crate::freebsd::machine::cpu::into_module;
 use crate::freebsd::native;
@@ -56,6 +56,16 @@ pub(crate) fn name_of(ifp: *const sys::ifnet) -> String {
     unsafe { CStr::from_ptr((&raw const (*ifp).if_xname).cast()) }.to_string_lossy().into_owned()
 }
 
+impl Interface {
+    /// Whether it has the address, which is one of IPv4 or IPv6.
+    pub(crate) fn has_address(&self, addr: &[u8]) -> bool {
+        match addr.len() {
+            4 => self.addr4 == addr,
+            _ => self.addr6 == addr,
+        }
+    }
+}
+
 impl Interfaces {
     /// The attached interface of that name.
     pub fn find(&self, name: &str) -> Option<*mut sys::ifnet> {
@@ -82,6 +92,11 @@ impl Interfaces {
             .values()
             .map(|interface| interface.references - usize::from(interface.attached))
             .sum()
+    }
+
+    /// Whether an interface has the address, which is one of IPv4 or IPv6.
+    pub(crate) fn have_address(&self, addr: &[u8]) -> bool {
+        self.table.borrow().values().any(|interface| interface.has_address(addr))
     }
 
     fn release(&self, heap: &Heap, ifp: usize) {
@@ -312,6 +327,53 @@ pub fn rename(ifp: *mut sys::ifnet, name: &str) {
         }
     }
     vnet.pf.add_kif(&kernel, name, ifp);
+}
+
+/// Sets an interface up or down, as `ifconfig name up` does. Called in a thread of its
+/// vnet.
+pub fn set_up(ifp: *mut sys::ifnet, up: bool) {
+    /// `IFNET_EVENT_UP`
+    const UP: i32 = 0;
+    // SAFETY: the interface lives.
+    let flags = unsafe { &raw mut (*ifp).if_flags };
+    // SAFETY: the flags are the interface's.
+    unsafe {
+        match (*flags & sys::IFF_UP as i32 != 0, up) {
+            (false, true) => {
+                *flags |= sys::IFF_UP as i32;
+                event::invoke("ifnet_event", ifp, UP);
+            }
+            (true, false) => {
+                // In this order, as in if_down.
+                event::invoke("ifnet_event", ifp, sys::IFNET_EVENT_DOWN as i32);
+                *flags &= !(sys::IFF_UP as i32);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Gives an interface a link, or takes it away, as a driver says (`if_link_state_change`).
+/// Called in a thread of its vnet.
+pub fn set_link(ifp: *mut sys::ifnet, has_link: bool) {
+    /// `LINK_STATE_UP`
+    const UP: u32 = 2;
+    let state = if has_link { UP } else { sys::LINK_STATE_DOWN };
+    // SAFETY: the interface lives.
+    unsafe { (*ifp).if_link_state = state as u8 };
+    event::invoke("ifnet_link_event", ifp, state as i32);
+}
+
+/// Whether packets can pass an interface: its driver drops them if it has no link.
+pub(crate) fn has_link(ifp: *const sys::ifnet) -> bool {
+    // SAFETY: the caller's interface lives.
+    unsafe { u32::from((*ifp).if_link_state) != sys::LINK_STATE_DOWN }
+}
+
+/// Whether an operator set an interface up.
+pub(crate) fn is_up(ifp: *const sys::ifnet) -> bool {
+    // SAFETY: the caller's interface lives.
+    unsafe { (*ifp).if_flags & sys::IFF_UP as i32 != 0 }
 }
 
 /// The vnet of an interface.

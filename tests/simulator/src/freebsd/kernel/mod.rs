@@ -2,6 +2,7 @@
 //! The kernel: threads, locks, memory, timers, interfaces, vnets and modules.
 
 pub mod callout;
+pub(crate) mod event;
 mod fault;
 pub mod heap;
 pub mod interface;
@@ -24,6 +25,7 @@ use crate::freebsd::machine::low::LowMemory;
 use crate::freebsd::pf::rules::Rules;
 use anyhow::{Context, Result};
 use callout::Callouts;
+use event::Events;
 use heap::Heap;
 use interrupt::Interrupts;
 use lock::Locks;
@@ -56,6 +58,7 @@ pub struct Kernel {
     pub(crate) locks: Locks,
     pub(crate) callouts: Callouts,
     pub(crate) interrupts: Interrupts,
+    events: Events,
     pub(crate) protocols: RefCell<HashMap<(u8, u8), Input>>,
     /// Its variables.
     pub variables: Variables,
@@ -89,6 +92,7 @@ impl Kernel {
             locks: Locks::default(),
             callouts: Callouts::default(),
             interrupts: Interrupts::default(),
+            events: Events::default(),
             protocols: RefCell::default(),
             variables,
             module: RefCell::default(),

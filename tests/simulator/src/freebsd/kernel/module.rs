@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Loads and unloads the module, in the kernel's order.
 
-use super::interface;
 use super::lock::{Flags, Kind, Mode};
 use super::violation::{violation, Violation};
 use super::vnet::Vnet;
+use super::{event, interface};
 use super::{thread, Kernel};
 use crate::freebsd::kpi;
 use crate::freebsd::machine::cpu::into_module;
@@ -171,6 +171,7 @@ impl Kernel {
     fn check_left_nothing(&self) {
         let kinds = [
             "pfsync",
+            event::ENTRY,
             "mbuf",
             "cluster",
             "nvlist",

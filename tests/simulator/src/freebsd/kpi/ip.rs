@@ -5,7 +5,7 @@ use super::mbuf::{bytes_of, free_chain, packet_len};
 use super::{memory, symbols};
 use crate::freebsd::kernel::sleep::{epoch_assert, may_sleep};
 use crate::freebsd::kernel::violation::violation;
-use crate::freebsd::kernel::{thread, Kernel};
+use crate::freebsd::kernel::{interface, thread, Kernel};
 use std::ffi::c_void;
 use std::ptr;
 use sys_bindings as sys;
@@ -41,6 +41,9 @@ fn send(mut bytes: Vec<u8>, ifp: Option<*mut sys::ifnet>) -> i32 {
     let vnet = Kernel::current_vnet();
     let network = &kernel.world().network;
     let Some(ifp) = ifp.or_else(|| network.route(&vnet, &bytes)) else { return sys::EHOSTUNREACH as i32 };
+    if !interface::is_up(ifp) {
+        return sys::ENETDOWN as i32;
+    }
     // SAFETY: the interface is attached, or referenced by the caller.
     if bytes.len() > unsafe { (*ifp).if_mtu } as usize {
         return sys::EMSGSIZE as i32;
@@ -210,6 +213,17 @@ symbols! {
     pub unsafe extern "C" fn ip_fillid(header: *mut sys::ip) {
         // SAFETY: the caller's header.
         unsafe { (*header).ip_id = thread::current().kernel.world().random(1 << 16) as u16 };
+    }
+
+    pub unsafe extern "C" fn in_localip(addr: sys::in_addr) -> bool {
+        epoch_assert("in_localip");
+        Kernel::current_vnet().interfaces.have_address(&addr.s_addr.to_ne_bytes())
+    }
+
+    pub unsafe extern "C" fn in6_localip(addr: *const sys::in6_addr) -> i32 {
+        // SAFETY: the caller's address, 16 bytes.
+        let addr = unsafe { *addr.cast::<[u8; 16]>() };
+        Kernel::current_vnet().interfaces.have_address(&addr).into()
     }
 
     pub unsafe extern "C" fn in6_setscope(

@@ -48,6 +48,7 @@ pub(crate) fn find(name: &str) -> Option<usize> {
     let table = TABLE.get_or_init(|| {
         let files = [
             crate::freebsd::kernel::callout::symbols(),
+            crate::freebsd::kernel::event::symbols(),
             crate::freebsd::kernel::interface::symbols(),
             crate::freebsd::kernel::interrupt::symbols(),
             crate::freebsd::kernel::module::symbols(),

@@ -122,6 +122,19 @@ symbols! {
         matches!(get(list, name), Some(Value::List(_)))
     }
 
+    /// Uses the number of names that were returned as the cookie. No caller needs the types.
+    pub unsafe extern "C" fn nvlist_next(
+        list: *const sys::nvlist,
+        _kind: *mut i32,
+        cookie: *mut *mut c_void,
+    ) -> *const c_char {
+        // SAFETY: the caller's variable.
+        let returned = unsafe { &mut *cookie };
+        let name = unwrap(list).pairs.get(*returned as usize).map(|(name, _)| name.as_ptr());
+        *returned = returned.wrapping_byte_add(1);
+        name.unwrap_or(ptr::null())
+    }
+
     pub unsafe extern "C" fn nvlist_get_number(list: *const sys::nvlist, name: *const c_char) -> u64 {
         match get(list, name) {
             Some(Value::Number(number)) => *number,

@@ -32,6 +32,16 @@ pub(crate) fn now() -> sys::pfs_time {
     ((i128::from(thread::current().kernel.uptime()) * 1000) >> 32) as u64
 }
 
+/// Where a rule has the pool of its route.
+///
+/// # Safety
+///
+/// `rule` points to a rule.
+pub(crate) unsafe fn route_pool(rule: *mut sys::pf_krule) -> *mut sys::pf_kpool {
+    // SAFETY: only computes an address.
+    unsafe { &raw mut (*rule).route }
+}
+
 /// Puts rules where pf finds them by their number.
 ///
 /// # Safety

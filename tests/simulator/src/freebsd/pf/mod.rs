@@ -35,6 +35,13 @@ fn first_id(kernel: &Kernel, rules: &Rules) -> u64 {
     seconds << 32 | u64::from(rules.host_id & 0xff) << 24 | 1
 }
 
+/// The time of day in seconds.
+fn wall_clock(kernel: &Kernel) -> u32 {
+    /// When the simulated world began.
+    const BEGIN: u32 = 1_700_000_000;
+    BEGIN + (kernel.world().now() >> 32) as u32
+}
+
 /// pf of one vnet.
 pub struct Pf {
     variables: *mut VnetVariables,
@@ -86,6 +93,7 @@ impl Pf {
             (*variables).scrub_zone = zone::SCRUBS.raw();
             (*variables).numfibs = 1;
             (*variables).status.running = 1;
+            (*variables).status.since = wall_clock(kernel);
             (*variables).status.hostid = rules.host_id.to_be();
             (*variables).status.pf_chksum = rules.checksum;
             let lock = &raw mut (*variables).rules_lock;
@@ -109,6 +117,10 @@ impl Pf {
             own: Default::default(),
         };
         pf.add_kif(kernel, "all", std::ptr::null_mut());
+        pf.rules.fill_pools(&kernel.heap, rules, |name| {
+            pf.add_kif(kernel, name, std::ptr::null_mut());
+            pf.kif(name).expect("just added")
+        });
         pf
     }
 
@@ -138,6 +150,21 @@ impl Pf {
                 }
             }
         }
+    }
+
+    /// `pfctl -e` or `pfctl -d`. While pf is stopped, no packet passes it.
+    pub(crate) fn set_running(&self, kernel: &Kernel, running: bool) {
+        // SAFETY: the vnet's own variables.
+        unsafe {
+            (*self.variables).status.running = running.into();
+            (*self.variables).status.since = wall_clock(kernel);
+        }
+    }
+
+    /// Whether pf runs.
+    pub(crate) fn is_running(&self) -> bool {
+        // SAFETY: the vnet's own variables.
+        unsafe { (*self.variables).status.running != 0 }
     }
 
     /// `set skip on`
@@ -269,7 +296,7 @@ impl Pf {
 
     /// Ends pf. Called in a thread of the vnet.
     pub(crate) fn dismantle(&self, kernel: &Kernel) {
-        self.flush(false);
+        self.flush("", false);
         self.rules.free(&kernel.heap);
         for row in 0..self.rows {
             // SAFETY: only addresses are taken.

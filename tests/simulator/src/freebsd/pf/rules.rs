@@ -15,6 +15,8 @@ pub struct Rule {
     pub nosync: bool,
     /// `max`, 0 for none.
     pub max_states: u32,
+    /// `route-to`, with the interfaces of its pool.
+    pub route_to: Option<&'static [&'static str]>,
 }
 
 /// The contents of a pf.conf.
@@ -111,6 +113,24 @@ impl Loaded {
             (*raw).rtableid = -1;
             (*raw).states_cur = counter();
             (*raw).states_tot = counter();
+        }
+    }
+
+    /// Gives the rules the pools of their routes.
+    pub(crate) fn fill_pools(&self, heap: &Heap, rules: &Rules, kif: impl Fn(&str) -> *mut sys::pfi_kkif) {
+        for (raw, rule) in self.active.iter().zip(&rules.rules) {
+            let Some(names) = rule.route_to else { continue };
+            // SAFETY: the rules live as long as `self`, and no thread uses them yet. Zeroed
+            // memory of its size is an entry of a pool.
+            unsafe {
+                (**raw).rt = sys::PF_ROUTETO as u8;
+                let mut link = &raw mut (*release::route_pool(*raw)).list.tqh_first;
+                for name in names {
+                    *link = self.allocate(heap, size_of::<sys::pf_kpooladdr>()) as *mut _;
+                    (**link).kif = kif(name);
+                    link = &raw mut (**link).entries.tqe_next;
+                }
+            }
         }
     }
 

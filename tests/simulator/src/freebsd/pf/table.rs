@@ -6,6 +6,7 @@ use crate::freebsd::kernel::lock::Mode;
 use crate::freebsd::kernel::thread;
 use crate::freebsd::kernel::violation::violation;
 use crate::freebsd::machine::cpu::{self, into_module};
+use std::ptr;
 use sys_bindings as sys;
 
 /// How many references pf itself has to a linked state.
@@ -254,14 +255,19 @@ impl Pf {
         }
     }
 
-    /// Unlinks every state, as `pfctl -Fs` does. With `tell`, calls pfsync's hook.
-    pub fn flush(&self, tell: bool) {
+    /// Unlinks every state, or those that are bound to the named interface, as
+    /// `pfctl -i name -F states` does. With `tell`, calls pfsync's hook.
+    pub fn flush(&self, interface: &str, tell: bool) {
+        // SAFETY: the rows of linked states are locked, and kifs live as long as pf.
+        let is_chosen = |st: *mut sys::pf_kstate| unsafe {
+            interface.is_empty() || self.kif(interface).is_some_and(|kif| ptr::eq((*st).kif, kif))
+        };
         for row in 0..self.rows() {
             // SAFETY: as in `purge`.
             let row_lock = unsafe { &raw mut (*self.row(row)).lock as usize };
             loop {
                 lock(row_lock);
-                let Some(st) = self.first_in(row, |_| true) else {
+                let Some(st) = self.first_in(row, is_chosen) else {
                     unlock(row_lock);
                     break;
                 };
@@ -273,10 +279,11 @@ impl Pf {
                 self.unlink(st);
             }
         }
-        // SAFETY: the vnet's own variables; the name is IFNAMSIZ zeroes.
+        // SAFETY: the vnet's own variables; the name has IFNAMSIZ bytes.
         unsafe {
             if let Some(hook) = (*self.variables).clear.filter(|_| tell) {
-                let name = [0i8; 16];
+                let mut name = [0i8; 16];
+                name.iter_mut().zip(interface.bytes()).for_each(|(to, from)| *to = from as i8);
                 into_module(|| hook((*self.variables).status.hostid, name.as_ptr()));
             }
         }

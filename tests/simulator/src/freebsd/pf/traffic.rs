@@ -87,6 +87,9 @@ impl Pf {
     /// The first packet of a connection. Returns the identity of the state, if one
     /// could be made, and whether the packet was deferred.
     pub fn open(&self, connection: &Connection, packet: Option<&[u8]>) -> Option<(Id, bool)> {
+        if !self.is_running() {
+            return None;
+        }
         epoch_enter();
         let made = self.with_rules(|| self.create_state(connection, packet));
         epoch_exit();
@@ -215,6 +218,9 @@ impl Pf {
     /// A further packet of a connection, which changes the state. Returns whether
     /// there is such a state.
     pub fn pass(&self, id: Id, change: impl FnOnce(&mut sys::pf_kstate)) -> bool {
+        if !self.is_running() {
+            return false;
+        }
         epoch_enter();
         let found = self.with_rules(|| {
             let Some(st) = self.find(id.id, id.creator) else { return false };

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The format that states are sent in: what the peers read, or what the operator fixed.
+//!
+//! `engine::format_choice` chooses. When it chooses another format, the whole table is
+//! sent once more: a peer that did not read the format before lacks states.
+
+use crate::driver::bulk_answer;
+use crate::driver::kernel::time;
+use crate::driver::softc::Softc;
+use crate::engine::format_choice::{FormatChoice, Heard};
+use crate::wire::Format;
+
+/// A frame of a peer came.
+pub(crate) fn frame_received(softc: &Softc, heard: Heard) {
+    choose(softc, |choice, now| choice.hear(heard, now));
+}
+
+/// Time has passed, in which a peer may have fallen silent.
+pub(crate) fn pass_time(softc: &Softc) {
+    choose(softc, FormatChoice::pass_time);
+}
+
+/// The operator fixes the format, or leaves the choice to the peers.
+pub(crate) fn fix(softc: &Softc, format: Option<Format>) {
+    choose(softc, |choice, now| choice.fix(format, now));
+}
+
+/// The link leads to other peers from now on.
+pub(crate) fn forget_peers(softc: &Softc) {
+    choose(softc, FormatChoice::forget_peers);
+}
+
+fn choose(softc: &Softc, choose: impl FnOnce(&mut FormatChoice, u32) -> Option<Format>) {
+    let mut choice = softc.format_choice.lock();
+    let Some(format) = choose(&mut choice, time::uptime()) else { return };
+    // Stored with the choice locked, so that the last choice is the one that holds.
+    softc.options.set_format(format);
+    drop(choice);
+    bulk_answer::request_received(softc);
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Clears: what a peer loses when an operator clears states.
+
+mod common;
+
+use anyhow::Result;
+use common::{pair, plain_lab, tcp, unload};
+use pfsync_simulator::freebsd::kernel::interface;
+use pfsync_simulator::freebsd::pf::traffic::Connection;
+use pfsync_simulator::lab::{OUTSIDE, SYNC};
+
+fn on(interface: &'static str, number: u32) -> Connection {
+    Connection { interface, ..tcp(number) }
+}
+
+#[test]
+fn a_clear_of_one_interface_leaves_states_of_others() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab)?;
+    let cleared = one.open(&on(SYNC, 1))?;
+    let kept = one.open(&on(OUTSIDE, 2))?;
+    let of_peer = two.open(&on(SYNC, 3))?;
+    lab.seconds(3)?;
+    assert_eq!((one.states().len(), two.states().len()), (3, 3));
+    one.flush_interface(SYNC)?;
+    lab.seconds(3)?;
+    assert_eq!(one.states().iter().map(|state| state.id).collect::<Vec<_>>(), [kept]);
+    assert!(two.state(cleared).is_none());
+    assert!(two.state(kept).is_some() && two.state(of_peer).is_some());
+    unload([one, two])
+}
+
+#[test]
+fn a_clear_of_everything_takes_all_states_of_its_creator() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab)?;
+    one.open(&on(SYNC, 1))?;
+    one.open(&on(OUTSIDE, 2))?;
+    let of_peer = two.open(&on(SYNC, 3))?;
+    lab.seconds(3)?;
+    one.flush()?;
+    lab.seconds(3)?;
+    assert!(one.states().is_empty());
+    assert_eq!(two.states().iter().map(|state| state.id).collect::<Vec<_>>(), [of_peer]);
+    unload([one, two])
+}
+
+/// A clear of an interface whose name no message can carry is not told as one of
+/// everything.
+fn is_not_told_as_everything(name: &'static str) -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab)?;
+    one.run("ifconfig", move |vnet| {
+        let outside = vnet.interfaces.find(OUTSIDE).expect("attached");
+        interface::rename(outside, name);
+    })?;
+    one.open(&on(SYNC, 1))?;
+    one.open(&on(name, 2))?;
+    lab.seconds(3)?;
+    assert_eq!(two.states().len(), 1);
+    one.flush_interface(name)?;
+    lab.seconds(3)?;
+    assert_eq!((one.states().len(), two.states().len()), (1, 1));
+    unload([one, two])
+}
+
+#[test]
+fn an_interface_with_a_space_in_its_name_is_cleared_alone() -> Result<()> {
+    is_not_told_as_everything("the wan")
+}
+
+#[test]
+fn an_interface_with_a_byte_above_127_in_its_name_is_cleared_alone() -> Result<()> {
+    is_not_told_as_everything("réseau")
+}
