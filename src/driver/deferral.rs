@@ -69,7 +69,9 @@ pub(crate) fn timeout(index: usize) {
             let Some(deferral) = bucket.deferrals.lock().pop_expired(now) else { break };
             // pf works on the packet for a moment after the hook has returned, and keeps
             // the state's row locked until it is done. Locking the row waits for that.
-            drop(table::find(deferral.state));
+            if let Some(state) = table::find(deferral.state) {
+                state.set_awaits_ack(false);
+            }
             hand_to_sender(softc, deferral, DeferralEvent::TimedOut);
         }
         let next = bucket.deferrals.lock().next_deadline();

@@ -6,6 +6,7 @@ mod common;
 use anyhow::Result;
 use common::{no_peer, pair_with, plain_lab, tcp, unload};
 use pfsync_simulator::lab::Config;
+use sys_bindings as sys;
 
 #[test]
 fn a_deferred_packet_leaves_when_the_peer_has_the_state() -> Result<()> {
@@ -31,6 +32,13 @@ fn a_deferred_packet_leaves_when_its_time_is_over() -> Result<()> {
     }
     lab.advance(100)?;
     assert_eq!(lab.world.network.take_forwarded().len(), 400);
+    let waits = one.run("look", |vnet| {
+        let mut waits = 0;
+        // SAFETY: linked states live, and no other thread runs.
+        vnet.pf.for_each(|st| waits += unsafe { (*st).state_flags } & sys::PFSTATE_ACK as u16);
+        waits
+    })?;
+    assert_eq!(waits, 0, "no state waits for an acknowledgement any more");
     one.unload()
 }
 

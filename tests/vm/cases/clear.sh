@@ -2,6 +2,9 @@
 # about: a clear of one interface leaves the peer's states of other interfaces
 . /tmp/vm/lib.sh
 
+SERVER=198.51.100.1
+SERVER6=2001:db8:51::1
+
 is_reference && skip "FreeBSD's own module clears all states of the creator"
 
 # if_bound WHERE: states are bound to interfaces. Both firewalls need interfaces of these names.

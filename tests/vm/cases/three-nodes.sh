@@ -2,7 +2,6 @@
 # about: three firewalls on multicast: one that starts is complete only when it has the states of both others
 # needs: programs
 . /tmp/vm/lib.sh
-. /tmp/vm/carp.sh
 
 STATES=20000
 
@@ -50,4 +49,4 @@ starts three "$three"
 wait_for 60 in_sync three || fail "three is not in sync"
 lines=$(jexec three pfctl -s states 2>/dev/null | wc -l)
 [ $lines -ge $STATES ] || fail "three says that it is complete with $lines states"
-destroy_bridges
+ifconfig "$BRIDGE" destroy

@@ -25,8 +25,8 @@ pub(super) struct Watch {
     sent: RefCell<HashSet<Id>>,
     last: RefCell<Last>,
     crashed: RefCell<HashSet<String>>,
-    /// The firewalls that know that states are missing, where no firewall has requested
-    /// everything since.
+    /// The firewalls that know that states are missing, where no bulk update was requested
+    /// or began since.
     owing: RefCell<HashSet<String>>,
 }
 
@@ -72,7 +72,7 @@ impl Watch {
     }
 
     /// Checks that no firewall claims to have all states (`syncok`) if it knows that some
-    /// are missing, and nobody has even requested them.
+    /// are missing, and no bulk update was even requested since.
     pub(super) fn check_claims(&self, firewalls: &[Firewall]) -> Result<()> {
         for firewall in firewalls {
             if !self.owing.borrow().contains(&firewall.kernel.name) {
@@ -100,10 +100,11 @@ impl Watch {
                 Run::Update(states) => states.ids().for_each(|id| self.update(id)),
                 Run::UpdateRequest(requests) => {
                     if requests.iter().any(|raw| StateId::from(*raw) == StateId::ALL) {
-                        // The whole group hears the answers.
                         self.owing.borrow_mut().clear();
                     }
                 }
+                // The whole group hears a bulk update.
+                Run::BulkStatus(_) => self.owing.borrow_mut().clear(),
                 Run::UpdateCompressed(updates) => {
                     updates.iter().for_each(|update| self.update(update.state_id()))
                 }
