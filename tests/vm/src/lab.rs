@@ -57,7 +57,8 @@ impl<'a> Lab<'a> {
         let directory = tempfile::Builder::new().prefix("pfsync-vm").tempdir()?;
         payload::write(&payload_in(&directory), args, programs).context("cannot pack the guest's files")?;
         let (sender, events) = channel();
-        let mut lab = Lab { shape, guests: Vec::new(), events, releases: Vec::new(), sender, args, logs, directory };
+        let mut lab =
+            Lab { shape, guests: Vec::new(), events, releases: Vec::new(), sender, args, logs, directory };
         for number in 0..shape.machines {
             let guest = lab.switch_on(number)?;
             lab.guests.push(guest);
