@@ -9,7 +9,7 @@ fn seeds(range: std::ops::Range<u64>) -> anyhow::Result<()> {
     let mut crashes = 0;
     for seed in range {
         let summary = run(Plan { seed, steps: 600 })?;
-        assert!(summary.connections > 100 && summary.packets > 100, "seed {seed}: {summary:?}");
+        assert!(summary.connections > 100 && summary.packets > 50, "seed {seed}: {summary:?}");
         crashes += summary.crashes;
     }
     assert!(crashes > 0);

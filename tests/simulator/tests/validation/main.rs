@@ -17,7 +17,7 @@ use pfsync_simulator::freebsd::kernel::world::{milliseconds, Policy};
 use pfsync_simulator::freebsd::net::{self, Faults};
 use pfsync_simulator::freebsd::pf::rules::{Rule, Rules, NO_SYNC};
 use pfsync_simulator::freebsd::pf::traffic::{Connection, Id};
-use pfsync_simulator::lab::{address4, Config, Lab, SyncPeer, NEWEST, OUTSIDE, SYNC};
+use pfsync_simulator::lab::{address4, Config, Lab, SyncPeer, OUTSIDE, SYNC};
 use sys_bindings as sys;
 use zerocopy::byteorder::big_endian::{I32, U16, U32};
 use zerocopy::FromZeros;
@@ -698,13 +698,15 @@ fn limit_peer_share() -> Result<()> {
 fn limit_peer_requests_answered() -> Result<()> {
     let target = Target::new()?;
     target.set("peer_requests", 5)?;
+    // The firewall speaks format 1400 to this peer, and need not begin with it later.
+    target.send::<RawId>(Action::InsertAck, &[])?;
     let ids = (1..=20).map(|number| target.fw.open(&tcp(number)));
     let ids = ids.collect::<Result<Vec<_>>>()?;
     target.lab.seconds(2)?;
     let raw: Vec<_> =
         ids.iter().map(|id| RawId { id: id.id.to_ne_bytes(), creator: id.creator.to_ne_bytes() }).collect();
     target.send(Action::UpdateRequest, &raw)?;
-    assert_eq!(target.stats().pfsyncs_oacts[NEWEST.update() as usize], 5);
+    assert_eq!(target.stats().pfsyncs_oacts[Action::Update1400 as usize], 5);
     assert_eq!(target.limited("requests"), 15);
     target.finish()
 }
