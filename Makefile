@@ -80,7 +80,7 @@ lint:
 	    -p pfsync --lib --target $(TARGET) --target-dir $(TARGET_DIR) \
 	    -Zbuild-std=core -- -D warnings
 	@. build/env && $$CARGO_CLIPPY clippy --quiet --locked --workspace \
-	    --exclude sys-bindings --all-targets --target-dir $(TARGET_DIR) -- -D warnings
+	    --exclude sys-bindings --all-targets -- -D warnings
 	@$(MAKE) doc
 
 # The first run documents everything, the second what Linux sees: src/wire and
