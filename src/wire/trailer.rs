@@ -69,6 +69,9 @@ pub const MAX_NUMBER: u64 = (1 << 48) - 1;
 /// Bytes of a tag.
 pub const TAG_LEN: usize = 16;
 
+/// Bytes of the block with the tag.
+const TAG_BLOCK_LEN: usize = size_of::<RawBlockHead>() + TAG_LEN;
+
 /// The head of a trailer, 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -105,8 +108,9 @@ enum Kind {
 
 /// Bytes of a trailer without blocks.
 pub const fn trailer_len(has_tag: bool) -> usize {
+    const WITH_TAG: usize = size_of::<RawHead>() + TAG_BLOCK_LEN;
     if has_tag {
-        size_of::<RawHead>() + size_of::<RawBlockHead>() + TAG_LEN
+        WITH_TAG
     } else {
         size_of::<RawHead>()
     }

@@ -2,7 +2,10 @@
 //! Writing a trailer.
 
 use super::block::{RawGap, RawNode, RawRepaired, RawReport};
-use super::{trailer_len, Epoch, Gap, Ident, Kind, Node, RawBlockHead, RawHead, Repaired, MAGIC, TAG_LEN};
+use super::{
+    trailer_len, Epoch, Gap, Ident, Kind, Node, RawBlockHead, RawHead, Repaired, MAGIC, TAG_BLOCK_LEN,
+    TAG_LEN,
+};
 use crate::wire::Full;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
@@ -36,7 +39,7 @@ impl<'b> TrailerWriter<'b> {
 
     /// Bytes that are left for blocks.
     pub fn space(&self) -> usize {
-        let tag = if self.has_tag { size_of::<RawBlockHead>() + TAG_LEN } else { 0 };
+        let tag = if self.has_tag { TAG_BLOCK_LEN } else { 0 };
         self.buffer.len().saturating_sub(self.used).saturating_sub(tag)
     }
 
