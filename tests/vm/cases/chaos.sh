@@ -240,13 +240,13 @@ vnet_again() {
 
 load_again() {
 	kldunload pfsync && kldload $FILE
-	one_of 1 3 6
+	one_of 2 5 10
 	sleep $PICKED
 }
 
 unloaded_for_a_while() {
 	kldunload pfsync && sleep 0.5 && kldload $FILE
-	one_of 1 3 6
+	one_of 2 5 10
 	sleep $PICKED
 }
 

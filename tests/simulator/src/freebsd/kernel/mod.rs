@@ -73,6 +73,8 @@ pub struct Kernel {
     pub(crate) lists: RefCell<HashMap<usize, Place>>,
     /// The probes that fired since the last look.
     pub(crate) fired: RefCell<Vec<Fired>>,
+    /// How many turns of other threads it takes to copy user memory, as with a slow file system.
+    pub user_memory_delay: Cell<u32>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
     /// Dropped last: the fields above refer to it.
@@ -98,6 +100,7 @@ impl Kernel {
             module: RefCell::default(),
             vnets: RefCell::default(),
             sysctls: RefCell::default(),
+            user_memory_delay: Cell::default(),
             console: RefCell::default(),
             lists: RefCell::default(),
             fired: RefCell::default(),
