@@ -282,7 +282,7 @@ workers() {
 
 # Prints how often each operation succeeded and was tried. One that never succeeds tests nothing.
 report_operations() {
-	{ cat $RUN/*.counts; awk '{ print $1, $2 == 0, 1 }' $RUN/*.done; } | awk '
+	{ cat $RUN/*.counts; awk '{ print $1, ($2 == 0), 1 }' $RUN/*.done; } | awk '
 		{ done[$1] += $2; tried[$1] += $3 }
 		END { for (name in tried) print name, done[name], tried[name] }' | sort > $RUN/operations
 	awk '{ printf "  %s: %d of %d\n", $1, $2, $3 }' $RUN/operations
