@@ -264,9 +264,8 @@ fast_worker() {
 	done 2>/dev/null
 }
 
-# workers SECONDS: all of them at once.
+# workers: all of them at once, until $END.
 workers() {
-	END=$(($(date +%s) + $1))
 	worker pf 1 $PF &
 	worker pfsync 2 $PFSYNC &
 	worker pfsync 3 $PFSYNC &
@@ -278,6 +277,17 @@ workers() {
 	fast_worker three 9 &
 	wait
 	: > $RUN/ended
+}
+
+# A worker that does not come to its end is stuck in the kernel.
+wait_for_workers() {
+	while [ ! -e $RUN/ended ]; do
+		sleep 1
+		[ "$(date +%s)" -lt $((END + 120)) ] || {
+			procstat -kk -a | grep -v -E 'idle|intr|kernel|fork_trampoline'
+			fail "a worker is stuck"
+		}
+	done
 }
 
 # Prints how often each operation succeeded and was tried. One that never succeeds tests nothing.
@@ -360,12 +370,10 @@ for vnet in $VNETS; do
 done
 control
 load_pfsync test
+END=$(($(date +%s) + CHAOS_SECONDS))
 # Only one process at a time may write to the harness.
-workers "$CHAOS_SECONDS" | cat &
-wait_for $((CHAOS_SECONDS + 120)) test -e $RUN/ended || {
-	procstat -kk -a | grep -v -E 'idle|intr|kernel|fork_trampoline'
-	fail "a worker is stuck"
-}
+workers | cat &
+wait_for_workers
 report_operations
 kldstat -q -n pfsync.ko || must kldload "$FILE"
 unload_pfsync
