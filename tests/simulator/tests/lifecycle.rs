@@ -5,7 +5,7 @@ mod common;
 
 use anyhow::{Context, Result};
 use common::{departs_during, plain_lab, tcp};
-use pfsync_simulator::freebsd::kernel::world::Policy;
+use pfsync_simulator::freebsd::kernel::world::{milliseconds, Policy};
 use pfsync_simulator::freebsd::kernel::{interface, thread};
 use pfsync_simulator::lab::{connection, request, Config, Lab};
 use sys_bindings as sys;
@@ -148,7 +148,7 @@ fn pfsync0_may_be_looked_at_while_the_module_is_unloaded() -> Result<()> {
         let lab = plain_lab();
         let fw = lab.boot(1)?;
         fw.start_pfsync(&Config::default())?;
-        fw.kernel.user_memory_delay.set(delay);
+        fw.kernel.user_memory_delay.set(milliseconds(delay));
         fw.start("ifconfig", move |vnet| {
             // SAFETY: plain data, for which all zeroes is valid.
             let mut old: sys::pfsyncreq = unsafe { std::mem::zeroed() };
@@ -158,7 +158,7 @@ fn pfsync0_may_be_looked_at_while_the_module_is_unloaded() -> Result<()> {
         // The thread is waiting for user memory.
         fw.run("idle", |_| thread::current().give_way())?;
         fw.unload().with_context(|| format!("delay {delay}"))?;
-        lab.seconds(1)?;
+        lab.seconds(2)?;
     }
     Ok(())
 }

@@ -73,8 +73,8 @@ pub struct Kernel {
     pub(crate) lists: RefCell<HashMap<usize, Place>>,
     /// The probes that fired since the last look.
     pub(crate) fired: RefCell<Vec<Fired>>,
-    /// How many turns of other threads it takes to copy user memory, as with a slow file system.
-    pub user_memory_delay: Cell<u32>,
+    /// How long it takes to copy user memory, as with a slow file system.
+    pub user_memory_delay: Cell<Sbt>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
     /// Dropped last: the fields above refer to it.

@@ -2,6 +2,7 @@
 //! malloc(9), uma(9), counter(9), and memory of user programs.
 
 use super::symbols;
+use super::time;
 use crate::freebsd::kernel::heap::{may_fail, wants_zero};
 use crate::freebsd::kernel::sleep::{hold_nothing, may_sleep};
 use crate::freebsd::kernel::thread;
@@ -26,9 +27,9 @@ pub(crate) fn allocate(size: usize, kind: &'static str, flags: i32) -> usize {
 
 /// Lets other threads run while a page of a user program is fetched.
 fn fetch_user_memory() {
-    let thread = thread::current();
-    for _ in 0..thread.kernel.user_memory_delay.get() {
-        thread.give_way();
+    let delay = thread::current().kernel.user_memory_delay.get();
+    if delay > 0 {
+        time::sleep("user memory", delay);
     }
 }
 

@@ -10,6 +10,15 @@ use std::cell::Cell;
 use std::ffi::c_char;
 use std::rc::Rc;
 
+/// Has the thread sleep for a time.
+pub(super) fn sleep(reason: &str, time: Sbt) {
+    let thread = thread::current();
+    let over = Rc::new(Cell::new(false));
+    let flag = over.clone();
+    thread.kernel.world().at(time, move |_| flag.set(true));
+    thread.wait(reason, move || over.get());
+}
+
 symbols! {
     pub unsafe extern "C" fn getbinuptime(time: *mut native::bintime) {
         let uptime = thread::current().kernel.uptime();
@@ -22,11 +31,7 @@ symbols! {
 
     pub unsafe extern "C" fn pause_sbt(_name: *const c_char, time: Sbt, _precision: Sbt, _flags: i32) -> i32 {
         may_sleep("pause");
-        let thread = thread::current();
-        let over = Rc::new(Cell::new(false));
-        let flag = over.clone();
-        thread.kernel.world().at(time, move |_| flag.set(true));
-        thread.wait("a pause", move || over.get());
+        sleep("a pause", time);
         0
     }
 }
