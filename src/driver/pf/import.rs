@@ -224,7 +224,7 @@ fn find_kifs(state: &State, rules: &Rules) -> Result<(Kif, Kif), Refused> {
     };
     match original {
         Some(original) => Ok((bound, original)),
-        None if state.ifname.as_str() == FLOATING => Ok((bound, bound)),
+        None if state.ifname.as_bytes() == FLOATING => Ok((bound, bound)),
         None => Err(Refused::Interface),
     }
 }

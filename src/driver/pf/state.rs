@@ -201,7 +201,7 @@ impl Locked<'_> {
         // SAFETY: the row is locked, and a linked state references its kifs.
         let (bound, original) =
             unsafe { (kif_name((*self.st.as_ptr()).kif), kif_name((*self.st.as_ptr()).orig_kif)) };
-        let kif = if bound.is_some_and(|bound| bound.as_str() == FLOATING) { original } else { bound };
+        let kif = if bound.is_some_and(|bound| bound.as_bytes() == FLOATING) { original } else { bound };
         kif.is_some_and(|kif| kif == *name)
     }
 

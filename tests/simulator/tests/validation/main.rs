@@ -127,8 +127,8 @@ rows! {
     creator: is_refused(|s| s.common.creator = [0; 4], bad_value);
     ifname_empty: is_refused(|s| s.common.ifname = [0; 16], bad_value);
     ifname_unterminated: is_refused(|s| s.common.ifname = [b'a'; 16], bad_value);
-    ifname_unprintable: is_refused(|s| s.common.ifname[1] = 7, bad_value);
     ifname_unknown: is_refused(|s| s.common.ifname[..4].copy_from_slice(b"em77"), bad_state);
+    ifname_of_any_bytes: is_refused(|s| s.common.ifname[..4].copy_from_slice(b"e\x07 \xff"), bad_state);
     af: is_refused(|s| s.af = 10, bad_value);
     direction_none: is_refused(|s| s.direction = 0, bad_value);
     direction_both: is_refused(|s| s.direction = 3, bad_value);
@@ -557,8 +557,14 @@ fn after_clear(raw: RawClear) -> Result<(bool, u64)> {
 }
 
 #[test]
-fn clear_ifname_unprintable() -> Result<()> {
-    assert_eq!(after_clear(clear(&[b'e', 7]))?, (true, 1));
+fn clear_ifname_unterminated() -> Result<()> {
+    assert_eq!(after_clear(clear(&[b'e'; 16]))?, (true, 1));
+    Ok(())
+}
+
+#[test]
+fn clear_ifname_of_any_bytes() -> Result<()> {
+    assert_eq!(after_clear(clear(b"e\x07 \xff"))?, (true, 0));
     Ok(())
 }
 
