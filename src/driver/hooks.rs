@@ -19,6 +19,7 @@ use crate::engine::bucket::{Change, Queue};
 use crate::wire::{Format, IfName, Invalid, State};
 use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 use sys_bindings as sys;
 
 /// The hooks. They are set when the interface is made, cleared when it goes down, and set
@@ -177,9 +178,12 @@ fn states_cleared(softc: &Softc, name: &[u8; 16]) {
             Err(_) => return,
         },
     };
-    if softc.control.lock().clear(ifname).is_err() {
+    let mut control = softc.control.lock();
+    if control.clear(ifname).is_err() {
         count(Stat::NoMemory, 1);
     }
+    softc.clear_waits.store(control.has_clears(), Ordering::Release);
+    drop(control);
     storage::schedule_sender();
 }
 

@@ -111,6 +111,8 @@ pub(crate) struct Softc {
     bucket_count: NonZeroUsize,
     /// Update requests and clears that wait to be sent.
     pub(crate) control: Mutex<Control<KSlice<Option<StateId>>>>,
+    /// Whether a clear waits in `control`. Written with `control` locked.
+    pub(crate) clear_waits: AtomicBool,
     /// The bulk update that this node requests.
     pub(crate) bulk_request: Mutex<Requester>,
     /// Since when pf ran when that was looked at last; see `status::since`.
@@ -167,6 +169,7 @@ impl Softc {
             })?,
             bucket_count,
             control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
+            clear_waits: AtomicBool::new(false),
             bulk_request: Mutex::new(c"pfsync bulk request", Requester::new(), Wait::Sleep)?,
             pf_since: AtomicU32::new(status::since()),
             bulk_answer: Mutex::new(c"pfsync bulk answer", Responder::new(), Wait::Sleep)?,
