@@ -135,7 +135,8 @@ fn is_received_by(packet: &Packet, ifp: &IfnetRef) -> bool {
 fn receive(softc: &Softc, packet: &Packet, offset: usize, read_header: ReadHeader, epoch: &NetEpoch) {
     let Some(link) = softc.link(epoch) else { return };
     let is_listening = status::is_running() && softc.ifp.is_running();
-    let arrived = arrive(link, packet, read_header, epoch);
+    let sysctls = storage::sysctls();
+    let arrived = arrive(link, packet, read_header, &sysctls, epoch);
     match arrived {
         Err(_) if !is_listening => {}
         Err(Rejection::Limit(limit)) => reject_packet(limit),
@@ -146,7 +147,7 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, read_header: ReadHeade
             softc.ifp.count(Counter::InputPackets, 1);
             softc.ifp.count(Counter::InputBytes, packet.len());
             // Without a frame, there is no header either.
-            handle_packet(softc, bytes.get(offset..).unwrap_or_default(), from);
+            handle_packet(softc, bytes.get(offset..).unwrap_or_default(), from, sysctls);
         }
     }
 }
@@ -168,6 +169,7 @@ fn arrive<'a>(
     link: &Link,
     packet: &'a Packet,
     read_header: ReadHeader,
+    sysctls: &Sysctls,
     epoch: &NetEpoch,
 ) -> core::result::Result<(Bytes<'a>, PeerAddress), Rejection> {
     if !is_received_by(packet, link.interface()) {
@@ -186,23 +188,23 @@ fn arrive<'a>(
         // A switch or a hypervisor gave back what this firewall sent.
         return Err(Rejection::Limit(PeerLimit::Reflected));
     }
-    if storage::sysctls().only_peer && !link.expects(from) {
+    if sysctls.only_peer && !link.expects(from) {
         return Err(Rejection::Limit(PeerLimit::Strangers));
     }
     Ok((bytes, from))
 }
 
 /// Reads and handles the frame of a packet.
-fn handle_packet(softc: &Softc, frame: &[u8], from: PeerAddress) {
+fn handle_packet(softc: &Softc, frame: &[u8], from: PeerAddress, sysctls: Sysctls) {
     match Frame::parse(frame) {
-        Ok(frame) => handle_frame(softc, frame, from),
+        Ok(frame) => handle_frame(softc, frame, from, sysctls),
         Err(HeaderError::Short) => reject(None, Rejected::Header),
         Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
         Err(HeaderError::Length) => reject(None, Rejected::Length),
     }
 }
 
-fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress) {
+fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress, sysctls: Sysctls) {
     let (announced, mut spoken) = (frame.announced, None);
     rules::read(|rules| {
         let context = Context {
@@ -210,7 +212,7 @@ fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress) {
             rules,
             from,
             same_rules: *frame.checksum == status::checksum(),
-            sysctls: storage::sysctls(),
+            sysctls,
             share_left: Cell::new(None),
         };
         for run in frame {

@@ -24,7 +24,7 @@ use crate::engine::format_choice::FormatChoice;
 use crate::engine::limit::Rates;
 use crate::wire::{Format, Header, StateId, Subheader};
 use core::num::NonZeroUsize;
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// The smallest MTU that an operator may set, in bytes. A smaller packet could not carry
 /// a state.
@@ -102,6 +102,8 @@ pub(crate) struct Softc {
     pub(crate) options: Options,
     /// Chooses the format that states are sent in.
     pub(crate) format_choice: Mutex<FormatChoice>,
+    /// The fingerprint of what `format_choice` heard last, or 0.
+    pub(crate) last_heard: AtomicU64,
     /// The format in use when an operator looked last.
     pub(crate) shown_format: AtomicU16,
     /// Where the sender builds packets.
@@ -162,6 +164,7 @@ impl Softc {
             link: EpochCell::new(),
             options: Options::new(&config),
             format_choice: Mutex::new(c"pfsync format", FormatChoice::new(NEWEST_FORMAT), Wait::Sleep)?,
+            last_heard: AtomicU64::new(0),
             shown_format: AtomicU16::new(NEWEST_FORMAT as u16),
             buffer: Mutex::new(c"pfsync buffer", Buffer::new()?, Wait::Sleep)?,
             buckets: KSlice::new(bucket_count.get(), Wait::Sleep, |index| {
