@@ -3,6 +3,7 @@
 //! it sends.
 
 use crate::driver::bulk_answer;
+use crate::driver::bulk_request;
 use crate::driver::deferral;
 use crate::driver::format;
 use crate::driver::instance;
@@ -60,6 +61,7 @@ pub(crate) fn bucket_timeout(index: usize) {
 /// Sends everything that is ready.
 fn send_all(softc: &Softc, epoch: &NetEpoch) {
     let link = softc.link(epoch);
+    follow_source(softc, link, epoch);
     output::send_unsent(softc, link, epoch);
     deferral::send_released(softc, epoch);
     if !send_control(softc, link, epoch) {
@@ -72,6 +74,23 @@ fn send_all(softc: &Softc, epoch: &NetEpoch) {
         deferral::send_released(softc, epoch);
     }
     bulk_answer::send_burst(softc, link, epoch);
+}
+
+/// Makes up for frames that were lost because the sync interface had no address, once it has
+/// one: requests what may be missing here, and sends the peers the whole table. No event
+/// tells that an address of IPv6 is no longer tentative.
+fn follow_source(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
+    if !softc.lost_without_source.load(Ordering::Relaxed) {
+        return;
+    }
+    if link.is_some_and(|link| link.source(epoch).is_none()) {
+        return softc.sender_timer.arm(time::SECOND);
+    }
+    softc.lost_without_source.store(false, Ordering::Relaxed);
+    if link.is_some() {
+        bulk_request::repeat(softc);
+        bulk_answer::request_received(softc);
+    }
 }
 
 /// Sends update requests and clears. If this returns false, one is left, for which there is

@@ -108,6 +108,9 @@ pub(crate) struct Softc {
     pub(crate) shown_format: AtomicU16,
     /// Where the sender builds packets.
     pub(crate) buffer: Mutex<Buffer>,
+    /// Frames were lost because the sync interface had no address that packets could have
+    /// as their source.
+    pub(crate) lost_without_source: AtomicBool,
     /// At least one, and as many as `bucket_count`.
     pub(crate) buckets: KSlice<Bucket>,
     bucket_count: NonZeroUsize,
@@ -167,6 +170,7 @@ impl Softc {
             last_heard: AtomicU64::new(0),
             shown_format: AtomicU16::new(NEWEST_FORMAT as u16),
             buffer: Mutex::new(c"pfsync buffer", Buffer::new()?, Wait::Sleep)?,
+            lost_without_source: AtomicBool::new(false),
             buckets: KSlice::new(bucket_count.get(), Wait::Sleep, |index| {
                 Bucket::new(vnet, index, config.maxupd, timers)
             })?,

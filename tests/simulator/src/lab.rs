@@ -404,6 +404,20 @@ impl Firewall {
         Ok(self.run("ifconfig", move |_| interface::set_up(sync as *mut sys::ifnet, up))?)
     }
 
+    /// Gives the sync interface an address of IPv6 in place of its own.
+    pub fn set_sync_address6(&self, addr6: [u8; 16], is_tentative: bool) -> Result<()> {
+        let sync = self.sync;
+        Ok(self.run("ifconfig", move |_| {
+            interface::set_address6(sync as *mut sys::ifnet, addr6, is_tentative);
+        })?)
+    }
+
+    /// The address of the sync interface is no longer tentative.
+    pub fn accept_sync_address6(&self) -> Result<()> {
+        let sync = self.sync;
+        Ok(self.run("nd6", move |_| interface::accept_address6(sync as *mut sys::ifnet))?)
+    }
+
     /// Gives the sync interface a link, or takes it away.
     pub fn set_sync_link(&self, has_link: bool) -> Result<()> {
         let sync = self.sync;

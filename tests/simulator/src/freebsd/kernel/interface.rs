@@ -30,8 +30,10 @@ pub struct Interface {
     bpf: usize,
     /// Its IPv4 address.
     pub(crate) addr4: [u8; 4],
-    /// Its IPv6 address.
+    /// Its IPv6 address, `::` for none.
     pub(crate) addr6: [u8; 16],
+    /// Whether it is still unknown if another node has the IPv6 address.
+    pub(crate) is_tentative: bool,
 }
 
 /// The interfaces of a vnet, by the addresses of their structures.
@@ -92,6 +94,12 @@ impl Interfaces {
             .values()
             .map(|interface| interface.references - usize::from(interface.attached))
             .sum()
+    }
+
+    /// Whether an address of IPv6 may be the source of a packet.
+    pub(crate) fn is_usable(&self, addr6: &[u8; 16]) -> bool {
+        let has = |interface: &Interface| interface.addr6 == *addr6 && !interface.is_tentative;
+        *addr6 != [0; 16] && self.table.borrow().values().any(has)
     }
 
     /// Whether an interface has the address, which is one of IPv4 or IPv6.
@@ -351,6 +359,20 @@ pub fn set_up(ifp: *mut sys::ifnet, up: bool) {
             _ => {}
         }
     }
+}
+
+/// Gives an interface an address of IPv6 in place of the one that it has; `::` only takes
+/// that away. Called in a thread of its vnet.
+pub fn set_address6(ifp: *mut sys::ifnet, addr6: [u8; 16], is_tentative: bool) {
+    vnet_of(ifp).interfaces.with(ifp, "configures", |interface| {
+        (interface.addr6, interface.is_tentative) = (addr6, is_tentative);
+    });
+    event::invoke("ifaddr_event", ifp, 0);
+}
+
+/// No other node turned out to have the address of an interface. There is no event for that.
+pub fn accept_address6(ifp: *mut sys::ifnet) {
+    vnet_of(ifp).interfaces.with(ifp, "configures", |interface| interface.is_tentative = false);
 }
 
 /// Gives an interface a link, or takes it away, as a driver says (`if_link_state_change`).
