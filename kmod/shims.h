@@ -20,6 +20,7 @@ struct pfs_limited {
 
 /* What the module stores for each vnet. */
 struct pfs_vnet {
+	struct sx		 config_lock;	/* protects the configuration */
 	void			*softc;		/* the interface, NULL without one */
 	struct if_clone		*cloner;
 	void			*swi_cookie;
@@ -71,7 +72,6 @@ struct pfsyncstats	*pfs_stats(void);
 extern unsigned long	 pfs_buckets;
 extern const char	 pfs_version[];
 extern struct malloc_type pfs_malloc_type[1];
-extern struct sx	 pfs_config_lock;
 
 /* sys/_vnet.h, net/vnet.h */
 struct vnet		*pfs_curvnet(void);

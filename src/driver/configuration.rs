@@ -36,7 +36,7 @@ pub(crate) struct Snapshot {
 /// `ENXIO` while the interface is being made or destroyed, or if it was moved to another
 /// vnet.
 fn with_softc<R>(ifp: *const sys::ifnet, inside: impl FnOnce(&Softc) -> Result<R>) -> Result<R> {
-    let configuration = Configuration::lock();
+    let configuration = Configuration::lock().ok_or(Errno::ENXIO)?;
     let softc = configuration.softc().filter(|softc| softc.ifp.as_ptr().cast_const() == ifp);
     softc.map_or(Err(Errno::ENXIO), inside)
 }
@@ -138,7 +138,7 @@ fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
 /// interface is renamed. It holds the lock that a [`DetachLock`] stands for. May sleep.
 pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
     let configuration = Configuration::lock();
-    let Some(softc) = configuration.softc() else { return };
+    let Some(softc) = configuration.as_ref().and_then(Configuration::softc) else { return };
     let name = epoch::enter(|epoch| {
         let link = softc.link(epoch)?;
         (link.interface().as_ptr().cast_const() == ifp).then(|| link.interface().name())

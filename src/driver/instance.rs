@@ -4,12 +4,11 @@
 
 use crate::driver::kernel::alloc::KBox;
 use crate::driver::kernel::epoch::{self, NetEpoch};
-use crate::driver::kernel::sx::{self, Sx};
+use crate::driver::kernel::sx;
 use crate::driver::softc::Softc;
 use crate::driver::storage;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
-use sys_bindings as sys;
 
 /// The interface of the current vnet, if there is one.
 pub(crate) fn current(_epoch: &NetEpoch) -> Option<&Softc> {
@@ -18,23 +17,26 @@ pub(crate) fn current(_epoch: &NetEpoch) -> Option<&Softc> {
     unsafe { storage::softc_slot().load(Ordering::Acquire).cast::<Softc>().as_ref() }
 }
 
-/// Proves that the thread may configure: no other thread configures, makes or destroys
-/// an interface, in any vnet.
+/// Proves that the thread may configure: no other thread configures or destroys the
+/// interface of this vnet.
 #[must_use = "dropping it unlocks the lock"]
 pub(crate) struct Configuration {
     _lock: sx::Guard,
 }
 
 impl Configuration {
-    /// Waits for another thread that configures. May sleep.
-    pub(crate) fn lock() -> Configuration {
-        // SAFETY: SX_SYSINIT initialises the lock before any function of the module
-        // runs.
-        let lock = unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::pfs_config_lock)) };
-        Configuration { _lock: lock.lock() }
+    /// Waits for another thread that configures. `None` if the current vnet has no interface.
+    /// May sleep.
+    pub(crate) fn lock() -> Option<Configuration> {
+        if storage::softc_slot().load(Ordering::Acquire).is_null() {
+            return None;
+        }
+        // SAFETY: the vnet had an interface just now.
+        let lock = unsafe { storage::config_lock() };
+        Some(Configuration { _lock: lock.lock() })
     }
 
-    /// The interface of the current vnet, if there is one. Unlike with [`current`], the
+    /// The interface of the current vnet, if there still is one. Unlike with [`current`], the
     /// thread may sleep while it uses the interface.
     pub(crate) fn softc(&self) -> Option<&Softc> {
         // SAFETY: `publish` stored a Softc. `retract` locks this lock to take it out of
@@ -45,14 +47,13 @@ impl Configuration {
 
 /// Makes the interface visible to other threads. The vnet has none yet.
 pub(crate) fn publish(softc: KBox<Softc>) {
-    let _configuration = Configuration::lock();
     storage::softc_slot().store(softc.into_raw().cast(), Ordering::Release);
 }
 
 /// Takes the interface back. When this returns, no other thread uses it any more. May
 /// sleep.
 pub(crate) fn retract() -> Option<KBox<Softc>> {
-    let configuration = Configuration::lock();
+    let configuration = Configuration::lock()?;
     let softc = NonNull::new(storage::softc_slot().swap(ptr::null_mut(), Ordering::AcqRel))?;
     drop(configuration);
     epoch::wait();

@@ -4,6 +4,7 @@
 
 use crate::driver::kernel::ifnet::Cloner;
 use crate::driver::kernel::softint::SoftInterrupt;
+use crate::driver::kernel::sx::Sx;
 use crate::driver::kernel::time::{self, Sbt};
 use core::ffi::c_void;
 use core::num::NonZeroUsize;
@@ -69,6 +70,18 @@ pub(crate) fn softc_slot() -> &'static AtomicPtr<c_void> {
     // SAFETY: the storage lives as long as the vnet, which outlives every use, because
     // the module takes down its part of a vnet first. The field is only used atomically.
     unsafe { AtomicPtr::from_ptr(&raw mut (*sys::pfs_vnet()).softc) }
+}
+
+/// The lock of the current vnet's configuration. Only `instance` uses it.
+///
+/// # Safety
+///
+/// The vnet has an interface, or is about to lose it: before its first interface the lock may
+/// not be initialised yet.
+pub(crate) unsafe fn config_lock() -> Sx {
+    // SAFETY: kmod/module.c initialises the lock before the vnet can have an interface, and
+    // destroys it after the vnet's part of the module was taken down.
+    unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut (*sys::pfs_vnet()).config_lock)) }
 }
 
 /// Whether the current vnet has its part of the module: 1 or 0. Only `lifecycle` uses
