@@ -9,6 +9,7 @@ use crate::driver::kernel::epoch::{self, NetEpoch};
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::mbuf::{self, Packet};
 use crate::driver::kernel::time;
+use crate::driver::lifecycle;
 use crate::driver::pf::rules::{self, Hooks};
 use crate::driver::pf::{collapse, Locked, NEWEST_FORMAT};
 use crate::driver::probe;
@@ -72,10 +73,13 @@ unsafe extern "C" fn delete_hook(st: *mut sys::pf_kstate) {
 unsafe extern "C" fn clear_hook(_creator: u32, ifname: *const c_char) {
     // SAFETY: pf passes a name of IFNAMSIZ bytes.
     let name = unsafe { ifname.cast::<[u8; 16]>().read() };
-    epoch::enter(|epoch| {
-        if let Some(softc) = instance::current(epoch) {
-            states_cleared(softc, &name);
-        }
+    // pf holds no lock that unload could wait for.
+    lifecycle::call(|| {
+        epoch::enter(|epoch| {
+            if let Some(softc) = instance::current(epoch) {
+                states_cleared(softc, &name);
+            }
+        });
     });
 }
 

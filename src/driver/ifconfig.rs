@@ -10,6 +10,7 @@ use crate::driver::kernel::alloc::{KSlice, Wait};
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::nvlist::{NvList, Values};
 use crate::driver::kernel::user;
+use crate::driver::lifecycle;
 use crate::engine::config::{Settings, SyncPeer};
 use crate::wire::IfName;
 use core::ffi::{c_int, c_ulong, c_void, CStr};
@@ -18,10 +19,19 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The ioctl function of the interface. `ENOTTY` for a command that pfsync does not know.
 pub(crate) unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, data: *mut i8) -> c_int {
-    let request = data.cast::<sys::ifreq>();
-    // SAFETY: the kernel passes an ifreq that is valid during the call. Which member of its
-    // union is in use depends on the command, as net/if.h and net/if_pfsync.h define it.
-    to_c(unsafe {
+    lifecycle::call(|| {
+        // SAFETY: the kernel passes an ifreq that is valid during the call.
+        to_c(unsafe { handle(ifp, command, data.cast()) })
+    })
+}
+
+/// # Safety
+///
+/// `request` is valid.
+unsafe fn handle(ifp: *mut sys::ifnet, command: c_ulong, request: *mut sys::ifreq) -> Result<()> {
+    // SAFETY: which member of the request's union is in use depends on the command, as net/if.h
+    // and net/if_pfsync.h define it.
+    unsafe {
         match command {
             sys::pfs_SIOCSIFFLAGS => configuration::follow_flags(ifp),
             sys::pfs_SIOCSIFMTU => configuration::set_mtu(ifp, (*request).ifr_ifru.ifru_mtu),
@@ -31,7 +41,7 @@ pub(crate) unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, da
             sys::pfs_SIOCSETPFSYNCNV => set(ifp, &(*request).ifr_ifru.ifru_nv),
             _ => Err(Errno::ENOTTY),
         }
-    })
+    }
 }
 
 /// `struct pfsyncreq` of net/if_pfsync.h, which older programs use.

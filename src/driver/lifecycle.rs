@@ -14,6 +14,36 @@ static VNETS: AtomicUsize = AtomicUsize::new(0);
 /// Set when unload begins: from then on no vnet gets a part of the module.
 static UNLOADING: AtomicBool = AtomicBool::new(false);
 
+/// The number of threads in [`call`].
+static CALLERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs `inside`, an entry point for which the kernel does not make unload wait: an ioctl, or
+/// the making or destroying of an interface.
+pub(crate) fn call<R>(inside: impl FnOnce() -> R) -> R {
+    CALLERS.fetch_add(1, Ordering::SeqCst);
+    let result = inside();
+    CALLERS.fetch_sub(1, Ordering::SeqCst);
+    result
+}
+
+/// Waits until no thread is in [`call`]. May sleep.
+///
+/// A thread may have found the function and be about to count itself, or have counted itself
+/// out and be about to return. Nothing tells of such a thread; the ticks of the clock before
+/// and after give it time.
+pub(crate) fn wait_for_callers() {
+    time::pause(c"pfsync");
+    while CALLERS.load(Ordering::SeqCst) > 0 {
+        time::pause(c"pfsync");
+    }
+    time::pause(c"pfsync");
+}
+
+/// Whether unload has begun.
+pub(crate) fn is_unloading() -> bool {
+    UNLOADING.load(Ordering::SeqCst)
+}
+
 /// Gives the current vnet its part of the module, which `start` sets up, unless the
 /// module is being unloaded.
 pub(crate) fn enter(start: impl FnOnce()) {
@@ -39,6 +69,9 @@ pub(crate) fn leave(stop: impl FnOnce()) {
 /// Has `stop` take down the part of every vnet. May sleep.
 pub(crate) fn leave_all(stop: impl Fn()) {
     UNLOADING.store(true, Ordering::SeqCst);
+    // A cloner that is detached destroys the interfaces that it has. One that a thread is
+    // making now would stay.
+    wait_for_callers();
     while VNETS.load(Ordering::SeqCst) > 0 {
         // The kernel holds this lock while it ends a vnet. So no vnet ends while its part
         // is being taken down here, and a thread that ends a vnet never has to wait for

@@ -101,6 +101,7 @@ fn unload() {
     ip::unregister(IPPROTO_PFSYNC);
     // Another thread may be handling a packet.
     epoch::wait();
+    lifecycle::wait_for_callers();
 }
 
 /// Takes back the pointer that [`load`] gave to pf. When this returns, no thread is in
@@ -184,13 +185,18 @@ unsafe extern "C" fn clone_create(
     data: *mut sys::ifc_data,
     ifpp: *mut *mut sys::ifnet,
 ) -> c_int {
-    // SAFETY: the kernel passes a valid request and a place for the result.
-    unsafe {
-        if (*data).unit != 0 {
-            return to_c(Err(Errno::EINVAL));
+    lifecycle::call(|| {
+        if lifecycle::is_unloading() {
+            return to_c(Err(Errno::ENXIO));
         }
-        to_c(create().map(|ifp| ifpp.write(ifp)))
-    }
+        // SAFETY: the kernel passes a valid request and a place for the result.
+        unsafe {
+            if (*data).unit != 0 {
+                return to_c(Err(Errno::EINVAL));
+            }
+            to_c(create().map(|ifp| ifpp.write(ifp)))
+        }
+    })
 }
 
 /// The functions of an interface's timers and of its task.
@@ -226,11 +232,13 @@ fn create() -> Result<*mut sys::ifnet> {
 
 /// `ifconfig pfsync0 destroy`
 unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, ifp: *mut sys::ifnet, _flags: u32) -> c_int {
-    // SAFETY: the interface lives, and so does the vnet that it was made in, to which
-    // everything belongs that is taken down here. The interface may have been moved to another
-    // vnet.
-    unsafe { Vnet::from_ptr((*ifp).if_home_vnet.cast()) }.map_or_else(destroy, |home| home.with(destroy));
-    0
+    lifecycle::call(|| {
+        // SAFETY: the interface lives, and so does the vnet that it was made in, to which
+        // everything belongs that is taken down here. The interface may have been moved to
+        // another vnet.
+        unsafe { Vnet::from_ptr((*ifp).if_home_vnet.cast()) }.map_or_else(destroy, |home| home.with(destroy));
+        0
+    })
 }
 
 /// Takes down the current vnet's interface. May sleep.
@@ -276,7 +284,7 @@ unsafe extern "C" fn pfs_sysctl_bulk_request(
     let is_read = unsafe { (*request).newptr.is_null() };
     match (error, is_read, value) {
         (0, false, 0) => 0,
-        (0, false, 1) => to_c(bulk_request::start_by_operator()),
+        (0, false, 1) => to_c(lifecycle::call(bulk_request::start_by_operator)),
         (0, false, _) => to_c(Err(Errno::EINVAL)),
         (error, ..) => error,
     }

@@ -482,7 +482,7 @@ impl Firewall {
 }
 
 /// Calls pfsync0's ioctl function. Called in a thread of the vnet.
-fn request<R>(
+pub fn request<R>(
     vnet: &Vnet,
     command: u64,
     fill: impl FnOnce(&mut sys::ifreq),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use common::{departs_during, plain_lab, tcp};
 use pfsync_simulator::freebsd::kernel::world::Policy;
 use pfsync_simulator::freebsd::kernel::{interface, thread};
-use pfsync_simulator::lab::{connection, Config, Lab};
+use pfsync_simulator::lab::{connection, request, Config, Lab};
 use sys_bindings as sys;
 
 #[test]
@@ -136,6 +136,25 @@ fn pfsync0_may_be_destroyed_while_the_module_is_unloaded() -> Result<()> {
             // The thread that comes second finds no interface.
             let _ = interface::destroy(vnet, "pfsync0");
         });
+        fw.unload().with_context(|| format!("seed {seed}"))?;
+        lab.seconds(1)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn pfsync0_may_be_configured_while_the_module_is_unloaded() -> Result<()> {
+    for seed in 0..120 {
+        let lab = Lab::new(Policy { seed, preemption: 0.3 });
+        let fw = lab.boot(1)?;
+        fw.start_pfsync(&Config::default())?;
+        for mtu in [1400, 1500] {
+            fw.start("ifconfig", move |vnet| {
+                let fill = |request: &mut sys::ifreq| request.ifr_ifru.ifru_mtu = mtu;
+                // The thread may find no interface.
+                let _ = request(vnet, sys::pfs_SIOCSIFMTU, fill, |_| ());
+            });
+        }
         fw.unload().with_context(|| format!("seed {seed}"))?;
         lab.seconds(1)?;
     }

@@ -47,6 +47,10 @@ pub(crate) struct Args {
     #[arg(long = "case", value_name = "NAME", num_args = 1..)]
     pub(crate) cases: Vec<String>,
 
+    /// Set a parameter of the cases, such as seconds=3600; overrides what a case would choose
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    pub(crate) settings: Vec<String>,
+
     /// List the cases and stop
     #[arg(long)]
     pub(crate) list: bool,
@@ -95,6 +99,15 @@ pub(crate) struct Args {
     /// The directory with lib.sh, cases and guest programs
     #[arg(long, value_name = "DIR", default_value = env!("CARGO_MANIFEST_DIR"), hide = true)]
     pub(crate) tests_dir: PathBuf,
+}
+
+/// A shell in the guest reads the settings as words.
+fn setting(text: &str) -> Result<String, String> {
+    let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && plain(name) && plain(value) => Ok(text.to_owned()),
+        _ => Err("must be NAME=VALUE, of letters, digits and underscores".to_owned()),
+    }
 }
 
 const NO_SYSTEM: &str = "no FreeBSD given: use --image DISK, or --kernel KERNEL with --root ROOTFS.

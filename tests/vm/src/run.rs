@@ -93,10 +93,11 @@ pub(crate) fn run(lab: &mut Lab, case: &Case, args: &Args) -> Result<Outcome> {
 }
 
 impl Run<'_, '_> {
-    /// Has a guest run its script, with the case's settings and `extra`.
+    /// Has a guest run its script, with the case's settings, those of the command line and `extra`.
     fn start_script(&mut self, machine: usize, extra: Option<&str>) -> Result<()> {
         let own = self.case.settings.iter().map(|(name, value)| format!("{name}={value}"));
-        let mut settings: Vec<_> = own.chain(extra.map(str::to_owned)).collect();
+        let given = self.args.settings.iter().cloned();
+        let mut settings: Vec<_> = own.chain(given).chain(extra.map(str::to_owned)).collect();
         if self.args.reference {
             settings.push("REFERENCE=yes".to_owned());
         }

@@ -68,6 +68,14 @@ fn an_unknown_case_is_named() {
 }
 
 #[test]
+fn a_setting_that_a_shell_could_misread_is_refused() {
+    for setting in ["seconds", "=1", "a=b c", "a=$(b)"] {
+        let said = complaint(&["--set", setting]);
+        assert!(said.contains("NAME=VALUE"), "{said}");
+    }
+}
+
+#[test]
 fn cases_are_listed() {
     let output = harness(&["--list"]);
     assert!(output.status.success());
