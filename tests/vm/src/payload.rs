@@ -10,8 +10,11 @@ use crate::cli::Args;
 use crate::directory::files;
 
 /// Files of share/ that `make install` installs and cases use, and their names in /tmp/vm.
-const INSTALLED: [(&str, &str); 3] =
-    [("man/pfsync.4", "pfsync.4"), ("sbin/pfsync-status", "pfsync-status"), ("rc.d/pfsync_key", "pfsync_key")];
+const INSTALLED: [(&str, &str); 3] = [
+    ("man/pfsync.4", "pfsync.4"),
+    ("sbin/pfsync-status", "pfsync-status"),
+    ("rc.d/pfsync_key", "pfsync_key"),
+];
 
 type Archive = tar::Builder<File>;
 
