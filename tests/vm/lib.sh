@@ -86,6 +86,25 @@ revive_peer() {
 	read -r answer <&3
 }
 
+# wire NUMBER one|two|both WORD...: changes what the virtual wire of that number does to the frames
+# that a machine sends, or that both send; src/wire.rs explains the words:
+#   loss=N double=N reorder=N reflect=N cut rejoin record=N replay return seed=N pass count
+# Sets COUNTS to the counts of frames. At the start of a case, the wires pass everything.
+wire() {
+	echo "@wire $*"
+	read -r COUNTS <&3
+	case $COUNTS in
+	error:*) fail "wire $*: $COUNTS" ;;
+	esac
+}
+
+# count_of WORD: a number in COUNTS, the sum of both directions.
+count_of() {
+	echo "$COUNTS" | tr ';' ' ' | awk -v word="$1" '
+		{ for (i = 1; i < NF; i++) if ($i == word) sum += $(i + 1) }
+		END { print sum + 0 }'
+}
+
 # --- modules ----------------------------------------------------------------
 
 # need_module NAME...: loads modules of the base system, from the image or the --modules directory.

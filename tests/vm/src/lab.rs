@@ -14,6 +14,7 @@ use crate::event::{Event, Message, Tagged};
 use crate::guest::{Guest, ROLES};
 use crate::payload;
 use crate::qemu::Machine;
+use crate::relay::Relay;
 
 /// The machines that a case needs. Cases of the same shape share guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) shape: Shape,
     pub(crate) guests: Vec<Guest>,
     pub(crate) events: Receiver<Tagged>,
+    /// The virtual wires between the guests.
+    pub(crate) relay: Relay,
     /// The release of FreeBSD that each guest runs.
     pub(crate) releases: Vec<String>,
     sender: Sender<Tagged>,
@@ -56,9 +59,10 @@ impl<'a> Lab<'a> {
     pub(crate) fn start(args: &'a Args, shape: Shape, programs: &[PathBuf], logs: LogNames) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("pfsync-vm").tempdir()?;
         payload::write(&payload_in(&directory), args, programs).context("cannot pack the guest's files")?;
+        let relay = Relay::start(directory.path(), shape.wires).context("the wires between the guests")?;
         let (sender, events) = channel();
-        let mut lab =
-            Lab { shape, guests: Vec::new(), events, releases: Vec::new(), sender, args, logs, directory };
+        let (guests, releases) = (Vec::new(), Vec::new());
+        let mut lab = Lab { shape, guests, events, relay, releases, sender, args, logs, directory };
         for number in 0..shape.machines {
             let guest = lab.switch_on(number)?;
             lab.guests.push(guest);

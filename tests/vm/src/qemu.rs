@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::cli::Args;
+use crate::relay::{device_socket, wire_socket};
 
 /// What distinguishes one guest from another.
 pub(crate) struct Machine<'a> {
@@ -25,10 +26,6 @@ impl Machine<'_> {
     /// The socket on which the harness waits for the guest's second serial port.
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.sockets.join(format!("control{}", self.number))
-    }
-
-    fn wire_end(&self, wire: usize, machine: usize) -> PathBuf {
-        self.sockets.join(format!("wire{wire}-{machine}"))
     }
 }
 
@@ -95,20 +92,19 @@ fn format_of(image: &Path) -> Option<&'static str> {
     }
 }
 
-/// Network cards `vtnet0`, `vtnet1` ..., each wired to that of the other machine.
+/// Network cards `vtnet0`, `vtnet1` ..., each on a wire of its own to the other machine.
 fn add_wires(qemu: &mut Command, machine: &Machine) {
-    let here = machine.number;
-    let there = 1 - here;
     if machine.wires == 0 {
         qemu.args(["-nic", "none"]);
     }
     for wire in 0..machine.wires {
         qemu.arg("-netdev").arg(format!(
             "dgram,id=wire{wire},local.type=unix,local.path={},remote.type=unix,remote.path={}",
-            machine.wire_end(wire, here).display(),
-            machine.wire_end(wire, there).display(),
+            device_socket(machine.sockets, wire, machine.number).display(),
+            wire_socket(machine.sockets, wire, machine.number).display(),
         ));
+        let last = machine.number + 1;
         qemu.arg("-device")
-            .arg(format!("virtio-net-pci,netdev=wire{wire},mac=52:54:00:00:{wire:02x}:{:02x}", here + 1));
+            .arg(format!("virtio-net-pci,netdev=wire{wire},mac=52:54:00:00:{wire:02x}:{last:02x}"));
     }
 }
