@@ -423,9 +423,23 @@ lacks_state() {
 	! has_state "$1" "$2"
 }
 
+# release: the number of the release in front of the dot.
+release() {
+	uname -r | cut -d . -f 1
+}
+
+# own_format VERSION: that message format, or the newest that this release sends.
+own_format() {
+	if [ "$1" -gt 1400 ] && [ "$(release)" -lt 15 ]; then
+		echo 1400
+	else
+		echo "$1"
+	fi
+}
+
 # Before FreeBSD 15, pfctl prints sequence numbers in network byte order.
 prints_wire_order() {
-	[ "$(uname -r | cut -d . -f 1)" -lt 15 ]
+	[ "$(release)" -lt 15 ]
 }
 
 # state_lines WHERE: id, creator id, keys and endpoints of every state, one a line, sorted.

@@ -4,7 +4,7 @@
 # timeout: 1200
 # param: one test stock
 # param: two test stock
-# param: version 1400 1301
+# param: version 1400 1301 1500
 # param: over multicast unicast multicast6 unicast6
 . /tmp/vm/lib.sh
 
@@ -35,7 +35,7 @@ peer() {
 }
 
 start_sync() {
-	ifconfig pfsync0 up version "$version" maxupd 1 syncpeer "$(peer)" syncdev vtnet0 ||
+	ifconfig pfsync0 up version "$(own_format "$version")" maxupd 1 syncpeer "$(peer)" syncdev vtnet0 ||
 	    fail "cannot configure pfsync0"
 }
 
@@ -106,6 +106,13 @@ forget() {
 }
 
 [ -f "$(module_file "$MODULE")" ] || skip "needs FreeBSD's own module: --stock"
+echo "$(release)-$MODULE" | publish system
+barrier systems
+both="$(release)-$MODULE $(ask system)"
+case $version/$both in
+1500/*14-stock*) skip "FreeBSD 14's own module does not read format 1500" ;;
+1500/14-*\ 14-*) skip "FreeBSD 14 sends no format 1500" ;;
+esac
 load_pfsync "$MODULE"
 ifconfig lo0 inet 127.0.0.1/8 up
 address here vtnet0 $HERE/24 $HERE6/64

@@ -13,6 +13,7 @@ use crate::cli::Args;
 use crate::event::{Event, Message, Tagged};
 use crate::guest::{Guest, ROLES};
 use crate::payload;
+use crate::programs::Programs;
 use crate::qemu::Machine;
 use crate::relay::Relay;
 
@@ -50,15 +51,18 @@ pub(crate) struct Lab<'a> {
     sender: Sender<Tagged>,
     args: &'a Args,
     logs: LogNames,
-    /// Holds the sockets and the payload disk as long as the guests run.
+    /// Holds the sockets and the payload disks as long as the guests run.
     directory: TempDir,
 }
 
 impl<'a> Lab<'a> {
     /// Boots all guests of a shape at the same time.
-    pub(crate) fn start(args: &'a Args, shape: Shape, programs: &[PathBuf], logs: LogNames) -> Result<Self> {
+    pub(crate) fn start(args: &'a Args, shape: Shape, programs: &Programs, logs: LogNames) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("pfsync-vm").tempdir()?;
-        payload::write(&payload_in(&directory), args, programs).context("cannot pack the guest's files")?;
+        for (number, programs) in programs.iter().enumerate().take(shape.machines) {
+            payload::write(&payload_in(&directory, number), args, args.system(number), programs)
+                .context("cannot pack the guest's files")?;
+        }
         let relay = Relay::start(directory.path(), shape.wires).context("the wires between the guests")?;
         let (sender, events) = channel();
         let (guests, releases) = (Vec::new(), Vec::new());
@@ -74,9 +78,10 @@ impl<'a> Lab<'a> {
 
     /// Starts the QEMU of one machine.
     fn switch_on(&mut self, number: usize) -> Result<Guest> {
-        let payload = payload_in(&self.directory);
+        let payload = payload_in(&self.directory, number);
         let machine = Machine {
             number,
+            system: self.args.system(number),
             wires: self.shape.wires,
             variables: self.shape.kernel_variables(),
             payload: &payload,
@@ -145,8 +150,8 @@ impl<'a> Lab<'a> {
     }
 }
 
-fn payload_in(directory: &TempDir) -> PathBuf {
-    directory.path().join("payload.tar")
+fn payload_in(directory: &TempDir, number: usize) -> PathBuf {
+    directory.path().join(format!("payload{number}.tar"))
 }
 
 /// Names for the console logs, one for each boot.

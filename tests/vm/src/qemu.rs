@@ -6,12 +6,13 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::cli::Args;
+use crate::cli::{Args, System};
 use crate::relay::{device_socket, wire_socket};
 
 /// What distinguishes one guest from another.
 pub(crate) struct Machine<'a> {
     pub(crate) number: usize,
+    pub(crate) system: System<'a>,
     /// How many virtual wires join it to the other machine.
     pub(crate) wires: usize,
     /// Kernel variables, for a kernel that is started without a loader.
@@ -41,7 +42,7 @@ pub(crate) fn start(args: &Args, machine: &Machine) -> Result<Child> {
         qemu.args(["-icount", "shift=0,sleep=off"]);
     }
     add_ports(&mut qemu, machine);
-    add_system(&mut qemu, args, machine);
+    add_system(&mut qemu, machine);
     add_disk(&mut qemu, "payload", machine.payload, Some("raw"));
     add_wires(&mut qemu, machine);
     qemu.stdin(Stdio::piped())
@@ -61,11 +62,12 @@ fn add_ports(qemu: &mut Command, machine: &Machine) {
 }
 
 /// The disk or the kernel that the guest boots from.
-fn add_system(qemu: &mut Command, args: &Args, machine: &Machine) {
-    if let Some(image) = &args.image {
+fn add_system(qemu: &mut Command, machine: &Machine) {
+    let system = machine.system;
+    if let Some(image) = system.image {
         add_disk(qemu, "system", image, format_of(image));
     }
-    if let (Some(kernel), Some(root)) = (&args.kernel, &args.root) {
+    if let (Some(kernel), Some(root)) = (system.kernel, system.root) {
         let mut variables = machine.variables.clone();
         variables.push("vfs.root.mountfrom=ufs:/dev/vtbd0".to_owned());
         qemu.arg("-kernel").arg(kernel).args(["-append", &variables.join(" ")]);
