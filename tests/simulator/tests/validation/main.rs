@@ -17,7 +17,7 @@ use pfsync_simulator::freebsd::kernel::world::{milliseconds, Policy};
 use pfsync_simulator::freebsd::net::{self, Faults};
 use pfsync_simulator::freebsd::pf::rules::{Rule, Rules, NO_SYNC};
 use pfsync_simulator::freebsd::pf::traffic::{Connection, Id};
-use pfsync_simulator::lab::{address4, Config, Lab, SyncPeer, OUTSIDE, SYNC};
+use pfsync_simulator::lab::{address4, Config, Lab, SyncPeer, NEWEST, OUTSIDE, SYNC};
 use sys_bindings as sys;
 use zerocopy::byteorder::big_endian::{I32, U16, U32};
 use zerocopy::FromZeros;
@@ -293,10 +293,11 @@ fn version() -> Result<()> {
     frame_is_refused(with(FRAME, 6), |stats| stats.pfsyncs_badver)
 }
 
-/// A number that announces no format leaves the choice as it is.
+/// A number above 3 announces a later format, whose reader reads 1500 too.
 #[test]
 fn announcement() -> Result<()> {
-    for (number, sent) in [(1, 1301), (2, 1400), (4, 1400), (255, 1400)] {
+    let newest = NEWEST as u64;
+    for (number, sent) in [(0, 1400), (1, 1301), (2, 1400), (4, newest), (255, newest)] {
         let target = Target::new()?;
         let mut bytes = frame::<RawId>(Action::InsertAck, &[]);
         bytes[1] = number;
