@@ -103,6 +103,8 @@ const FUNCTIONS: &[&str] = &[
     "bpfdetach",
     "bpf_tap",
     "copyin",
+    "ifr_data_get_ptr",
+    "quiesce_all_cpus",
     "copyout",
     "priv_check",
     "nvlist_.*",
