@@ -11,6 +11,7 @@ mod headers;
 const TYPES: &[&str] = &[
     "pf_kstate",
     "pf_state_key",
+    "pf_state_key_cmp",
     "pf_state_scrub",
     "pf_idhash",
     "pf_krule",
@@ -116,6 +117,7 @@ const FUNCTIONS: &[&str] = &[
     "ip6proto_register",
     "ip6proto_unregister",
     "pf_state_insert",
+    "pf_find_state_all",
     "pf_find_state_byid",
     "pf_unlink_state",
     "pf_remove_state",

@@ -377,6 +377,11 @@ impl State {
         }
     }
 
+    /// Whether the keys differ.
+    pub fn is_translated(&self) -> bool {
+        self.wire != self.stack || self.family != self.stack_family
+    }
+
     /// Whether a format can carry the state. Before format 1500, both keys and
     /// the gateway must have the same address family.
     pub fn is_expressible_in(&self, format: Format) -> bool {
