@@ -19,10 +19,10 @@ use crate::engine::bucket::{Change, Queue};
 use crate::wire::{Format, IfName, Invalid, State};
 use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 use sys_bindings as sys;
 
-/// The hooks. They are set when the interface is made, cleared when it goes down, and set
-/// again when it comes up.
+/// The hooks. They are set when the interface is made, and again when it comes up.
 pub(crate) const HOOKS: Hooks = Hooks {
     import: Some(import_hook),
     insert: Some(insert_hook),
@@ -211,5 +211,6 @@ fn state_deleted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
     }
     probe::queued(state.id(), Queue::Delete);
     let wake = bucket.queues.lock().delete(state, softc.frame_size(link));
+    bucket.has_deletes.store(true, Ordering::Release);
     softc.wake(bucket, wake);
 }
