@@ -158,6 +158,7 @@ const VARIABLES: &[&str] = &[
     "TCPS_.*",
     "IP_.*",
     "IPTOS_.*",
+    "PDROP",
     "PRIV_NETINET_PF",
     "EVENTHANDLER_PRI_ANY",
     "IFNET_EVENT_DOWN",

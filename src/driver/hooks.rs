@@ -5,6 +5,7 @@ use crate::driver::bulk_request;
 use crate::driver::deferral;
 use crate::driver::import;
 use crate::driver::instance;
+use crate::driver::kernel::callers::Callers;
 use crate::driver::kernel::epoch::{self, NetEpoch};
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::mbuf::{self, Packet};
@@ -31,6 +32,9 @@ pub(crate) const HOOKS: Hooks = Hooks {
     clear: Some(clear_hook),
     defer: Some(defer_hook),
 };
+
+/// The hooks while the interface is down, after it was up.
+pub(crate) const HOOKS_WHILE_DOWN: Hooks = Hooks { clear: Some(clear_hook_while_down), ..rules::NO_HOOKS };
 
 /// pf has inserted a state. Its row is locked.
 unsafe extern "C" fn insert_hook(st: *mut sys::pf_kstate) {
@@ -67,13 +71,33 @@ unsafe extern "C" fn delete_hook(st: *mut sys::pf_kstate) {
     });
 }
 
+/// The threads in the hooks for clears, which pf calls with no lock held.
+static CLEARING: Callers = Callers::new();
+
+/// Waits until no thread is in a hook for clears. The hooks were taken back before, in every
+/// vnet. May sleep.
+pub(crate) fn wait_for_clears() {
+    CLEARING.wait();
+}
+
 /// An operator has cleared all states, or those of an interface.
 unsafe extern "C" fn clear_hook(_creator: u32, ifname: *const c_char) {
+    let _inside = CLEARING.enter();
     // SAFETY: pf passes a name of IFNAMSIZ bytes.
     let name = unsafe { ifname.cast::<[u8; 16]>().read() };
     epoch::enter(|epoch| {
         if let Some(softc) = instance::current(epoch) {
             states_cleared(softc, &name);
+        }
+    });
+}
+
+/// An operator has cleared states while the interface is down. The peers are not told.
+unsafe extern "C" fn clear_hook_while_down(_creator: u32, _ifname: *const c_char) {
+    let _inside = CLEARING.enter();
+    epoch::enter(|epoch| {
+        if let Some(softc) = instance::current(epoch) {
+            bulk_request::states_cleared(softc);
         }
     });
 }
@@ -137,11 +161,7 @@ unsafe extern "C" fn defer_hook(st: *mut sys::pf_kstate, m: *mut sys::mbuf) -> c
 /// Queues an update. This runs for every packet that pf handles. If the update collapses
 /// into a queued message, it ends here, without a lock and without the interface.
 fn state_updated(state: &Locked, epoch: &NetEpoch) {
-    /// If a peer updated a state less than this long ago, the peer handles packets of the
-    /// same connection.
-    const SPLIT_SECONDS: u32 = 2;
-    let split = time::uptime().wrapping_sub(state.pfsync_time()) < SPLIT_SECONDS;
-    let change = Change { tcp: state.is_tcp(), split };
+    let change = Change { tcp: state.is_tcp(), split: state.is_split(time::uptime()) };
     if !state.awaits_ack() && collapse(state, change) {
         return probe::queued(state.id(), Queue::Waiting);
     }

@@ -2,10 +2,11 @@
 //! The entry points from C: load and unload, start and end of a vnet, creating and
 //! destroying the interface.
 
-use crate::driver::hooks::HOOKS;
+use crate::driver::hooks::{self, HOOKS};
 use crate::driver::ifconfig::ioctl;
 use crate::driver::input::{input4, input6};
 use crate::driver::kernel::alloc::{KBox, Wait};
+use crate::driver::kernel::callers::Callers;
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::event::Registration;
@@ -89,22 +90,27 @@ fn unload() {
     FLAGS_EVENT.deregister();
     LINK_EVENT.deregister();
     forget_departures();
+    hooks::wait_for_clears();
     ip::unregister(IPPROTO_PFSYNC);
     // Another thread may be handling a packet.
     epoch::wait();
 }
 
-/// Takes back the pointer that [`load`] gave to pf. When this returns, no thread is in
-/// [`interface_departs`] any more, because the kernel holds the same lock while an
-/// interface departs.
+/// The threads in [`interface_departs`]. When an interface departs, the kernel holds
+/// `ifnet_detach_sxlock`; when one is renamed, it holds no lock.
+static DEPARTING: Callers = Callers::new();
+
+/// Takes back the pointer that [`load`] gave to pf, and waits until no thread is in
+/// [`interface_departs`]. May sleep.
 fn forget_departures() {
-    let _detaching = DetachLock::lock();
     // SAFETY: as in `load`.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(None) };
+    DEPARTING.wait();
 }
 
 /// pf says that an interface departs. The thread may sleep.
 unsafe extern "C" fn interface_departs(ifp: *mut sys::ifnet) {
+    let _inside = DEPARTING.enter();
     configuration::interface_departs(ifp);
 }
 
