@@ -242,7 +242,9 @@ fn handle_run(context: &Context, run: Run) {
         Run::UpdateRequest(messages) => {
             messages.iter().for_each(|raw| handle_request(context, (*raw).into()))
         }
-        Run::DeleteCompressed(messages) => messages.iter().for_each(|raw| handle_delete((*raw).into())),
+        Run::DeleteCompressed(messages) => {
+            messages.iter().for_each(|raw| handle_delete(context, (*raw).into()))
+        }
         Run::InsertAck(messages) => messages.iter().for_each(|raw| handle_ack(context, (*raw).into())),
         Run::BulkStatus(messages) => messages.iter().for_each(|raw| handle_bulk_status(context, raw)),
         Run::Tdb(_) | Run::Eof(_) => {}
@@ -377,9 +379,7 @@ fn merge(context: &Context, found: &Found, update: &CompressedUpdate, urgency: U
     let uptime = time::uptime();
     if verdict.applies_any() {
         found.refresh(update.timeout, uptime);
-    }
-    if verdict.brings_news() {
-        found.set_pfsync_time(uptime);
+        found.note_message(uptime, verdict.brings_news());
     }
     if verdict.peer_is_behind() {
         count(Stat::Stale, 1);
@@ -424,26 +424,38 @@ fn handle_request(context: &Context, state: StateId) {
     if state == StateId::ALL {
         return bulk_answer::request_received(context.softc);
     }
-    let Some(found) = table::find(state) else {
-        return reject(Some(Action::UpdateRequest), Rejected::State);
-    };
+    match table::find(state) {
+        Some(found) => send_whole(context, &found, Action::UpdateRequest),
+        None => reject(Some(Action::UpdateRequest), Rejected::State),
+    }
+}
+
+/// Sends the peers a whole state, because of a message with that action.
+fn send_whole(context: &Context, found: &Found, action: Action) {
     if found.is_nosync() {
         return;
     }
     if !context.softc.rates.answers.allows(time::uptime(), context.sysctls.peer_requests) {
-        return reject_limited(Action::UpdateRequest, PeerLimit::Requests);
+        return reject_limited(action, PeerLimit::Requests);
     }
-    probe::queued(state, Queue::Update);
-    let bucket = context.softc.bucket(&found);
-    let wake = bucket.queues.lock().request(&found);
+    probe::queued(found.id(), Queue::Update);
+    let bucket = context.softc.bucket(found);
+    let wake = bucket.queues.lock().request(found);
     context.softc.wake(bucket, wake);
 }
 
-fn handle_delete(state: StateId) {
-    match table::find(state) {
-        Some(found) => found.unlink(),
-        None => reject(Some(Action::DeleteCompressed), Rejected::State),
+/// Unlinks a state that ended at a peer. If the connection is in use here, keeps the state
+/// and sends it back. A second delete ends it, unless further packets have passed until then.
+fn handle_delete(context: &Context, state: StateId) {
+    let Some(found) = table::find(state) else {
+        return reject(Some(Action::DeleteCompressed), Rejected::State);
+    };
+    if !found.is_alive() || found.known_end().ends_by_delete() {
+        return found.unlink();
     }
+    count(Stat::Stale, 1);
+    found.note_message(time::uptime(), false);
+    send_whole(context, &found, Action::DeleteCompressed);
 }
 
 fn handle_ack(context: &Context, state: StateId) {

@@ -401,6 +401,24 @@ fn key_that_collides() -> Result<()> {
 }
 
 #[test]
+fn key_of_a_closing_state() -> Result<()> {
+    for (creator, closing, wins) in [(PEER, 7, true), (PEER, 4, false), ([8; 4], 7, false)] {
+        let target = Target::new()?;
+        let mut old = state();
+        old.common.src.state = closing;
+        target.send(Action::Insert1400, &[old])?;
+        let mut new = state();
+        new.common.id = [0, 0, 0, 0, 0, 0, 9, 9];
+        new.common.creator = creator;
+        target.send(Action::Insert1400, &[new])?;
+        assert_eq!((target.fw.states().len(), target.has_state()), (1, !wins));
+        assert_eq!(target.stats().pfsyncs_badstate, u64::from(!wins));
+        target.finish()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn rule_that_is_full() -> Result<()> {
     let full = Rules { rules: vec![Rule { max_states: 1, ..Rule::default() }], ..Rules::default() };
     let target = Target::with(&full)?;
@@ -527,6 +545,22 @@ fn delete_of_an_unknown_state() -> Result<()> {
     let target = Target::new()?;
     target.send(Action::DeleteCompressed, &[id_of([1; 8])])?;
     assert_eq!(target.stats().pfsyncs_badstate, 1);
+    target.finish()
+}
+
+#[test]
+fn delete_of_a_state_in_use() -> Result<()> {
+    let target = Target::new()?;
+    target.send(Action::Insert1400, &[state()])?;
+    target.lab.seconds(3)?;
+    target.fw.pass(raw_id(), |st| st.src.seqlo += 1)?;
+    let id = RawId { id: raw_id().id.to_ne_bytes(), creator: PEER };
+    target.send(Action::DeleteCompressed, &[id])?;
+    assert!(target.has_state());
+    let stats = target.stats();
+    assert_eq!((stats.pfsyncs_stale, stats.pfsyncs_oacts[NEWEST.update() as usize]), (1, 1));
+    target.send(Action::DeleteCompressed, &[id])?;
+    assert!(!target.has_state());
     target.finish()
 }
 
