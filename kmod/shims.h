@@ -18,6 +18,12 @@ struct pfs_limited {
 	unsigned long	 reflected;
 };
 
+/* Messages of peers that contradict what is known here: net.pfsync.conflicts. */
+struct pfs_conflicts {
+	unsigned long	 host_ids;
+	unsigned long	 states;
+};
+
 /* What the module stores for each vnet. */
 struct pfs_vnet {
 	struct sx		 config_lock;	/* protects the configuration */
@@ -33,6 +39,7 @@ struct pfs_vnet {
 	unsigned int		 peer_requests;	/* net.pfsync.peer_requests */
 	unsigned int		 only_peer;	/* net.pfsync.only_peer */
 	struct pfs_limited	 limited;
+	struct pfs_conflicts	 conflicts;
 };
 
 /* pf's hooks, which are set or cleared together. */
@@ -146,6 +153,7 @@ void			 pfs_pf_state_tagname(struct pf_kstate *, char *);
 void			 pfs_probe_state_queued(uint64_t, uint32_t, int);
 void			 pfs_probe_state_imported(uint64_t, uint32_t, int);
 void			 pfs_probe_state_merged(uint64_t, uint32_t, int);
+void			 pfs_probe_state_conflict(uint64_t, uint32_t, int);
 void			 pfs_probe_message_sent(int, int);
 void			 pfs_probe_message_received(int, int);
 void			 pfs_probe_message_rejected(int, int);

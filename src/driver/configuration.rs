@@ -5,7 +5,7 @@
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
 use crate::driver::format;
-use crate::driver::hooks::HOOKS;
+use crate::driver::hooks::{HOOKS, HOOKS_WHILE_DOWN};
 use crate::driver::instance::{self, Configuration};
 use crate::driver::kernel::alloc::{KBox, Wait};
 use crate::driver::kernel::console;
@@ -74,7 +74,7 @@ pub(crate) fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
             rules::set_hooks(&HOOKS);
             bulk_request::start(softc);
         } else if was_up && !up {
-            rules::set_hooks(&rules::NO_HOOKS);
+            rules::set_hooks(&HOOKS_WHILE_DOWN);
             bulk_request::cancel(softc);
         }
         Ok(())

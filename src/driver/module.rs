@@ -104,18 +104,16 @@ fn unload() {
     lifecycle::wait_for_callers();
 }
 
-/// Takes back the pointer that [`load`] gave to pf. When this returns, no thread is in
-/// [`interface_departs`] any more, because the kernel holds the same lock while an
-/// interface departs.
+/// Takes back the pointer that [`load`] gave to pf.
 fn forget_departures() {
-    let _detaching = DetachLock::lock();
     // SAFETY: as in `load`.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(None) };
 }
 
-/// pf says that an interface departs. The thread may sleep.
+/// pf says that an interface departs or is renamed. When it departs, the kernel holds
+/// `ifnet_detach_sxlock`; when it is renamed, no lock. The thread may sleep.
 unsafe extern "C" fn interface_departs(ifp: *mut sys::ifnet) {
-    configuration::interface_departs(ifp);
+    lifecycle::call(|| configuration::interface_departs(ifp));
 }
 
 /// An interface went up, or goes down: the kernel says so before it changes the flag.

@@ -144,11 +144,7 @@ fn send_bucket(softc: &Softc, bucket: &Bucket, link: Option<&Link>, epoch: &NetE
         if !is_ready {
             return;
         }
-        let sent = output::send_frame(softc, link, epoch, |writer| {
-            for queue in Queue::PROMPT {
-                write_queue(softc, bucket, queue, writer);
-            }
-        });
+        let sent = output::send_frame(softc, link, epoch, |writer| write_bucket(softc, bucket, writer));
         if sent == Sent::Later {
             softc.sender_timer.arm(time::tick());
             bucket.send_requested.store(true, Ordering::Release);
@@ -168,14 +164,38 @@ fn discard(bucket: &Bucket) {
     }
 }
 
-/// Writes as many states of a queue as fit. Takes states out of the queue in batches, so
-/// that the bucket is never locked together with the row of a state.
-fn write_queue(softc: &Softc, bucket: &Bucket, queue: Queue, writer: &mut FrameWriter) {
+/// Writes the messages of a bucket that are ready, and before them the deletes of all
+/// buckets.
+///
+/// A new connection may have the same ends as one whose state has just ended, and peers
+/// refuse its insert while they have the old state. The two states are in different buckets.
+/// So no insert leaves before the deletes that were queued before it.
+fn write_bucket(softc: &Softc, bucket: &Bucket, writer: &mut FrameWriter) {
+    // Inserts that are queued from now on may follow deletes that the loop does not see.
+    let inserts = bucket.queues.lock().len(Queue::Insert);
+    for other in softc.buckets.iter().filter(|other| other.has_deletes.swap(false, Ordering::AcqRel)) {
+        write_queue(softc, other, Queue::Delete, usize::MAX, writer);
+        if other.queues.lock().len(Queue::Delete) > 0 {
+            other.has_deletes.store(true, Ordering::Release);
+            return;
+        }
+    }
+    write_queue(softc, bucket, Queue::Insert, inserts, writer);
+    for queue in [Queue::Ack, Queue::Update, Queue::Compressed] {
+        write_queue(softc, bucket, queue, usize::MAX, writer);
+    }
+}
+
+/// Writes as many states of a queue as fit, up to `most`. Takes states out of the queue in
+/// batches, so that the bucket is never locked together with the row of a state.
+fn write_queue(softc: &Softc, bucket: &Bucket, queue: Queue, most: usize, writer: &mut FrameWriter) {
     const BATCH: usize = 16;
     let (action, size) = message(softc.options.format(), queue);
+    let mut left = most;
     loop {
         let mut batch = [const { None }; BATCH];
-        let fits = writer.fits(action, size).min(BATCH);
+        let fits = writer.fits(action, size).min(BATCH).min(left);
+        left = left.saturating_sub(fits);
         let mut queues = bucket.queues.lock();
         if softc.clear_waits.load(Ordering::Acquire) {
             // With the bucket locked, this shows every clear that is older than a state in

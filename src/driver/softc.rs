@@ -57,6 +57,8 @@ pub(crate) struct Bucket {
     pub(crate) queues: Mutex<Queues<StateLists>>,
     /// The deferred packets.
     pub(crate) deferrals: Mutex<DeferredPackets>,
+    /// Set after a delete was queued. The sender clears it before it looks.
+    pub(crate) has_deletes: AtomicBool,
     /// Asks the sender to look at the queues.
     pub(crate) send_requested: AtomicBool,
     /// Ends the second that an update may wait.
@@ -146,6 +148,7 @@ impl Bucket {
         Ok(Bucket {
             queues: Mutex::new(c"pfsync bucket", Queues::new(StateLists::new(maxupd)), Wait::Sleep)?,
             deferrals: Mutex::new(c"pfsync deferrals", Deferrals::new(slots), Wait::Sleep)?,
+            has_deletes: AtomicBool::new(false),
             send_requested: AtomicBool::new(false),
             timer: callout(timers.bucket)?,
             deferral_timer: callout(timers.deferral)?,

@@ -78,13 +78,14 @@ impl Format {
     }
 
     /// The format that a number in the header of a frame announces. `None` for
-    /// 0, which announces nothing, and for a number that is not known here.
+    /// 0, which announces nothing. A sender that announces a format newer than
+    /// [`Format::NEWEST`] reads at least that one.
     pub const fn announced_as(number: u8) -> Option<Format> {
         match number {
             1 => Some(Format::V1301),
             2 => Some(Format::V1400),
-            3 => Some(Format::V1500),
-            _ => None,
+            0 => None,
+            _ => Some(Format::NEWEST),
         }
     }
 
@@ -395,6 +396,11 @@ impl State {
             Family::Inet => [a, b, c, d] != [0; 4],
             Family::Inet6 => self.rt_addr != [0; 16],
         }
+    }
+
+    /// Whether the keys differ.
+    pub fn is_translated(&self) -> bool {
+        self.wire != self.stack || self.family != self.stack_family
     }
 
     /// Whether a format can carry the state. Before format 1500, both keys and

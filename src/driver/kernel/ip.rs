@@ -311,11 +311,13 @@ fn octets6(addr: &sys::in6_addr) -> [u8; 16] {
     unsafe { core::mem::transmute::<sys::in6_addr, [u8; 16]>(*addr) }
 }
 
-/// A fresh value for the identification field of an IPv4 header, in network byte order.
+/// The identification field of an IPv4 header with the flag "don't fragment", in network byte
+/// order: 0, unless `net.inet.ip.rfc6864` is 0 (RFC 6864, section 4.1).
 pub(crate) fn identification() -> [u8; 2] {
     // SAFETY: all zeroes are a header. ip_fillid reads ip_off and sets ip_id.
     unsafe {
         let mut header = core::mem::zeroed::<sys::ip>();
+        header.ip_off = (sys::IP_DF as u16).to_be();
         sys::pfs_ip_fillid(&mut header);
         header.ip_id.to_ne_bytes()
     }

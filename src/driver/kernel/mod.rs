@@ -9,6 +9,7 @@
 //! a rule, the comment at the `unsafe` block says who keeps it.
 
 pub(crate) mod alloc;
+pub(crate) mod callers;
 pub(crate) mod callout;
 pub(crate) mod carp;
 pub(crate) mod console;

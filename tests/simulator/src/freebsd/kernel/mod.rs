@@ -76,6 +76,10 @@ pub struct Kernel {
     pub(crate) lists: RefCell<HashMap<usize, Place>>,
     /// The probes that fired since the last look.
     pub(crate) fired: RefCell<Vec<Fired>>,
+    /// Whether pf frees both keys of a state whose wire key collides, if releases differ.
+    pub frees_both_keys: Cell<bool>,
+    /// Whether the programs that call it are 32-bit programs.
+    pub has_32bit_programs: Cell<bool>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
     /// Dropped last: the fields above refer to it.
@@ -105,6 +109,8 @@ impl Kernel {
             console: RefCell::default(),
             lists: RefCell::default(),
             fired: RefCell::default(),
+            frees_both_keys: Cell::new(false),
+            has_32bit_programs: Cell::new(false),
             image: RefCell::default(),
             crashed: Cell::new(false),
             low,

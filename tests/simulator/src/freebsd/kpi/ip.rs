@@ -216,7 +216,12 @@ symbols! {
 
     pub unsafe extern "C" fn ip_fillid(header: *mut sys::ip) {
         // SAFETY: the caller's header.
-        unsafe { (*header).ip_id = thread::current().kernel.world().random(1 << 16) as u16 };
+        unsafe {
+            (*header).ip_id = match u32::from(u16::from_be((*header).ip_off)) & sys::IP_DF {
+                0 => thread::current().kernel.world().random(1 << 16) as u16,
+                _ => 0,
+            };
+        }
     }
 
     pub unsafe extern "C" fn in_localip(addr: sys::in_addr) -> bool {
