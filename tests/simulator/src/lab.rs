@@ -2,7 +2,8 @@
 //! Firewalls: kernels with pf and pfsync, and what operators and packets do to
 //! them.
 
-use crate::freebsd::kernel::violation::Violation;
+use crate::freebsd::kernel::thread;
+use crate::freebsd::kernel::violation::{violation, Violation};
 use crate::freebsd::kernel::vnet::Vnet;
 use crate::freebsd::kernel::world::{milliseconds, Policy, World, SECOND};
 use crate::freebsd::kernel::{interface, Kernel};
@@ -498,6 +499,9 @@ pub fn request<R>(
         let ioctl = (*ifp).if_ioctl.expect("pfsync0 has an ioctl function");
         into_module(|| ioctl(ifp, command, (&raw mut request).cast()))
     };
+    if thread::current().kernel.module.borrow().is_none() {
+        violation("an ioctl ends in a module that was unloaded".to_owned());
+    }
     if error == 0 {
         Ok(read(&request))
     } else {

@@ -37,8 +37,16 @@ set_up() {
 make_sync_interface() {
 	local end
 	end=$(ifconfig epair create) || return
-	ifconfig "$end" name "${1}0" &&
-	    ifconfig "${end%a}b" name "to_$1" &&
+	join "$1" "${end%a}" && return
+	# Another worker may be making one.
+	ifconfig "${end%a}b" destroy || ifconfig "to_$1" destroy
+	return 1
+}
+
+# join VNET EPAIR: makes it the sync interface of the vnet.
+join() {
+	ifconfig "${2}a" name "${1}0" &&
+	    ifconfig "${2}b" name "to_$1" &&
 	    ifconfig "to_$1" up &&
 	    ifconfig "$BRIDGE" addm "to_$1" &&
 	    ifconfig "${1}0" vnet "$1" &&
@@ -181,7 +189,7 @@ change_sysctl() {
 # --- operations on the sync interface ---------------------------------------
 
 INTERFACE="interface_down interface_again interface_again rename_interface no_addresses
-    new_addresses move_interface lo1_again link_mtu"
+    new_addresses move_sync_interface lo1_again link_mtu"
 
 interface_down() { jexec $V ifconfig ${V}0 down && sleep 0.5 && jexec $V ifconfig ${V}0 up; }
 new_addresses() { give_addresses $V; }
@@ -203,7 +211,7 @@ no_addresses() {
 	jexec $V ifconfig ${V}0 inet6 2001:db8:2::$NUMBER -alias
 }
 
-move_interface() {
+move_sync_interface() {
 	ifconfig ${V}0 -vnet $V && sleep 0.2 && ifconfig ${V}0 vnet $V && give_addresses $V
 }
 
@@ -232,13 +240,13 @@ vnet_again() {
 
 load_again() {
 	kldunload pfsync && kldload $FILE
-	one_of 1 3 6
+	one_of 2 5 10
 	sleep $PICKED
 }
 
 unloaded_for_a_while() {
 	kldunload pfsync && sleep 0.5 && kldload $FILE
-	one_of 1 3 6
+	one_of 2 5 10
 	sleep $PICKED
 }
 
@@ -310,7 +318,7 @@ control() {
 # what FreeBSD itself leaks.
 grew() {
 	local ended
-	ended=$(succeeded passing_vnet vnet_again interface_again move_interface lo1_again c_destroy_lo1)
+	ended=$(succeeded passing_vnet vnet_again interface_again move_sync_interface lo1_again c_destroy_lo1)
 	awk -v slack="$1" -v share=$((2 * ended)) -v control=$CONTROL '
 		FILENAME ~ /before_control$/ { first[$1] = $2; next }
 		FILENAME ~ /before$/ { before[$1] = $2; next }

@@ -2,6 +2,7 @@
 //! Messages that consist of ids: update requests, deletes and acknowledgements.
 
 use super::common::target::{raw_id, state, Target, PEER};
+use super::common::tcp;
 use anyhow::Result;
 use pfsync::wire::{Action, RawId};
 use pfsync_simulator::freebsd::pf::rules::NO_SYNC;

@@ -4,6 +4,7 @@
 use super::clear::clear;
 use super::common::target::{numbered, Target};
 use super::common::tcp;
+use super::update::compressed;
 use anyhow::Result;
 use pfsync::wire::{Action, RawCompressedUpdate, RawId};
 use pfsync_simulator::freebsd::pf::rules::Rules;

@@ -29,7 +29,7 @@ fn route_address(st: &sys::pf_kstate) -> [u8; 16] {
 }
 
 /// When a packet of a state came last, in seconds of uptime.
-fn last_used(st: &sys::pf_kstate) -> u32 {
+pub(super) fn last_used(st: &sys::pf_kstate) -> u32 {
     sys::pfs_uptime_of(st.expire)
 }
 

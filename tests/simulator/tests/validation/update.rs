@@ -2,7 +2,7 @@
 //! Updates of known states, whole and compressed.
 
 use super::common::target::{in_1301, state, Target, PEER};
-use super::state::Change;
+use super::state::{last_used, Change};
 use anyhow::Result;
 use pfsync::wire::{Action, RawCompressedUpdate, RawEndpoint};
 use sys_bindings as sys;

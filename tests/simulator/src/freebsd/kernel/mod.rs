@@ -80,6 +80,8 @@ pub struct Kernel {
     pub frees_both_keys: Cell<bool>,
     /// Whether the programs that call it are 32-bit programs.
     pub has_32bit_programs: Cell<bool>,
+    /// How many turns of other threads it takes to copy user memory, as with a slow file system.
+    pub user_memory_delay: Cell<u32>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
     /// Dropped last: the fields above refer to it.
@@ -106,6 +108,7 @@ impl Kernel {
             module: RefCell::default(),
             vnets: RefCell::default(),
             sysctls: RefCell::default(),
+            user_memory_delay: Cell::default(),
             console: RefCell::default(),
             lists: RefCell::default(),
             fired: RefCell::default(),

@@ -24,6 +24,14 @@ pub(crate) fn allocate(size: usize, kind: &'static str, flags: i32) -> usize {
     kernel.heap.allocate(size, kind, wants_zero(flags))
 }
 
+/// Lets other threads run while a page of a user program is fetched.
+fn fetch_user_memory() {
+    let thread = thread::current();
+    for _ in 0..thread.kernel.user_memory_delay.get() {
+        thread.give_way();
+    }
+}
+
 /// The kind that a module's block is recorded as, by its malloc type.
 fn kind_of(kind: *const sys::malloc_type) -> &'static str {
     // SAFETY: a malloc type's description is terminated.
@@ -87,6 +95,7 @@ symbols! {
     pub unsafe extern "C" fn copyin(from: *const c_void, to: *mut c_void, len: usize) -> i32 {
         may_sleep("copyin");
         hold_nothing("copyin");
+        fetch_user_memory();
         if from.is_null() || thread::current().kernel.heap.fails() {
             return sys::EFAULT as i32;
         }
@@ -98,6 +107,7 @@ symbols! {
     pub unsafe extern "C" fn copyout(from: *const c_void, to: *mut c_void, len: usize) -> i32 {
         may_sleep("copyout");
         hold_nothing("copyout");
+        fetch_user_memory();
         if to.is_null() || thread::current().kernel.heap.fails() {
             return sys::EFAULT as i32;
         }
