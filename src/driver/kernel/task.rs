@@ -50,13 +50,7 @@ impl Task {
         let inner = KBox::new(Inner { task: UnsafeCell::new(task), vnet, run }, wait)?;
         // SAFETY: the task lies where it will stay. `inner` lives until `drop` drains it.
         unsafe {
-            sys::_timeout_task_init(
-                queue(),
-                inner.task.get(),
-                0,
-                Some(trampoline),
-                inner.as_ptr().cast(),
-            );
+            sys::_timeout_task_init(queue(), inner.task.get(), 0, Some(trampoline), inner.as_ptr().cast());
         }
         Ok(Task { inner })
     }

@@ -60,9 +60,7 @@ fn a_sync_interface_that_was_made_again_is_used_again() -> Result<()> {
     lab.seconds(2)?;
     assert_eq!(one.states().len(), 2);
     let console = two.kernel.console.take();
-    assert!(console.ends_with(
-        "pfsync0: sync interface em0 is gone\npfsync0: sync interface em0 is back\n"
-    ));
+    assert!(console.ends_with("pfsync0: sync interface em0 is gone\npfsync0: sync interface em0 is back\n"));
     unload([one, two])
 }
 
