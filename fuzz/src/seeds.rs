@@ -13,13 +13,15 @@ use zerocopy::FromBytes;
 
 /// The captures, and the size in bytes of their link and IP headers. Those of pfsync0
 /// have none.
-const CAPTURES: [(&str, usize); 6] = [
+const CAPTURES: [(&str, usize); 8] = [
     ("1301-wire", 34),
     ("1400-wire", 34),
     ("1500-wire", 34),
+    ("1500-actions-wire", 34),
     ("1301-pfsync0", 0),
     ("1400-pfsync0", 0),
     ("1500-pfsync0", 0),
+    ("1500-actions-pfsync0", 0),
 ];
 
 /// The size of a frame's header, the offset of the interface's name in a state, and that of the

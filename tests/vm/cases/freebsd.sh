@@ -34,7 +34,11 @@ need_module if_epair if_bridge
 load_pfsync test
 suite "$test"
 suite "$test:cleanup"
-# The clean-up of the suite does not know interfaces by the names that a test gave them.
+# The clean-up of the suite does not know interfaces by the names that a test gave them,
+# and on FreeBSD 15.0 there is none after route_to_1301.
+for left in $(jls name); do
+	jail -r "$left"
+done
 for left in $(ifconfig -g epair 2>/dev/null); do
 	ifconfig "$left" destroy 2>/dev/null
 done

@@ -113,6 +113,12 @@ case $version/$both in
 1500/*14-stock*) skip "FreeBSD 14's own module does not read format 1500" ;;
 1500/14-*\ 14-*) skip "FreeBSD 14 sends no format 1500" ;;
 esac
+# FreeBSD 15's own module skips every 1301 state of a rule without a route if both firewalls
+# have the same rules.
+OTHER_RULE=
+case $ROLE/$version/$both in
+two/1301/*15-stock*) OTHER_RULE="pass quick proto 99" ;;
+esac
 load_pfsync "$MODULE"
 ifconfig lo0 inet 127.0.0.1/8 up
 address here vtnet0 $HERE/24 $HERE6/64
@@ -123,6 +129,7 @@ address client "${WIRE}b" $CLIENT/24 2001:db8:51::254/64
 pf_rules here <<-RULES
 	set timeout { icmp.first 500, icmp.error 600, udp.first 200, udp.single 300, udp.multiple 400 }
 	set skip on { lo0 vtnet0 }
+	$OTHER_RULE
 	pass quick proto udp to port 5999 keep state (no-sync)
 	pass quick inet6 proto icmp6 icmp6-type { neighbrsol, neighbradv, routersol, 143 } no state
 	pass keep state

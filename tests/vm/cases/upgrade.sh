@@ -119,7 +119,7 @@ start_idle_connections() {
 	for port in $IDLE; do
 		helper server nc -l "$port" > "$RUN/heard-$port"
 		wait_for 5 tcp_listens server "$port" || fail "nc does not listen"
-		speak_later | jexec client nc $SERVER "$port" &
+		( speak_later | jexec client nc $SERVER "$port" ) &
 		HELPERS="$HELPERS $!"
 		soon "no connection to port $port" has_state old_b "$SERVER:$port.*ESTABLISHED"
 	done
