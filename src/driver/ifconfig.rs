@@ -35,8 +35,8 @@ unsafe fn handle(ifp: *mut sys::ifnet, command: c_ulong, request: *mut sys::ifre
         match command {
             sys::pfs_SIOCSIFFLAGS => configuration::follow_flags(ifp),
             sys::pfs_SIOCSIFMTU => configuration::set_mtu(ifp, (*request).ifr_ifru.ifru_mtu),
-            sys::pfs_SIOCGETPFSYNC => get_old(ifp, (*request).ifr_ifru.ifru_data.cast()),
-            sys::pfs_SIOCSETPFSYNC => set_old(ifp, (*request).ifr_ifru.ifru_data.cast()),
+            sys::pfs_SIOCGETPFSYNC => get_old(ifp, user::pointer((*request).ifr_ifru.ifru_data.cast())),
+            sys::pfs_SIOCSETPFSYNC => set_old(ifp, user::pointer((*request).ifr_ifru.ifru_data.cast())),
             sys::pfs_SIOCGETPFSYNCNV => get(ifp, &mut (*request).ifr_ifru.ifru_nv),
             sys::pfs_SIOCSETPFSYNCNV => set(ifp, &(*request).ifr_ifru.ifru_nv),
             _ => Err(Errno::ENOTTY),
@@ -132,7 +132,7 @@ fn get(ifp: *const sys::ifnet, buffer: &mut sys::ifreq_nv_req) -> Result<()> {
         buffer.buffer = core::ptr::null_mut();
         return Err(Errno::EFBIG);
     }
-    user::copy_out(&packed, buffer.buffer)
+    user::copy_out(&packed, user::pointer(buffer.buffer))
 }
 
 /// `SIOCSETPFSYNCNV`
@@ -142,7 +142,7 @@ fn set(ifp: *const sys::ifnet, buffer: &sys::ifreq_nv_req) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     let mut bytes = KSlice::new(buffer.length as usize, Wait::Sleep, |_| Ok(0u8))?;
-    user::copy_in(buffer.buffer, &mut bytes)?;
+    user::copy_in(user::pointer(buffer.buffer), &mut bytes)?;
     let list = NvList::unpack(&bytes)?;
     let shown = configuration::shown_format(ifp)?;
     configuration::apply(ifp, &parse_settings(list.values(), shown)?)

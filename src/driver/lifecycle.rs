@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Which vnets have a part of the module: an interrupt, a cloner and an interface.
 
+use crate::driver::kernel::callers::Callers;
 use crate::driver::kernel::ifnet::DetachLock;
 use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
@@ -14,29 +15,20 @@ static VNETS: AtomicUsize = AtomicUsize::new(0);
 /// Set when unload begins: from then on no vnet gets a part of the module.
 static UNLOADING: AtomicBool = AtomicBool::new(false);
 
-/// The number of threads in [`call`].
-static CALLERS: AtomicUsize = AtomicUsize::new(0);
+/// The threads in [`call`].
+static CALLERS: Callers = Callers::new();
 
-/// Runs `inside`, an entry point for which the kernel does not make unload wait: an ioctl, or
-/// the making or destroying of an interface.
+/// Runs `inside`, a function that is called with no lock or reference that unload could wait
+/// for: an ioctl, the making or destroying of an interface, pf's hook for clears, or the
+/// function for an interface that departs or is renamed.
 pub(crate) fn call<R>(inside: impl FnOnce() -> R) -> R {
-    CALLERS.fetch_add(1, Ordering::SeqCst);
-    let result = inside();
-    CALLERS.fetch_sub(1, Ordering::SeqCst);
-    result
+    let _inside = CALLERS.enter();
+    inside()
 }
 
 /// Waits until no thread is in [`call`]. May sleep.
-///
-/// A thread may have found the function and be about to count itself, or have counted itself
-/// out and be about to return. Nothing tells of such a thread; the ticks of the clock before
-/// and after give it time.
 pub(crate) fn wait_for_callers() {
-    time::pause(c"pfsync");
-    while CALLERS.load(Ordering::SeqCst) > 0 {
-        time::pause(c"pfsync");
-    }
-    time::pause(c"pfsync");
+    CALLERS.wait();
 }
 
 /// Whether unload has begun.

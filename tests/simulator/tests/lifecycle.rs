@@ -162,3 +162,22 @@ fn pfsync0_may_be_looked_at_while_the_module_is_unloaded() -> Result<()> {
     }
     Ok(())
 }
+
+/// pf calls the hook for clears with no lock held.
+#[test]
+fn an_operator_may_clear_states_while_the_module_is_unloaded() -> Result<()> {
+    for seed in 0..100 {
+        let lab = Lab::new(Policy { seed, preemption: 0.5 });
+        let fw = lab.boot(1)?;
+        fw.start_pfsync(&Config::default())?;
+        for _ in 0..3 {
+            fw.start("pfctl", move |vnet| {
+                (0..seed % 30).for_each(|_| thread::current().give_way());
+                vnet.pf.flush("", true);
+            });
+        }
+        fw.unload().with_context(|| format!("seed {seed}"))?;
+        lab.seconds(1)?;
+    }
+    Ok(())
+}

@@ -37,6 +37,12 @@ fn a_missing_module_is_to_be_built() {
 }
 
 #[test]
+fn a_second_system_needs_its_own_module() {
+    let said = complaint(&["--image", SOME_FILE, "--module", SOME_FILE, "--peer-image", SOME_FILE]);
+    assert!(said.contains("--peer-module"), "{said}");
+}
+
+#[test]
 fn a_missing_qemu_is_to_be_installed() {
     let said = complaint(&["--image", SOME_FILE, "--module", SOME_FILE, "--qemu", "no-such-qemu"]);
     assert!(said.contains("no-such-qemu") && said.contains("apt install"), "{said}");

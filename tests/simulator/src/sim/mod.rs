@@ -5,7 +5,6 @@
 mod properties;
 mod workload;
 
-use crate::freebsd::kernel::interface;
 use crate::freebsd::kernel::violation::Violation;
 use crate::freebsd::kernel::world::{milliseconds, Policy};
 use crate::freebsd::net::Faults;
@@ -165,8 +164,7 @@ impl Simulation {
     /// made.
     fn flush(&mut self, index: usize) -> Result<()> {
         let firewall = &self.firewalls[index];
-        // pf tells pfsync of it only while pfsync0 is up.
-        if firewall.pfsync0().is_some_and(|pfsync0| interface::is_up(pfsync0)) {
+        if firewall.pfsync0().is_some() {
             self.watch.owes(&firewall.kernel.name);
         }
         firewall.flush()
@@ -264,7 +262,7 @@ impl Simulation {
     fn replug(&mut self, index: usize) -> Result<()> {
         self.firewalls[index].detach_sync()?;
         self.lab.advance(50)?;
-        self.firewalls[index].attach_sync(&self.lab);
+        self.firewalls[index].attach_sync(&self.lab)?;
         self.set_right(index)
     }
 

@@ -26,8 +26,14 @@ fn after_clear(raw: RawClear) -> Result<(bool, u64)> {
 }
 
 #[test]
-fn clear_ifname_unprintable() -> Result<()> {
-    assert_eq!(after_clear(clear(&[b'e', 7]))?, (true, 1));
+fn clear_ifname_unterminated() -> Result<()> {
+    assert_eq!(after_clear(clear(&[b'e'; 16]))?, (true, 1));
+    Ok(())
+}
+
+#[test]
+fn clear_ifname_of_any_bytes() -> Result<()> {
+    assert_eq!(after_clear(clear(b"e\x07 \xff"))?, (true, 0));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use pfsync::wire::{Action, RawId, RawTdb, ACTIONS};
 use pfsync_simulator::freebsd::kernel::world::{milliseconds, Policy};
 use pfsync_simulator::freebsd::net;
 use pfsync_simulator::freebsd::net::Faults;
-use pfsync_simulator::lab::{address4, Config, Lab, SyncPeer, OUTSIDE};
+use pfsync_simulator::lab::{address4, Config, Lab, SyncPeer, NEWEST, OUTSIDE};
 use zerocopy::byteorder::big_endian::U32;
 use zerocopy::FromZeros;
 
@@ -48,10 +48,11 @@ fn version() -> Result<()> {
     frame_is_refused(with(FRAME, 6), |stats| stats.pfsyncs_badver)
 }
 
-/// A number that announces no format leaves the choice as it is.
+/// A number above 3 announces a later format, whose reader reads 1500 too.
 #[test]
 fn announcement() -> Result<()> {
-    for (number, sent) in [(1, 1301), (2, 1400), (4, 1400), (255, 1400)] {
+    let newest = NEWEST as u64;
+    for (number, sent) in [(0, 1400), (1, 1301), (2, 1400), (4, newest), (255, newest)] {
         let target = Target::new()?;
         let mut bytes = frame::<RawId>(Action::InsertAck, &[]);
         bytes[1] = number;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Messages that consist of ids: update requests, deletes and acknowledgements.
 
-use super::common::target::{Target, PEER};
+use super::common::target::{raw_id, state, Target, PEER};
 use super::common::tcp;
 use anyhow::Result;
 use pfsync::wire::{Action, RawId};
 use pfsync_simulator::freebsd::pf::rules::NO_SYNC;
 use pfsync_simulator::freebsd::pf::traffic::Connection;
+use pfsync_simulator::lab::NEWEST;
 
 fn id_of(id: [u8; 8]) -> RawId {
     RawId { id, creator: PEER }
@@ -48,6 +49,22 @@ fn delete_of_an_unknown_state() -> Result<()> {
     let target = Target::new()?;
     target.send(Action::DeleteCompressed, &[id_of([1; 8])])?;
     assert_eq!(target.stats().pfsyncs_badstate, 1);
+    target.finish()
+}
+
+#[test]
+fn delete_of_a_state_in_use() -> Result<()> {
+    let target = Target::new()?;
+    target.send(Action::Insert1400, &[state()])?;
+    target.lab.seconds(3)?;
+    target.fw.pass(raw_id(), |st| st.src.seqlo += 1)?;
+    let id = RawId { id: raw_id().id.to_ne_bytes(), creator: PEER };
+    target.send(Action::DeleteCompressed, &[id])?;
+    assert!(target.has_state());
+    let stats = target.stats();
+    assert_eq!((stats.pfsyncs_stale, stats.pfsyncs_oacts[NEWEST.update() as usize]), (1, 1));
+    target.send(Action::DeleteCompressed, &[id])?;
+    assert!(!target.has_state());
     target.finish()
 }
 

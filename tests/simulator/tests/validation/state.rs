@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A whole state, as it comes in inserts and updates of each format.
 
-use super::common::target::{in_1301, in_1500, numbered, raw_id, state, Target};
+use super::common::target::{in_1301, in_1500, numbered, raw_id, state, Target, PEER};
 use super::{bad_state, bad_value, Counter};
 use anyhow::Result;
 use pfsync::wire::{Action, Format, RawState1400};
@@ -97,8 +97,8 @@ rows! {
     creator: is_refused(|s| s.common.creator = [0; 4], bad_value);
     ifname_empty: is_refused(|s| s.common.ifname = [0; 16], bad_value);
     ifname_unterminated: is_refused(|s| s.common.ifname = [b'a'; 16], bad_value);
-    ifname_unprintable: is_refused(|s| s.common.ifname[1] = 7, bad_value);
     ifname_unknown: is_refused(|s| s.common.ifname[..4].copy_from_slice(b"em77"), bad_state);
+    ifname_of_any_bytes: is_refused(|s| s.common.ifname[..4].copy_from_slice(b"e\x07 \xff"), bad_state);
     af: is_refused(|s| s.af = 10, bad_value);
     direction_none: is_refused(|s| s.direction = 0, bad_value);
     direction_both: is_refused(|s| s.direction = 3, bad_value);
@@ -238,6 +238,24 @@ fn key_that_collides() -> Result<()> {
     target.send(Action::Insert1400, &[other])?;
     assert_eq!((target.fw.states().len(), target.stats().pfsyncs_badstate), (1, 1));
     target.finish()
+}
+
+#[test]
+fn key_of_a_closing_state() -> Result<()> {
+    for (creator, closing, wins) in [(PEER, 7, true), (PEER, 4, false), ([8; 4], 7, false)] {
+        let target = Target::new()?;
+        let mut old = state();
+        old.common.src.state = closing;
+        target.send(Action::Insert1400, &[old])?;
+        let mut new = state();
+        new.common.id = [0, 0, 0, 0, 0, 0, 9, 9];
+        new.common.creator = creator;
+        target.send(Action::Insert1400, &[new])?;
+        assert_eq!((target.fw.states().len(), target.has_state()), (1, !wins));
+        assert_eq!(target.stats().pfsyncs_badstate, u64::from(!wins));
+        target.finish()?;
+    }
+    Ok(())
 }
 
 #[test]

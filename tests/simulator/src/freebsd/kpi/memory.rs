@@ -117,6 +117,13 @@ symbols! {
         0
     }
 
+    pub unsafe extern "C" fn ifr_data_get_ptr(request: *mut c_void) -> *mut c_void {
+        // SAFETY: the caller's request.
+        let pointer = unsafe { (*request.cast::<sys::ifreq>()).ifr_ifru.ifru_data } as usize;
+        let mask = if thread::current().kernel.has_32bit_programs.get() { 0xffff_ffff } else { usize::MAX };
+        (pointer & mask) as *mut c_void
+    }
+
     pub unsafe extern "C" fn priv_check(_thread: *mut sys::thread, _privilege: i32) -> i32 {
         0
     }

@@ -4,11 +4,13 @@
 use super::symbols;
 use crate::freebsd::kernel::sleep::may_sleep;
 use crate::freebsd::kernel::thread;
-use crate::freebsd::kernel::world::Sbt;
+use crate::freebsd::kernel::violation::violation;
+use crate::freebsd::kernel::world::{milliseconds, Sbt};
 use crate::freebsd::native;
 use std::cell::Cell;
 use std::ffi::c_char;
 use std::rc::Rc;
+use sys_bindings as sys;
 
 /// Has the thread sleep for a time.
 pub(super) fn sleep(reason: &str, time: Sbt) {
@@ -27,6 +29,16 @@ symbols! {
             (*time).sec = uptime >> 32;
             (*time).frac = (uptime as u64) << 32;
         }
+    }
+
+    /// With `PDROP`: every CPU switches to another thread. Here, every thread that can run
+    /// does.
+    pub unsafe extern "C" fn quiesce_all_cpus(name: *const c_char, flags: i32) -> i32 {
+        if flags != sys::PDROP as i32 {
+            violation("waits for idle CPUs, which may take for ever".into());
+        }
+        // SAFETY: the same as any caller's.
+        unsafe { pause_sbt(name, milliseconds(1), 0, 0) }
     }
 
     pub unsafe extern "C" fn pause_sbt(_name: *const c_char, time: Sbt, _precision: Sbt, _flags: i32) -> i32 {
