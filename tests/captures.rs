@@ -306,8 +306,8 @@ fn what_only_format_1500_can_say_is_read() {
             has(&|state| state.direction == direction && state.family != state.stack_family);
         }
         // A floating state names the interface that made it; a bound state is on that interface.
-        has(&|state| state.ifname.as_str() == "all" && state.orig_ifname.is_some());
-        has(&|state| state.ifname.as_str() == "outif" && state.proto != state.stack_proto);
+        has(&|state| state.ifname.to_string() == "all" && state.orig_ifname.is_some());
+        has(&|state| state.ifname.to_string() == "outif" && state.proto != state.stack_proto);
     }
 }
 

@@ -224,7 +224,7 @@ mod tests {
         let seen: Vec<_> = [A, B]
             .into_iter()
             .flat_map(|from| [None, Some(Format::V1400)].map(|format| stock(from, format)))
-            .chain([ours(A, Format::V1400), ours(A, Format::V1500)])
+            .chain([ours(A, Format::V1301), ours(A, Format::V1500)])
             .flat_map(|heard| [0, 1, u32::MAX].map(|now| heard.fingerprint(now)))
             .collect();
         assert!((1..seen.len()).all(|index| !seen[..index].contains(&seen[index])));

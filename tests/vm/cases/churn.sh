@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # about: loads and unloads, creates and destroys, new and departing sync interfaces and vnets, under traffic
 # needs: programs
-# timeout: 1500
+# timeout: 3600
 . /tmp/vm/lib.sh
 
 ROUNDS=${rounds:-100}
