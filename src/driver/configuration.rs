@@ -107,6 +107,7 @@ pub(crate) fn apply(ifp: *const sys::ifnet, settings: &Settings) -> Result<()> {
         // The sync interface may have been renamed, and another may have its old name.
         old.syncdev = IfName::new(&syncdev_name(softc)).ok();
         let new = old.with(settings).map_err(|_| Errno::EINVAL)?;
+        // A link that is not there may be possible now.
         if !old.same_link(&new) || new.syncdev.is_some() && !is_linked(softc) {
             relink(softc, &old, &new, &detaching)?;
         }
@@ -245,18 +246,13 @@ pub(crate) fn interface_changed(ifp: *const sys::ifnet, is_down: bool) {
     });
 }
 
-/// Follows an interface that got or lost an address. Earlier requests may not have reached the
-/// peers without it.
+/// Follows an interface that got or lost an address: the sender looks whether packets have a
+/// source now.
 pub(crate) fn addresses_changed(ifp: *const sys::ifnet) {
     epoch::enter(|epoch| {
-        let Some(softc) = instance::current(epoch) else { return };
-        let is_link = |link: &Link| link.interface().as_ptr().cast_const() == ifp;
-        if softc.link(epoch).is_some_and(is_link) {
+        let link = instance::current(epoch).and_then(|softc| softc.link(epoch));
+        if link.is_some_and(|link| link.interface().as_ptr().cast_const() == ifp) {
             storage::schedule_sender();
-            let is_idle = softc.bulk_request.lock().is_idle();
-            if is_idle {
-                bulk_request::repeat(softc);
-            }
         }
     });
 }

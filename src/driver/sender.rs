@@ -193,7 +193,6 @@ fn write_queue(softc: &Softc, bucket: &Bucket, queue: Queue, most: usize, writer
     let (action, size) = message(softc.options.format(), queue);
     let mut left = most;
     loop {
-        let mut batch = [const { None }; BATCH];
         let fits = writer.fits(action, size).min(BATCH).min(left);
         left = left.saturating_sub(fits);
         let mut queues = bucket.queues.lock();
@@ -202,8 +201,12 @@ fn write_queue(softc: &Softc, bucket: &Bucket, queue: Queue, most: usize, writer
             // the queue.
             return;
         }
+        let mut batch = [const { None }; BATCH];
         for slot in batch.iter_mut().take(fits) {
             *slot = queues.pop(queue);
+            if slot.is_none() {
+                break;
+            }
         }
         drop(queues);
         if batch.iter().all(Option::is_none) {

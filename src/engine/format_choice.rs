@@ -228,7 +228,8 @@ mod tests {
             .flat_map(|heard| [0, 1, u32::MAX].map(|now| heard.fingerprint(now)))
             .collect();
         assert!((1..seen.len()).all(|index| !seen[..index].contains(&seen[index])));
-        assert_eq!(ours(A, Format::V1500).fingerprint(7), ours(A, Format::V1500).fingerprint(7));
+        let spoken = stock(A, Some(Format::V1400));
+        assert_eq!(spoken.fingerprint(7), ours(A, Format::V1400).fingerprint(7), "both read 1400");
     }
 
     #[test]
