@@ -119,9 +119,7 @@ impl Link {
             Path::Inet { to: dst, .. } => {
                 Ipv4Header::new(*dst, ip::identification(), len).write_to_suffix(to).is_ok()
             }
-            Path::Inet6 { to: dst, .. } => {
-                Ipv6Header::new(source, *dst, len).write_to_suffix(to).is_ok()
-            }
+            Path::Inet6 { to: dst, .. } => Ipv6Header::new(source, *dst, len).write_to_suffix(to).is_ok(),
         };
         to.len().saturating_sub(self.header_len())
     }

@@ -44,6 +44,11 @@ static REGISTERED: AtomicBool = AtomicBool::new(false);
 static FLAGS_EVENT: Registration = Registration::new(c"ifnet_event");
 /// The event that an interface got or lost its link (`net/if_var.h`).
 static LINK_EVENT: Registration = Registration::new(c"ifnet_link_event");
+/// The event that an interface was attached, renamed, or moved to this vnet
+/// (`net/if_var.h`).
+static ARRIVAL_EVENT: Registration = Registration::new(c"ifnet_arrival_event");
+/// The event that an interface got or lost an address (`net/if_var.h`).
+static ADDRESS_EVENT: Registration = Registration::new(c"ifaddr_event");
 
 /// Registers the module with IPv4, IPv6, pf and the events of interfaces. `ENOEXEC` on a
 /// kernel of another release.
@@ -56,6 +61,8 @@ fn load() -> Result<()> {
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(Some(interface_departs)) };
     FLAGS_EVENT.register(interface_flags_changed);
     LINK_EVENT.register(interface_link_changed);
+    ARRIVAL_EVENT.register_plain(interface_arrives);
+    ADDRESS_EVENT.register_plain(interface_addresses_changed);
     Ok(())
 }
 
@@ -88,6 +95,8 @@ fn unload() {
     }
     FLAGS_EVENT.deregister();
     LINK_EVENT.deregister();
+    ARRIVAL_EVENT.deregister();
+    ADDRESS_EVENT.deregister();
     forget_departures();
     ip::unregister(IPPROTO_PFSYNC);
     // Another thread may be handling a packet.
@@ -116,6 +125,16 @@ unsafe extern "C" fn interface_flags_changed(_arg: *mut c_void, ifp: *mut sys::i
 /// An interface got or lost its link.
 unsafe extern "C" fn interface_link_changed(_arg: *mut c_void, ifp: *mut sys::ifnet, state: c_int) {
     configuration::interface_changed(ifp, state as u32 == sys::LINK_STATE_DOWN);
+}
+
+/// An interface arrives in this vnet.
+unsafe extern "C" fn interface_arrives(_arg: *mut c_void, _ifp: *mut sys::ifnet) {
+    configuration::interface_arrives();
+}
+
+/// An interface got or lost an address.
+unsafe extern "C" fn interface_addresses_changed(_arg: *mut c_void, ifp: *mut sys::ifnet) {
+    configuration::addresses_changed(ifp);
 }
 
 /// A vnet starts, or the module is loaded while the vnet exists.
@@ -174,12 +193,13 @@ unsafe extern "C" fn clone_create(
     }
 }
 
-/// The functions of an interface's timers.
+/// The functions of an interface's timers and of its task.
 const TIMERS: TimerFunctions = TimerFunctions {
     sender: sender::resume,
     bulk_request: bulk_request::tick,
     bucket: sender::bucket_timeout,
     deferral: deferral::timeout,
+    link: configuration::reopen,
 };
 
 /// Makes the interface of the current vnet. May sleep.

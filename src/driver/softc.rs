@@ -10,6 +10,7 @@ use crate::driver::kernel::error::{Errno, Result};
 use crate::driver::kernel::ifnet::Ifnet;
 use crate::driver::kernel::mbuf::{Packet, PacketQueue};
 use crate::driver::kernel::mutex::Mutex;
+use crate::driver::kernel::task::Task;
 use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::{Link, HEADER_MAX};
@@ -34,8 +35,8 @@ pub(crate) const MTU_MIN: usize =
 /// The deferred packets of a bucket.
 pub(crate) type DeferredPackets = Deferrals<Packet, KSlice<Option<Deferral<Packet>>>>;
 
-/// The functions that the interface's timers call. Each gets the index of a bucket, or
-/// 0, and looks the interface up.
+/// The functions that the interface's timers and its task call. Each looks the interface up.
+/// Those of the timers get the index of a bucket, or 0.
 pub(crate) struct TimerFunctions {
     /// The sender may go on after a pause.
     pub(crate) sender: fn(usize),
@@ -45,6 +46,8 @@ pub(crate) struct TimerFunctions {
     pub(crate) bucket: fn(usize),
     /// The oldest deferred packet of a bucket may have waited long enough.
     pub(crate) deferral: fn(usize),
+    /// The sync interface, which was away, may be there again.
+    pub(crate) link: fn(),
 }
 
 /// Queues of states with news for the peers, and deferred packets. States are spread
@@ -94,9 +97,11 @@ pub(crate) struct Softc {
     pub(crate) sender_timer: Callout,
     /// Runs once a second during the wait for a bulk update.
     pub(crate) bulk_request_timer: Callout,
+    /// Uses the sync interface when it is there again, after it was away.
+    pub(crate) link_task: Task,
     /// The configuration. Written with `instance::Configuration` locked.
     pub(crate) config: Mutex<Config>,
-    /// Where packets go, if a sync interface is configured.
+    /// Where packets go, if a sync interface is configured and there.
     pub(crate) link: EpochCell<Link>,
     /// What the data path reads of the configuration.
     pub(crate) options: Options,
@@ -163,6 +168,7 @@ impl Softc {
         Ok(Softc {
             sender_timer: callout(timers.sender)?,
             bulk_request_timer: callout(timers.bulk_request)?,
+            link_task: Task::new(vnet, timers.link, Wait::Sleep)?,
             config: Mutex::new(c"pfsync settings", config, Wait::Sleep)?,
             link: EpochCell::new(),
             options: Options::new(&config),
@@ -243,9 +249,10 @@ impl Softc {
         self.link.get(epoch)
     }
 
-    /// Waits until no function of a timer runs. No thread finds the interface any more,
-    /// so that no timer is armed again. May sleep.
+    /// Waits until no function of a timer or of the task runs. No thread finds the interface
+    /// any more, so that none is armed again. May sleep.
     pub(crate) fn stop(&self) {
+        self.link_task.drain();
         self.sender_timer.drain();
         self.bulk_request_timer.drain();
         for bucket in self.buckets.iter() {

@@ -28,6 +28,13 @@ impl Sx {
         unsafe { sys::_sx_xlock(self.0.as_ptr(), 0, FILE.as_ptr(), line!() as i32) };
         Guard { sx: self.0, thread: PhantomData }
     }
+
+    /// Locks the lock, unless another thread holds it.
+    pub(crate) fn try_lock(self) -> Option<Guard> {
+        // SAFETY: as in `lock`.
+        let locked = unsafe { sys::sx_try_xlock_(self.0.as_ptr(), FILE.as_ptr(), line!() as i32) } != 0;
+        locked.then(|| Guard { sx: self.0, thread: PhantomData })
+    }
 }
 
 /// Proves that the thread holds the lock. Dropping it unlocks the lock.

@@ -337,12 +337,18 @@ impl Firewall {
         Ok(self.run("ifconfig", |vnet| interface::destroy(vnet, "pfsync0"))?)
     }
 
-    /// Puts a new card in place of the one that was pulled.
-    pub fn attach_sync(&mut self, lab: &Lab) {
+    /// Puts a new card in place of the one that was pulled. It is not up.
+    pub fn attach_sync(&mut self, lab: &Lab) -> Result<()> {
         let sync =
             self.kernel.attach_ethernet(&self.vnet, SYNC, address4(self.number), address6(self.number));
         lab.world.network.plug(&self.kernel, &self.vnet, sync, 0);
         self.sync = sync as usize;
+        let sync = self.sync;
+        Ok(self.run("devctl", move |_| {
+            // SAFETY: the interface was just made.
+            unsafe { (*(sync as *mut sys::ifnet)).if_flags &= !(sys::IFF_UP as i32) };
+            interface::arrive(sync as *mut sys::ifnet);
+        })?)
     }
 
     /// Pulls the card of the sync interface.

@@ -264,7 +264,7 @@ impl Simulation {
     fn replug(&mut self, index: usize) -> Result<()> {
         self.firewalls[index].detach_sync()?;
         self.lab.advance(50)?;
-        self.firewalls[index].attach_sync(&self.lab);
+        self.firewalls[index].attach_sync(&self.lab)?;
         self.set_right(index)
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod lock;
 pub mod module;
 pub(crate) mod place;
 pub mod sleep;
+pub(crate) mod task;
 pub mod thread;
 pub mod variables;
 pub mod violation;
@@ -34,6 +35,7 @@ use place::Place;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use task::Tasks;
 use thread::Thread;
 use variables::Variables;
 use violation::Violation;
@@ -59,6 +61,7 @@ pub struct Kernel {
     pub(crate) callouts: Callouts,
     pub(crate) interrupts: Interrupts,
     events: Events,
+    pub(crate) tasks: Tasks,
     pub(crate) protocols: RefCell<HashMap<(u8, u8), Input>>,
     /// Its variables.
     pub variables: Variables,
@@ -93,6 +96,7 @@ impl Kernel {
             callouts: Callouts::default(),
             interrupts: Interrupts::default(),
             events: Events::default(),
+            tasks: Tasks::default(),
             protocols: RefCell::default(),
             variables,
             module: RefCell::default(),

@@ -191,6 +191,9 @@ impl Kernel {
         if self.callouts.pending() > 0 {
             violation("leaves callouts armed".into());
         }
+        if self.tasks.pending() > 0 {
+            violation("leaves tasks queued".into());
+        }
         if !self.protocols.borrow().is_empty() {
             violation("leaves protocol handlers registered".into());
         }

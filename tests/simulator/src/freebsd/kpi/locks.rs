@@ -86,6 +86,10 @@ symbols! {
         0
     }
 
+    pub unsafe extern "C" fn sx_try_xlock_(sx: *mut sys::sx, _file: *const c_char, _line: i32) -> i32 {
+        thread::current().kernel.locks.try_lock(sx as usize, Mode::Exclusive).into()
+    }
+
     pub unsafe extern "C" fn _sx_xunlock(sx: *mut sys::sx, _file: *const c_char, _line: i32) {
         unlock(sx as usize, Mode::Exclusive);
     }
