@@ -103,23 +103,6 @@ DECLARE_MODULE(pfsync, pfsync_module, SI_SUB_PROTO_FIREWALL, SI_ORDER_FOURTH);
 MODULE_VERSION(pfsync, PFSYNC_MODVER);
 MODULE_DEPEND(pfsync, pf, PF_MODVER, PF_MODVER, PF_MODVER);
 
-static void
-pfs_config_lock_init(const void *arg __unused)
-{
-	sx_init(&VNET(pfs_vnet).config_lock, "pfsync config");
-}
-
-static void
-pfs_config_lock_destroy(const void *arg __unused)
-{
-	sx_destroy(&VNET(pfs_vnet).config_lock);
-}
-
-/* The lock exists before the interface of a vnet, and after it. */
-VNET_SYSINIT(pfs_config_lock_init, SI_SUB_PROTO_FIREWALL, SI_ORDER_FIFTH,
-    pfs_config_lock_init, NULL);
-VNET_SYSUNINIT(pfs_config_lock_destroy, SI_SUB_PROTO_FIREWALL, SI_ORDER_THIRD,
-    pfs_config_lock_destroy, NULL);
 VNET_SYSINIT(pfs_vnet_init, SI_SUB_PROTO_FIREWALL, SI_ORDER_ANY,
     pfs_vnet_init, NULL);
 VNET_SYSUNINIT(pfs_vnet_uninit, SI_SUB_PROTO_FIREWALL, SI_ORDER_FOURTH,

@@ -21,6 +21,7 @@ struct pfs_limited {
 /* What the module stores for each vnet. */
 struct pfs_vnet {
 	struct sx		 config_lock;	/* protects the configuration */
+	int			 config_users;	/* threads that have or want it */
 	void			*softc;		/* the interface, NULL without one */
 	struct if_clone		*cloner;
 	void			*swi_cookie;

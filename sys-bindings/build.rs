@@ -57,6 +57,8 @@ const FUNCTIONS: &[&str] = &[
     "_mtx_destroy",
     "_sx_xlock",
     "_sx_xunlock",
+    "sx_destroy",
+    "sx_init_flags",
     "sx_try_xlock_",
     "callout_init",
     "callout_reset_sbt_on",

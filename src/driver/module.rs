@@ -152,6 +152,7 @@ extern "C" fn pfs_vnet_init(_arg: *const c_void) {
 
 /// Sets up the current vnet's part of the module. May sleep.
 fn start() -> Result<()> {
+    instance::make_lock();
     let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
     storage::keep_sender(SoftInterrupt::new(c"pfsync", vnet, sender::run)?);
     let functions = CloneFunctions { create: clone_create, destroy: clone_destroy };
@@ -174,6 +175,7 @@ fn stop() {
         // pf may be about to call a hook that it read before the hooks were cleared.
         table::quiesce();
     }
+    instance::destroy_lock();
 }
 
 /// `ifconfig pfsync0 create`. There is only unit 0.

@@ -76,12 +76,17 @@ pub(crate) fn softc_slot() -> &'static AtomicPtr<c_void> {
 ///
 /// # Safety
 ///
-/// The vnet has an interface, or is about to lose it: before its first interface the lock may
-/// not be initialised yet.
+/// As for [`Sx::from_raw`].
 pub(crate) unsafe fn config_lock() -> Sx {
-    // SAFETY: kmod/module.c initialises the lock before the vnet can have an interface, and
-    // destroys it after the vnet's part of the module was taken down.
+    // SAFETY: the caller keeps the rule above, and the storage lives as long as the vnet.
     unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut (*sys::pfs_vnet()).config_lock)) }
+}
+
+/// How many threads have the lock of the current vnet's configuration or are about to take it.
+/// Only `instance` uses it.
+pub(crate) fn config_users() -> &'static AtomicI32 {
+    // SAFETY: as in `softc_slot`.
+    unsafe { AtomicI32::from_ptr(&raw mut (*sys::pfs_vnet()).config_users) }
 }
 
 /// Whether the current vnet has its part of the module: 1 or 0. Only `lifecycle` uses
