@@ -174,7 +174,6 @@ fn write_queue(softc: &Softc, bucket: &Bucket, queue: Queue, writer: &mut FrameW
     const BATCH: usize = 16;
     let (action, size) = message(softc.options.format(), queue);
     loop {
-        let mut batch = [const { None }; BATCH];
         let fits = writer.fits(action, size).min(BATCH);
         let mut queues = bucket.queues.lock();
         if softc.clear_waits.load(Ordering::Acquire) {
@@ -182,8 +181,12 @@ fn write_queue(softc: &Softc, bucket: &Bucket, queue: Queue, writer: &mut FrameW
             // the queue.
             return;
         }
+        let mut batch = [const { None }; BATCH];
         for slot in batch.iter_mut().take(fits) {
             *slot = queues.pop(queue);
+            if slot.is_none() {
+                break;
+            }
         }
         drop(queues);
         if batch.iter().all(Option::is_none) {

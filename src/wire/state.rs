@@ -139,13 +139,17 @@ impl IfName {
     /// Fails with [`Invalid::InterfaceName`] if the name is empty or
     /// unterminated.
     pub fn new(bytes: &[u8; 16]) -> Result<IfName, Invalid> {
-        let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(0);
-        if len == 0 {
+        /// The lowest bit of each byte.
+        const ONES: u128 = u128::MAX / 255;
+        // A name is read for each state that is sent or received: all its bytes at once.
+        let name = u128::from_le_bytes(*bytes);
+        // The lowest bit that is set is the highest bit of the terminator.
+        let terminators = name.wrapping_sub(ONES) & !name & (ONES << 7);
+        let before_terminator = (terminators & terminators.wrapping_neg()).wrapping_sub(1) >> 7;
+        if terminators == 0 || before_terminator == 0 {
             return Err(Invalid::InterfaceName);
         }
-        let mut name = [0; 16];
-        name.iter_mut().zip(bytes).take(len).for_each(|(to, from)| *to = *from);
-        Ok(IfName(name))
+        Ok(IfName((name & before_terminator).to_le_bytes()))
     }
 
     /// The name, filled up with zeros. The last byte is always 0.

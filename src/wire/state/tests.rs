@@ -73,6 +73,21 @@ fn a_name_ends_at_its_terminator() {
     assert_eq!(IfName::new(&bytes), Err(Invalid::InterfaceName));
 }
 
+proptest! {
+    #[test]
+    fn a_name_is_what_precedes_the_first_zero(
+        bytes in prop::array::uniform16(prop::sample::select(vec![0u8, 1, 2, 0x7f, 0x80, 0x81, 0xff])),
+    ) {
+        let len = bytes.iter().position(|byte| *byte == 0);
+        let name = IfName::new(&bytes);
+        prop_assert_eq!(name.is_ok(), len.is_some_and(|len| len > 0));
+        if let (Ok(name), Some(len)) = (name, len) {
+            prop_assert_eq!(name.as_bytes(), &bytes[..len]);
+            prop_assert!(name.bytes()[len..].iter().all(|byte| *byte == 0));
+        }
+    }
+}
+
 #[test]
 fn a_name_of_any_bytes_is_shown_in_one_printable_word() {
     let show = |bytes: &[u8; 16]| IfName::new(bytes).unwrap().to_string();

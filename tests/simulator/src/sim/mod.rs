@@ -260,12 +260,13 @@ impl Simulation {
         self.tolerate(|firewall| firewall.set_up(true), index)
     }
 
-    /// The card of the sync interface is pulled, and another takes its place.
+    /// The card of the sync interface is pulled, and another takes its place. The module uses
+    /// it by its name.
     fn replug(&mut self, index: usize) -> Result<()> {
         self.firewalls[index].detach_sync()?;
         self.lab.advance(50)?;
         self.firewalls[index].attach_sync(&self.lab)?;
-        self.set_right(index)
+        self.firewalls[index].set_sync_up(true)
     }
 
     /// A firewall crashes, and boots again.
