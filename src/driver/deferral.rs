@@ -12,7 +12,7 @@ use crate::driver::probe::{self, DeferralEvent};
 use crate::driver::softc::{Bucket, Softc};
 use crate::driver::stats::{count, Stat};
 use crate::driver::storage;
-use crate::engine::defer::Deferral;
+use crate::engine::defer::{Added, Deferral};
 use core::sync::atomic::Ordering;
 
 /// Whether first packets are deferred: the operator wants it, and the link to the peers is
@@ -24,26 +24,32 @@ pub(crate) fn is_enabled(softc: &Softc, epoch: &NetEpoch) -> bool {
 /// Defers the first packet of a state, and flushes the state's bucket, so that the peers
 /// hear of the state at once.
 ///
-/// Returns the packet if too many are deferred already, for pf to send it on. This must
-/// not send an older deferred packet instead: pf may still be working on that one.
+/// If many are deferred already, the oldest leaves soon. This must not send that one itself:
+/// pf may still be working on it. Returns the new packet if too many are deferred, for pf to
+/// send it on.
 pub(crate) fn defer(softc: &Softc, state: &Locked, mut packet: Packet) -> Result<(), Packet> {
     let delay = storage::sysctls().defer_delay;
     let bucket = softc.bucket(state);
     packet.set_skip_firewall(true);
     let mut deferrals = bucket.deferrals.lock();
-    let is_first = deferrals.next_deadline().is_none();
-    let deadline = time::now().saturating_add(delay);
-    let added = deferrals.add(Deferral { state: state.id(), packet, deadline });
+    let now = time::now();
+    let deadline = now.saturating_add(delay);
+    let added = deferrals.add(Deferral { state: state.id(), packet, deadline }, now);
     drop(deferrals);
-    if let Err(Deferral { mut packet, .. }) = added {
-        probe::deferred(state.id(), DeferralEvent::TooMany);
-        packet.set_skip_firewall(false);
-        return Err(packet);
-    }
+    let added = match added {
+        Ok(added) => added,
+        Err(Deferral { mut packet, .. }) => {
+            probe::deferred(state.id(), DeferralEvent::TooMany);
+            packet.set_skip_firewall(false);
+            return Err(packet);
+        }
+    };
     state.set_awaits_ack(true);
     probe::deferred(state.id(), DeferralEvent::Deferred);
-    if is_first {
-        bucket.deferral_timer.arm(delay);
+    match added {
+        Added::First => bucket.deferral_timer.arm(delay),
+        Added::Behind => {}
+        Added::InPlaceOfOldest => bucket.deferral_timer.arm(0),
     }
     let wake = bucket.queues.lock().flush();
     softc.wake(bucket, wake);
