@@ -125,7 +125,10 @@ fn who_has_the_host_id_of_this_firewall_is_a_conflict() -> Result<()> {
 fn a_conflict_is_traced() -> Result<()> {
     let target = Target::new()?;
     let names = target.fw.kernel.trace();
-    target.send(Action::BulkStatus, &[RawBulkStatus { creator: 0x0100_0001u32.to_be_bytes(), endtime: 0.into(), status: 1, pad: [0; 3] }])?;
+    target.send(
+        Action::BulkStatus,
+        &[RawBulkStatus { creator: 0x0100_0001u32.to_be_bytes(), endtime: 0.into(), status: 1, pad: [0; 3] }],
+    )?;
     let fired = target.fw.kernel.take_fired();
     let conflict = fired.iter().find(|fired| names[fired.probe - 1] == "conflict").expect("fired");
     assert_eq!(conflict.args[..3], [0, 0, 0]);
