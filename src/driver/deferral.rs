@@ -35,22 +35,21 @@ pub(crate) fn defer(softc: &Softc, state: &Locked, mut packet: Packet) -> Result
     let now = time::now();
     let deadline = now.saturating_add(delay);
     let added = deferrals.add(Deferral { state: state.id(), packet, deadline }, now);
+    // The timer is armed with the list locked, so that it never waits for longer than the
+    // oldest packet may.
+    match added {
+        Ok(Added::First) => bucket.deferral_timer.arm(delay),
+        Ok(Added::OldestLeaves) => bucket.deferral_timer.arm(0),
+        Ok(Added::Behind) | Err(_) => {}
+    }
     drop(deferrals);
-    let added = match added {
-        Ok(added) => added,
-        Err(Deferral { mut packet, .. }) => {
-            probe::deferred(state.id(), DeferralEvent::TooMany);
-            packet.set_skip_firewall(false);
-            return Err(packet);
-        }
-    };
+    if let Err(Deferral { mut packet, .. }) = added {
+        probe::deferred(state.id(), DeferralEvent::TooMany);
+        packet.set_skip_firewall(false);
+        return Err(packet);
+    }
     state.set_awaits_ack(true);
     probe::deferred(state.id(), DeferralEvent::Deferred);
-    match added {
-        Added::First => bucket.deferral_timer.arm(delay),
-        Added::Behind => {}
-        Added::InPlaceOfOldest => bucket.deferral_timer.arm(0),
-    }
     let wake = bucket.queues.lock().flush();
     softc.wake(bucket, wake);
     Ok(())
@@ -80,8 +79,8 @@ pub(crate) fn timeout(index: usize) {
             }
             hand_to_sender(softc, deferral, DeferralEvent::TimedOut);
         }
-        let next = bucket.deferrals.lock().next_deadline();
-        if let Some(deadline) = next {
+        let mut deferrals = bucket.deferrals.lock();
+        if let Some(deadline) = deferrals.next_deadline() {
             bucket.deferral_timer.arm(deadline.saturating_sub(now));
         }
     });

@@ -10,11 +10,11 @@ use core::marker::PhantomData;
 
 /// The most packets that a bucket defers for their whole time. Beyond them, the
 /// oldest one's time is over.
-pub const DEFERRALS_PER_BUCKET: usize = 128;
+pub const DEFERRALS_PER_BUCKET: usize = 256;
 
-/// The places for the packets of a bucket: those that are deferred, and as many
-/// whose time was ended and that are about to leave.
-pub const PLACES_PER_BUCKET: usize = 2 * DEFERRALS_PER_BUCKET;
+/// The places for the packets of a bucket: those that are deferred, and those whose
+/// time was ended and that leave at the next tick of the clock.
+pub const PLACES_PER_BUCKET: usize = DEFERRALS_PER_BUCKET + 128;
 
 /// A deferred packet.
 pub struct Deferral<P> {
@@ -31,10 +31,10 @@ pub struct Deferral<P> {
 pub enum Added {
     /// Nothing: no other packet is deferred.
     First,
-    /// Nothing: older packets are deferred.
+    /// Nothing that changes when the next packet leaves.
     Behind,
-    /// The time of the oldest deferred packet is over.
-    InPlaceOfOldest,
+    /// The time of the oldest deferred packet is over, before it was due.
+    OldestLeaves,
 }
 
 /// The deferred packets of a bucket, oldest first, in slots that the caller
@@ -61,11 +61,11 @@ impl<P, S: AsMut<[Option<Deferral<P>>]>> Deferrals<P, S> {
         let slots = self.slots.as_mut();
         let Some(slot) = slots.get_mut(self.len) else { return Err(deferral) };
         *slot = Some(deferral);
-        let oldest = self.len.checked_sub(DEFERRALS_PER_BUCKET);
-        let added = match oldest.and_then(|index| slots.get_mut(index)?.as_mut()) {
+        let index = self.len.checked_sub(DEFERRALS_PER_BUCKET);
+        let added = match index.and_then(|index| slots.get_mut(index)?.as_mut()) {
             Some(oldest) => {
                 oldest.deadline = oldest.deadline.min(now);
-                Added::InPlaceOfOldest
+                if index == Some(0) { Added::OldestLeaves } else { Added::Behind }
             }
             None if self.len == 0 => Added::First,
             None => Added::Behind,
@@ -148,12 +148,12 @@ mod tests {
     fn beyond_the_limit_the_oldest_packets_leave() {
         let mut list = deferrals(PLACES_PER_BUCKET);
         assert_eq!(list.add(deferral(0, 50), 10).ok(), Some(Added::First));
-        for n in 1..DEFERRALS_PER_BUCKET as u8 {
-            assert_eq!(list.add(deferral(n, 50), 10).ok(), Some(Added::Behind));
+        for n in 1..DEFERRALS_PER_BUCKET {
+            assert_eq!(list.add(deferral((n % 200) as u8, 50), 10).ok(), Some(Added::Behind));
         }
         assert_eq!(packet(list.pop_expired(20)), None);
-        for n in 200..203 {
-            assert_eq!(list.add(deferral(n, 60), 20).ok(), Some(Added::InPlaceOfOldest));
+        for (n, added) in [(200, Added::OldestLeaves), (201, Added::Behind), (202, Added::Behind)] {
+            assert_eq!(list.add(deferral(n, 60), 20).ok(), Some(added));
         }
         let left: Vec<_> = std::iter::from_fn(|| packet(list.pop_expired(20))).collect();
         assert_eq!(left, [0, 1, 2]);
