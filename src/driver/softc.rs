@@ -20,7 +20,7 @@ use crate::engine::bucket::{FrameSize, Queues, Wake};
 use crate::engine::bulk::{Requester, Responder};
 use crate::engine::config::Config;
 use crate::engine::control::{Control, MAX_QUEUED_REQUESTS};
-use crate::engine::defer::{Deferral, Deferrals, DEFERRALS_PER_BUCKET};
+use crate::engine::defer::{Deferral, Deferrals, PLACES_PER_BUCKET};
 use crate::engine::format_choice::FormatChoice;
 use crate::engine::limit::Rates;
 use crate::wire::{Format, Header, StateId, Subheader};
@@ -143,7 +143,7 @@ pub(crate) struct Softc {
 
 impl Bucket {
     fn new(vnet: Vnet, index: usize, maxupd: u8, timers: &TimerFunctions) -> Result<Bucket> {
-        let slots = KSlice::new(DEFERRALS_PER_BUCKET, Wait::Sleep, |_| Ok(None))?;
+        let slots = KSlice::new(PLACES_PER_BUCKET, Wait::Sleep, |_| Ok(None))?;
         let callout = |run| Callout::new(Handler { vnet, index, run }, Wait::Sleep);
         Ok(Bucket {
             queues: Mutex::new(c"pfsync bucket", Queues::new(StateLists::new(maxupd)), Wait::Sleep)?,

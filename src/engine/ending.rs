@@ -10,7 +10,8 @@
 //! use pfsync::engine::ending::Known;
 //!
 //! // An established TCP connection, of which a peer sent an update in second 100.
-//! let copy = Known { is_tcp: true, states: [4, 4], last_used: 100, last_message: 100 };
+//! let copy =
+//!     Known { is_tcp: true, states: [4, 4], is_expired: false, last_used: 100, last_message: 100 };
 //! assert!(copy.ends_by_delete());
 //! // Packets of it have passed here since.
 //! let live = Known { last_used: 130, ..copy };
@@ -38,6 +39,8 @@ pub struct Known {
     /// The connection states of source and destination; see
     /// [`Endpoint::state`](crate::wire::Endpoint::state).
     pub states: [u8; 2],
+    /// Whether the state's timeout has passed, so that pf is about to end it.
+    pub is_expired: bool,
     /// When a packet of the connection passed here last, or a peer's update was
     /// taken over, in seconds of uptime.
     pub last_used: u32,
@@ -49,8 +52,13 @@ pub struct Known {
 impl Known {
     /// Whether a peer's delete ends the state: unless the connection is open, and
     /// packets of it have passed here since the last message of a peer.
+    ///
+    /// A state that nobody uses any more expires on all firewalls at the same time, and
+    /// any of them may be the first to notice.
     pub fn ends_by_delete(&self) -> bool {
-        self.is_closed() || self.last_used.saturating_sub(self.last_message) < MARGIN_SECONDS
+        self.is_closed()
+            || self.is_expired
+            || self.last_used.saturating_sub(self.last_message) < MARGIN_SECONDS
     }
 
     /// Whether a new state between the same ends takes the place of the state
@@ -75,7 +83,8 @@ mod tests {
     use super::*;
 
     /// An open connection that this firewall handles alone since its uptime of 50.
-    const LIVE: Known = Known { is_tcp: true, states: [4, 4], last_used: 100, last_message: 50 };
+    const LIVE: Known =
+        Known { is_tcp: true, states: [4, 4], is_expired: false, last_used: 100, last_message: 50 };
 
     fn id(id: u8, creator: u8) -> StateId {
         StateId { id: [id; 8], creator: [creator; 4] }
@@ -96,6 +105,11 @@ mod tests {
         assert!(!Known { is_tcp: false, states: [2, 2], ..LIVE }.ends_by_delete());
         // One endpoint has closed its direction of the connection.
         assert!(!Known { states: [9, 4], ..LIVE }.ends_by_delete());
+    }
+
+    #[test]
+    fn a_delete_ends_an_expired_state() {
+        assert!(Known { is_expired: true, ..LIVE }.ends_by_delete());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::export::{kif_name, FLOATING};
 use super::status;
+use crate::driver::kernel::time;
 use crate::engine::ending::Known;
 use crate::engine::merge::LocalEndpoint;
 use crate::wire::{Direction, Endpoint, Family, IfName, Key, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
@@ -286,6 +287,12 @@ impl Locked<'_> {
         unsafe { (*self.st.as_ptr()).pfsync_time = uptime | flag };
     }
 
+    /// Whether pf would end the state now.
+    fn is_expired(&self) -> bool {
+        // SAFETY: the row is locked, and the state is not one that pf is unlinking.
+        !self.is_alive() || unsafe { sys::pf_state_expires(self.st.as_ptr()) } <= time::uptime()
+    }
+
     /// What is known of the state, for judging whether it ends because of a peer.
     pub(crate) fn known_end(&self) -> Known {
         // SAFETY: only computes an address.
@@ -293,6 +300,7 @@ impl Locked<'_> {
         Known {
             is_tcp: self.is_tcp(),
             states: self.known().map(|endpoint| endpoint.state),
+            is_expired: self.is_expired(),
             last_used: sys::pfs_uptime_of(last_used),
             last_message: self.pfsync_time() & !COPY,
         }

@@ -36,10 +36,12 @@ pub(super) fn find_by_key(key: &Key, family: Family, proto: u8, role: KeyRole) -
     };
     // SAFETY: pf looks the state up in the current vnet's table, and returns it with its row
     // locked. The null pointer asks for the first state alone.
-    unsafe {
+    let found = unsafe {
         NonNull::new(sys::pf_find_state_all(&wanted, direction, core::ptr::null_mut()))
             .map(|st| Found::assume(st))
-    }
+    };
+    // pf detaches a state from its keys after it has unlinked it.
+    found.filter(|found| u32::from(found.timeout()) != sys::PFTM_UNLINKED)
 }
 
 /// Which key of a state.

@@ -5,7 +5,7 @@
 mod common;
 
 use anyhow::Result;
-use common::{pair, plain_lab, tcp, unload};
+use common::{pair, plain_lab, record, tcp, unload};
 use pfsync_simulator::freebsd::net::Faults;
 use pfsync_simulator::freebsd::pf::traffic::{Connection, Endpoint, Id};
 use pfsync_simulator::lab::{connection, Firewall, Lab};
@@ -110,6 +110,26 @@ fn a_delete_ends_the_copy_that_its_creator_keeps() -> Result<()> {
     two.kill(id)?;
     lab.seconds(2)?;
     assert_eq!((one.states().len(), two.states().len()), (0, 0));
+    unload([one, two])
+}
+
+/// A state that nobody uses expires everywhere at the same time. A peer that notices first
+/// does not get it back.
+#[test]
+fn a_delete_ends_an_expired_state() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab)?;
+    let id = one.open(&connection(1, sys::IPPROTO_UDP))?;
+    for _ in 0..5 {
+        one.pass(id, |st| st.timeout = sys::PFTM_UDP_SINGLE as u8)?;
+        lab.seconds(1)?;
+    }
+    lab.seconds(100)?;
+    let sent = record(&lab);
+    two.purge()?;
+    lab.seconds(3)?;
+    assert_eq!((one.states().len(), two.states().len()), (0, 0));
+    assert!(sent.borrow().iter().all(|sent| sent.from == "fw2"));
     unload([one, two])
 }
 

@@ -7,7 +7,6 @@ use anyhow::Result;
 use pfsync::wire::{Action, RawId};
 use pfsync_simulator::freebsd::pf::rules::NO_SYNC;
 use pfsync_simulator::freebsd::pf::traffic::Connection;
-use pfsync_simulator::lab::NEWEST;
 
 fn id_of(id: [u8; 8]) -> RawId {
     RawId { id, creator: PEER }
@@ -62,7 +61,7 @@ fn delete_of_a_state_in_use() -> Result<()> {
     target.send(Action::DeleteCompressed, &[id])?;
     assert!(target.has_state());
     let stats = target.stats();
-    assert_eq!((stats.pfsyncs_stale, stats.pfsyncs_oacts[NEWEST.update() as usize]), (1, 1));
+    assert_eq!((stats.pfsyncs_stale, stats.pfsyncs_oacts[Action::Update1400 as usize]), (1, 1));
     target.send(Action::DeleteCompressed, &[id])?;
     assert!(!target.has_state());
     target.finish()

@@ -76,6 +76,9 @@ pub struct Kernel {
     pub(crate) lists: RefCell<HashMap<usize, Place>>,
     /// The probes that fired since the last look.
     pub(crate) fired: RefCell<Vec<Fired>>,
+    /// Whether every CPU has switched to another thread since the module took back its
+    /// functions that are called with no lock held.
+    pub(crate) forgot_unlocked_callers: Cell<bool>,
     /// Whether pf frees both keys of a state whose wire key collides, if releases differ.
     pub frees_both_keys: Cell<bool>,
     /// Whether the programs that call it are 32-bit programs.
@@ -112,6 +115,7 @@ impl Kernel {
             console: RefCell::default(),
             lists: RefCell::default(),
             fired: RefCell::default(),
+            forgot_unlocked_callers: Cell::new(false),
             frees_both_keys: Cell::new(false),
             has_32bit_programs: Cell::new(false),
             image: RefCell::default(),

@@ -141,6 +141,9 @@ impl Kernel {
     fn stop_module(&self) -> Result<()> {
         let error = self.module_event(sys::MOD_UNLOAD);
         ensure!(error == 0, "the module refuses to be unloaded: error {error}");
+        if !self.forgot_unlocked_callers.take() {
+            violation("leaves while a thread may be about to call it with no lock held".into());
+        }
         self.end_module()
     }
 

@@ -40,6 +40,13 @@ pub struct Globals {
     pub(crate) probe_function: usize,
 }
 
+impl Globals {
+    /// Sets `mp_ncpus`, the number of CPUs.
+    pub fn set_cpus(&mut self, cpus: i32) {
+        self.cpus = cpus;
+    }
+}
+
 /// The VNET variables of the kernel and of pf, at the start of each vnet's
 /// region.
 #[repr(C)]

@@ -37,6 +37,11 @@ symbols! {
         if flags != sys::PDROP as i32 {
             violation("waits for idle CPUs, which may take for ever".into());
         }
+        let kernel = thread::current().kernel.clone();
+        // SAFETY: the kernel's own variables.
+        let departs = unsafe { (*kernel.variables.globals()).detach_ifnet };
+        let clears = kernel.vnets.borrow().iter().any(|vnet| vnet.pf.has_clear_hook());
+        kernel.forgot_unlocked_callers.set(departs.is_none() && !clears);
         // SAFETY: the same as any caller's.
         unsafe { pause_sbt(name, milliseconds(1), 0, 0) }
     }

@@ -282,10 +282,10 @@ impl Pf {
         // SAFETY: the vnet's own variables; the name has IFNAMSIZ bytes.
         unsafe {
             if let Some(hook) = (*self.variables).clear.filter(|_| tell) {
-                // pf holds no lock here.
-                let kernel = thread::current().kernel.clone();
-                kernel.world().preemption_point();
-                if kernel.image().is_none() {
+                // pf holds no lock here, and other threads may run meanwhile.
+                let thread = thread::current();
+                (0..thread.kernel.world().random(40)).for_each(|_| thread.give_way());
+                if thread.kernel.image().is_none() {
                     violation("leaves while a thread is about to call its hook for clears".into());
                 }
                 let mut name = [0i8; 16];
