@@ -65,7 +65,11 @@ impl<P, S: AsMut<[Option<Deferral<P>>]>> Deferrals<P, S> {
         let added = match index.and_then(|index| slots.get_mut(index)?.as_mut()) {
             Some(oldest) => {
                 oldest.deadline = oldest.deadline.min(now);
-                if index == Some(0) { Added::OldestLeaves } else { Added::Behind }
+                if index == Some(0) {
+                    Added::OldestLeaves
+                } else {
+                    Added::Behind
+                }
             }
             None if self.len == 0 => Added::First,
             None => Added::Behind,
