@@ -34,6 +34,7 @@
 #include <sys/sockio.h>
 #include <sys/sx.h>
 #include <sys/sysctl.h>
+#include <sys/taskqueue.h>
 #include <sys/time.h>
 
 #include <vm/uma.h>

@@ -21,9 +21,6 @@ unsigned long pfs_buckets;
 
 const char pfs_version[] = PFS_VERSION;
 
-struct sx pfs_config_lock;
-SX_SYSINIT(pfs_config_lock, &pfs_config_lock, "pfsync config");
-
 struct pfs_vnet *
 pfs_vnet(void)
 {
@@ -93,6 +90,15 @@ SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, strangers,
 SYSCTL_ULONG(_net_pfsync_limited, OID_AUTO, reflected,
     CTLFLAG_VNET | CTLFLAG_RD, &VNET_NAME(pfs_vnet.limited.reflected), 0,
     "This firewall's own packets, which came back");
+
+SYSCTL_NODE(_net_pfsync, OID_AUTO, conflicts, CTLFLAG_RD | CTLFLAG_MPSAFE, 0,
+    "Messages of peers that contradict what is known here");
+SYSCTL_ULONG(_net_pfsync_conflicts, OID_AUTO, host_ids,
+    CTLFLAG_VNET | CTLFLAG_RD, &VNET_NAME(pfs_vnet.conflicts.host_ids), 0,
+    "Messages of a peer with the host id of this firewall");
+SYSCTL_ULONG(_net_pfsync_conflicts, OID_AUTO, states,
+    CTLFLAG_VNET | CTLFLAG_RD, &VNET_NAME(pfs_vnet.conflicts.states), 0,
+    "States whose id is that of another connection here");
 
 static moduledata_t pfsync_module = { "pfsync", pfs_modevent, NULL };
 

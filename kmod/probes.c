@@ -12,6 +12,7 @@ SDT_PROVIDER_DEFINE(pfsync);
 SDT_PROBE_DEFINE3(pfsync, , state, queued, "uint64_t", "uint32_t", "int");
 SDT_PROBE_DEFINE3(pfsync, , state, imported, "uint64_t", "uint32_t", "int");
 SDT_PROBE_DEFINE3(pfsync, , state, merged, "uint64_t", "uint32_t", "int");
+SDT_PROBE_DEFINE3(pfsync, , state, conflict, "uint64_t", "uint32_t", "int");
 SDT_PROBE_DEFINE2(pfsync, , message, sent, "int", "int");
 SDT_PROBE_DEFINE2(pfsync, , message, received, "int", "int");
 SDT_PROBE_DEFINE2(pfsync, , message, rejected, "int", "int");
@@ -35,6 +36,12 @@ void
 pfs_probe_state_merged(uint64_t id, uint32_t creator, int verdict)
 {
 	SDT_PROBE3(pfsync, , state, merged, id, creator, verdict);
+}
+
+void
+pfs_probe_state_conflict(uint64_t id, uint32_t creator, int conflict)
+{
+	SDT_PROBE3(pfsync, , state, conflict, id, creator, conflict);
 }
 
 void

@@ -18,8 +18,16 @@ struct pfs_limited {
 	unsigned long	 reflected;
 };
 
+/* Messages of peers that contradict what is known here: net.pfsync.conflicts. */
+struct pfs_conflicts {
+	unsigned long	 host_ids;
+	unsigned long	 states;
+};
+
 /* What the module stores for each vnet. */
 struct pfs_vnet {
+	struct sx		 config_lock;	/* protects the configuration */
+	int			 config_users;	/* threads that have or want it */
 	void			*softc;		/* the interface, NULL without one */
 	struct if_clone		*cloner;
 	void			*swi_cookie;
@@ -32,6 +40,7 @@ struct pfs_vnet {
 	unsigned int		 peer_requests;	/* net.pfsync.peer_requests */
 	unsigned int		 only_peer;	/* net.pfsync.only_peer */
 	struct pfs_limited	 limited;
+	struct pfs_conflicts	 conflicts;
 };
 
 /* pf's hooks, which are set or cleared together. */
@@ -71,7 +80,6 @@ struct pfsyncstats	*pfs_stats(void);
 extern unsigned long	 pfs_buckets;
 extern const char	 pfs_version[];
 extern struct malloc_type pfs_malloc_type[1];
-extern struct sx	 pfs_config_lock;
 
 /* sys/_vnet.h, net/vnet.h */
 struct vnet		*pfs_curvnet(void);
@@ -146,6 +154,7 @@ void			 pfs_pf_state_tagname(struct pf_kstate *, char *);
 void			 pfs_probe_state_queued(uint64_t, uint32_t, int);
 void			 pfs_probe_state_imported(uint64_t, uint32_t, int);
 void			 pfs_probe_state_merged(uint64_t, uint32_t, int);
+void			 pfs_probe_state_conflict(uint64_t, uint32_t, int);
 void			 pfs_probe_message_sent(int, int);
 void			 pfs_probe_message_received(int, int);
 void			 pfs_probe_message_rejected(int, int);

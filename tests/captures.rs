@@ -5,7 +5,10 @@
 //! The captures of formats 1301 and 1400 are of 14.2, those of format 1500 of
 //! 15.0. They were recorded while two firewalls kept NAT, IPv4, IPv6, TCP, UDP
 //! and ICMP states in step, with a bulk update, deferral, kills and a flush.
-//! `wire` is Ethernet on the sync interface, `pfsync0` what bpf(4) shows of the
+//! The captures `actions` are of states that only format 1500 can tell of: with a
+//! tag, routed to a next hop of the other address family, and translated between
+//! IPv4 and IPv6 on the way in (`af-to` in a rule `in`) and out, each also in a
+//! bulk update. `wire` is Ethernet on the sync interface, `pfsync0` what bpf(4) shows of the
 //! pfsync interface.
 
 use std::collections::BTreeMap;
@@ -15,8 +18,9 @@ use std::path::Path;
 use pcap_file::pcap::PcapReader;
 use pcap_file::DataLink;
 use pfsync::wire::{
-    Action, Format, Frame, FrameWriter, Ipv4Header, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
-    RawState1301, RawState1400, RawState1500, Run, StateId, States,
+    Action, Direction, Family, Format, Frame, FrameWriter, Ipv4Header, RawBulkStatus, RawClear,
+    RawCompressedUpdate, RawId, RawState1301, RawState1400, RawState1500, RouteTo, Run, State, StateId,
+    States,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -34,7 +38,7 @@ struct Capture {
     messages: &'static [(Action, usize)],
 }
 
-const CAPTURES: [Capture; 6] = [
+const CAPTURES: [Capture; 8] = [
     Capture {
         name: "1301-wire",
         link: DataLink::ETHERNET,
@@ -128,6 +132,35 @@ const CAPTURES: [Capture; 6] = [
             (Action::Update1500, 56),
         ],
     },
+    Capture {
+        name: "1500-actions-wire",
+        link: DataLink::ETHERNET,
+        frames: 41,
+        messages: &[
+            (Action::Clear, 1),
+            (Action::UpdateCompressed, 2),
+            (Action::UpdateRequest, 2),
+            (Action::DeleteCompressed, 4),
+            (Action::BulkStatus, 3),
+            (Action::Eof, 41),
+            (Action::Insert1500, 19),
+            (Action::Update1500, 10),
+        ],
+    },
+    Capture {
+        name: "1500-actions-pfsync0",
+        link: DataLink::PFSYNC,
+        frames: 39,
+        messages: &[
+            (Action::Clear, 1),
+            (Action::UpdateCompressed, 2),
+            (Action::DeleteCompressed, 4),
+            (Action::BulkStatus, 3),
+            (Action::Eof, 39),
+            (Action::Insert1500, 19),
+            (Action::Update1500, 10),
+        ],
+    },
 ];
 
 impl Capture {
@@ -146,6 +179,19 @@ impl Capture {
             _ => 0,
         };
         self.packets().into_iter().map(|mut packet| packet.split_off(skip)).collect()
+    }
+
+    /// The states in the inserts and whole updates.
+    fn states(&self) -> Vec<State> {
+        let mut found = Vec::new();
+        for frame in self.frames() {
+            for run in Frame::parse(&frame).unwrap() {
+                if let Run::Insert(states) | Run::Update(states) = run.unwrap() {
+                    found.extend(states.map(Result::unwrap));
+                }
+            }
+        }
+        found
     }
 
     /// Counts the messages by the number of their action.
@@ -239,6 +285,29 @@ fn every_message_is_counted() {
         assert_eq!(capture.frames().len(), capture.frames, "{}", capture.name);
         let expected = capture.messages.iter().map(|(action, count)| (*action as u8, *count)).collect();
         assert_eq!(capture.count(), expected, "{}", capture.name);
+    }
+}
+
+#[test]
+fn what_only_format_1500_can_say_is_read() {
+    for capture in CAPTURES.iter().filter(|capture| capture.name.starts_with("1500-actions")) {
+        let states = capture.states();
+        let has = |wanted: &dyn Fn(&State) -> bool| {
+            assert!(states.iter().any(wanted), "{}", capture.name);
+        };
+        has(&|state| state.tag.is_some_and(|tag| tag.bytes().starts_with(b"sometag\0")));
+        let is_routed_to = |state: &State, to| {
+            let route = state.rule_actions.map(|actions| actions.route);
+            matches!(route, Some(RouteTo::Via { family, .. }) if family == to)
+        };
+        has(&|state| state.family == Family::Inet && is_routed_to(state, Family::Inet6));
+        has(&|state| state.family == Family::Inet && is_routed_to(state, Family::Inet));
+        for direction in [Direction::In, Direction::Out] {
+            has(&|state| state.direction == direction && state.family != state.stack_family);
+        }
+        // A floating state names the interface that made it; a bound state is on that interface.
+        has(&|state| state.ifname.to_string() == "all" && state.orig_ifname.is_some());
+        has(&|state| state.ifname.to_string() == "outif" && state.proto != state.stack_proto);
     }
 }
 

@@ -181,7 +181,10 @@ impl Run {
             128..=191 => _ = fuzzed.attempt(fuzzed.firewall.set_up(true))?,
             192..=223 => _ = fuzzed.attempt(fuzzed.firewall.set_mtu(u.arbitrary::<u16>()?.into()))?,
             _ if fuzzed.has_sync() => fuzzed.firewall.detach_sync()?,
-            _ => fuzzed.firewall.attach_sync(&fuzzed.lab),
+            _ => {
+                fuzzed.firewall.attach_sync(&fuzzed.lab)?;
+                fuzzed.firewall.set_sync_up(true)?;
+            }
         }
         Ok(())
     }

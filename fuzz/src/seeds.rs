@@ -13,12 +13,22 @@ use zerocopy::FromBytes;
 
 /// The captures, and the size in bytes of their link and IP headers. Those of pfsync0
 /// have none.
-const CAPTURES: [(&str, usize); 4] =
-    [("1301-wire", 34), ("1400-wire", 34), ("1301-pfsync0", 0), ("1400-pfsync0", 0)];
+const CAPTURES: [(&str, usize); 8] = [
+    ("1301-wire", 34),
+    ("1400-wire", 34),
+    ("1500-wire", 34),
+    ("1500-actions-wire", 34),
+    ("1301-pfsync0", 0),
+    ("1400-pfsync0", 0),
+    ("1500-pfsync0", 0),
+    ("1500-actions-pfsync0", 0),
+];
 
-/// The size of a frame's header, and the offset of the interface's name in a state.
+/// The size of a frame's header, the offset of the interface's name in a state, and that of the
+/// name of the interface that made a state of format 1500.
 const HEADER: usize = 20;
 const IFNAME: usize = 8;
+const ORIGINAL_IFNAME: usize = 312;
 
 fn captured(name: &str, skip: usize) -> Result<Vec<Vec<u8>>> {
     let path =
@@ -66,7 +76,11 @@ fn rename_interfaces(frame: &mut [u8]) {
         let (_, messages) = rest.split_at_mut(size_of::<Subheader>());
         let count = usize::from(subheader.count.get());
         for state in messages.chunks_exact_mut(size.max(1)).take(if size > 0 { count } else { 0 }) {
-            state[IFNAME..IFNAME + 4].copy_from_slice(b"em1\0");
+            for name in [IFNAME, ORIGINAL_IFNAME] {
+                if let Some(name) = state.get_mut(name..name + 4) {
+                    name.copy_from_slice(b"em1\0");
+                }
+            }
         }
         // States come first, so that other messages end the search.
         if size == 0 || count * size > messages.len() {

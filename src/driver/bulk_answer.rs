@@ -106,7 +106,7 @@ fn write_row(
 fn belongs_in(softc: &Softc, state: &Locked, walk: &Walk) -> bool {
     state.is_alive()
         && !state.is_nosync()
-        && !walk.was_requested_before(state.pfsync_time())
+        && state.last_news().is_none_or(|at| !walk.was_requested_before(at))
         && !softc.bucket(state).queues.lock().announces(state)
 }
 

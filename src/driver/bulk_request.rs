@@ -43,6 +43,15 @@ pub(crate) fn expect_new_peers(softc: &Softc) {
     softc.bulk_request.lock().mark_incomplete();
 }
 
+/// Requests a bulk update again if states may be missing: earlier requests may not have
+/// reached the peers.
+pub(crate) fn repeat(softc: &Softc) {
+    let is_complete = softc.bulk_request.lock().is_complete();
+    if !is_complete && softc.ifp.is_running() {
+        start(softc);
+    }
+}
+
 /// Requests a bulk update for an operator (`net.pfsync.bulk_request`). `EINVAL` unless
 /// `pfsync0` is up and has a sync interface.
 pub(crate) fn start_by_operator() -> Result<()> {
@@ -150,7 +159,9 @@ pub(crate) fn tick(_index: usize) {
             }
             Tick::GiveUp { demotion } => {
                 give_back(Some(demotion), BulkRequestEvent::GivenUp, c"pfsync bulk fail");
-                if softc.link(epoch).is_some_and(|link| !link.interface().is_up()) {
+                if softc.link(epoch).is_some_and(|link| !link.interface().is_up())
+                    || softc.lost_without_source.load(Ordering::Relaxed)
+                {
                     // Nobody was asked.
                     softc.bulk_request.lock().mark_incomplete();
                 }

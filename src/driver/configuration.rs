@@ -2,18 +2,22 @@
 //! The configuration of the interface: reading it, changing it, and what a change or a
 //! departing interface does to the link.
 
+use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
 use crate::driver::format;
-use crate::driver::hooks::HOOKS;
+use crate::driver::hooks::{HOOKS, HOOKS_WHILE_DOWN};
 use crate::driver::instance::{self, Configuration};
 use crate::driver::kernel::alloc::{KBox, Wait};
+use crate::driver::kernel::console;
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{Errno, Result};
 use crate::driver::kernel::ifnet::{DetachLock, IfnetRef, Name};
+use crate::driver::kernel::time;
 use crate::driver::link::Link;
 use crate::driver::pf::rules;
 use crate::driver::softc::{Softc, MTU_MIN};
-use crate::engine::config::{Config, Settings};
+use crate::driver::storage;
+use crate::engine::config::{Config, Settings, SyncPeer};
 use crate::wire::{Format, IfName};
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
@@ -25,7 +29,8 @@ pub(crate) struct Snapshot {
     pub(crate) config: Config,
     /// The format that states are sent in.
     pub(crate) format: Format,
-    /// The current name of the sync interface, zeroes without one.
+    /// The current name of the sync interface, or its last one if it is away. Zeroes without
+    /// one.
     pub(crate) syncdev: Name,
     /// Whether no state is known to be missing (`PFSYNCF_OK`).
     pub(crate) ok: bool,
@@ -36,7 +41,7 @@ pub(crate) struct Snapshot {
 /// `ENXIO` while the interface is being made or destroyed, or if it was moved to another
 /// vnet.
 fn with_softc<R>(ifp: *const sys::ifnet, inside: impl FnOnce(&Softc) -> Result<R>) -> Result<R> {
-    let configuration = Configuration::lock();
+    let configuration = Configuration::lock().ok_or(Errno::ENXIO)?;
     let softc = configuration.softc().filter(|softc| softc.ifp.as_ptr().cast_const() == ifp);
     softc.map_or(Err(Errno::ENXIO), inside)
 }
@@ -69,7 +74,7 @@ pub(crate) fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
             rules::set_hooks(&HOOKS);
             bulk_request::start(softc);
         } else if was_up && !up {
-            rules::set_hooks(&rules::NO_HOOKS);
+            rules::set_hooks(&HOOKS_WHILE_DOWN);
             bulk_request::cancel(softc);
         }
         Ok(())
@@ -91,7 +96,7 @@ pub(crate) fn set_mtu(ifp: *const sys::ifnet, mtu: c_int) -> Result<()> {
 }
 
 /// Applies what an operator requests to the interface `ifp`. May sleep. On an error, changes
-/// nothing: `EINVAL` if a value is out of range or the sync interface does not exist,
+/// nothing: `EINVAL` if a value is out of range or a new sync interface does not exist,
 /// `ENXIO` without an interface, or the error of [`Link::open`].
 pub(crate) fn apply(ifp: *const sys::ifnet, settings: &Settings) -> Result<()> {
     // This lock comes before the configuration's: when an interface departs, the kernel
@@ -102,8 +107,9 @@ pub(crate) fn apply(ifp: *const sys::ifnet, settings: &Settings) -> Result<()> {
         // The sync interface may have been renamed, and another may have its old name.
         old.syncdev = IfName::new(&syncdev_name(softc)).ok();
         let new = old.with(settings).map_err(|_| Errno::EINVAL)?;
-        if !old.same_link(&new) {
-            relink(softc, &new, &detaching)?;
+        // A link that is not there may be possible now.
+        if !old.same_link(&new) || new.syncdev.is_some() && !is_linked(softc) {
+            relink(softc, &old, &new, &detaching)?;
         }
         *softc.config.lock() = new;
         softc.apply_options(&new);
@@ -112,33 +118,91 @@ pub(crate) fn apply(ifp: *const sys::ifnet, settings: &Settings) -> Result<()> {
     })
 }
 
-/// Replaces the link by the one that a configuration names.
-fn relink(softc: &Softc, new: &Config, detaching: &DetachLock) -> Result<()> {
-    let link = match (new.syncdev, new.syncpeer) {
-        (Some(name), Some(peer)) => {
-            let ifp = IfnetRef::by_name(name.bytes()).ok_or(Errno::EINVAL)?;
-            Some(KBox::new(Link::open(ifp, peer)?, Wait::Sleep)?)
-        }
+/// Replaces the link by the one that a configuration names. If the sync interface is the same
+/// as before and is away, it stays away.
+fn relink(softc: &Softc, old: &Config, new: &Config, detaching: &DetachLock) -> Result<()> {
+    let link = match new.syncdev.map(|name| IfnetRef::by_name(name.bytes())) {
+        Some(Some(ifp)) => Some(open(ifp, new)?),
+        Some(None) if old.syncdev != new.syncdev => return Err(Errno::EINVAL),
         _ => None,
     };
     let is_linked = link.is_some();
     Link::close(softc.link.replace(link), detaching);
-    format::forget_peers(softc);
-    if !is_linked {
+    meet_new_peers(softc, is_linked);
+    if new.syncdev.is_none() {
         bulk_request::forget(softc);
-    } else if softc.ifp.is_running() {
-        bulk_request::start_with_new_peers(softc);
-    } else {
-        bulk_request::expect_new_peers(softc);
     }
     Ok(())
 }
 
-/// Removes the link if its sync interface departs. The kernel also calls this when an
-/// interface is renamed. It holds the lock that a [`DetachLock`] stands for. May sleep.
+/// Opens the link to the sync peer of a configuration.
+fn open(ifp: IfnetRef, config: &Config) -> Result<KBox<Link>> {
+    KBox::new(Link::open(ifp, config.syncpeer.unwrap_or(SyncPeer::UNSPECIFIED))?, Wait::Sleep)
+}
+
+/// The link leads to peers that this firewall has not heard before, or to none.
+fn meet_new_peers(softc: &Softc, is_linked: bool) {
+    format::forget_peers(softc);
+    if is_linked && softc.ifp.is_running() {
+        bulk_request::start_with_new_peers(softc);
+    } else {
+        bulk_request::expect_new_peers(softc);
+    }
+}
+
+/// The function of the link task: uses the sync interface again if it is there and up.
+///
+/// A thread that waits for this task may hold the lock that a [`DetachLock`] stands for. So
+/// this does not wait for the lock, but tries again in a tick of the clock.
+pub(crate) fn reopen() {
+    if !epoch::enter(|epoch| instance::current(epoch).is_some_and(is_away)) {
+        return;
+    }
+    match DetachLock::try_lock() {
+        Some(detaching) => reopen_locked(&detaching),
+        None => epoch::enter(|epoch| {
+            if let Some(softc) = instance::current(epoch) {
+                softc.link_task.run_after(time::tick());
+            }
+        }),
+    }
+}
+
+fn reopen_locked(detaching: &DetachLock) {
+    let configuration = Configuration::lock();
+    let Some(softc) = configuration.as_ref().and_then(Configuration::softc) else { return };
+    let config = *softc.config.lock();
+    let found = config.syncdev.filter(|_| !is_linked(softc)).and_then(|name| IfnetRef::by_name(name.bytes()));
+    // An interface that is not up may not be attached completely.
+    let Some(ifp) = found.filter(IfnetRef::is_set_up) else { return };
+    match open(ifp, &config) {
+        Ok(link) => {
+            Link::close(softc.link.replace(Some(link)), detaching);
+            console::say(c"pfsync0: sync interface %s is back\n", &syncdev_name(softc));
+            meet_new_peers(softc, true);
+            // The peers lack what happened here meanwhile.
+            bulk_answer::request_received(softc);
+        }
+        Err(_) => softc.link_task.run_after(time::SECOND),
+    }
+}
+
+/// Whether a sync interface is configured and away.
+fn is_away(softc: &Softc) -> bool {
+    let syncdev = softc.config.lock().syncdev;
+    syncdev.is_some() && !is_linked(softc)
+}
+
+fn is_linked(softc: &Softc) -> bool {
+    epoch::enter(|epoch| softc.link(epoch).is_some())
+}
+
+/// Removes the link if its sync interface departs, but remembers the interface by its name.
+/// The kernel also calls this when an interface is renamed. It holds the lock that a
+/// [`DetachLock`] stands for. May sleep.
 pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
     let configuration = Configuration::lock();
-    let Some(softc) = configuration.softc() else { return };
+    let Some(softc) = configuration.as_ref().and_then(Configuration::softc) else { return };
     let name = epoch::enter(|epoch| {
         let link = softc.link(epoch)?;
         (link.interface().as_ptr().cast_const() == ifp).then(|| link.interface().name())
@@ -148,12 +212,23 @@ pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
         // The interface still exists: it is only being renamed.
         return;
     }
-    softc.config.lock().syncdev = None;
+    softc.config.lock().syncdev = IfName::new(&name).ok();
     if let Some(retired) = softc.link.replace(None) {
         retired.reclaim().abandon();
     }
-    format::forget_peers(softc);
-    bulk_request::forget(softc);
+    console::say(c"pfsync0: sync interface %s is gone\n", &name);
+    meet_new_peers(softc, false);
+    // Another interface of that name may have arrived before.
+    softc.link_task.run_after(0);
+}
+
+/// An interface arrives in this vnet. It may be the sync interface, which was away.
+pub(crate) fn interface_arrives() {
+    epoch::enter(|epoch| {
+        if let Some(softc) = instance::current(epoch).filter(|softc| is_away(softc)) {
+            softc.link_task.run_after(0);
+        }
+    });
 }
 
 /// Follows an interface that went up or down, or got or lost its link. `is_down` tells that
@@ -161,14 +236,30 @@ pub(crate) fn interface_departs(ifp: *const sys::ifnet) {
 pub(crate) fn interface_changed(ifp: *const sys::ifnet, is_down: bool) {
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return };
-        let link = softc.link(epoch).filter(|link| link.interface().as_ptr().cast_const() == ifp);
-        if let Some(link) = link {
-            bulk_request::follow_interface(softc, link, is_down);
+        match softc.link(epoch) {
+            Some(link) if link.interface().as_ptr().cast_const() == ifp => {
+                bulk_request::follow_interface(softc, link, is_down);
+            }
+            None if !is_down && is_away(softc) => softc.link_task.run_after(0),
+            _ => {}
         }
     });
 }
 
-/// The current name of the sync interface, zeroes without one.
+/// Follows an interface that got or lost an address: the sender looks whether packets have a
+/// source now.
+pub(crate) fn addresses_changed(ifp: *const sys::ifnet) {
+    epoch::enter(|epoch| {
+        let link = instance::current(epoch).and_then(|softc| softc.link(epoch));
+        if link.is_some_and(|link| link.interface().as_ptr().cast_const() == ifp) {
+            storage::schedule_sender();
+        }
+    });
+}
+
+/// The current name of the sync interface, or the one that it had when it departed. Zeroes
+/// without one.
 fn syncdev_name(softc: &Softc) -> Name {
-    epoch::enter(|epoch| softc.link(epoch).map_or([0; 16], |link| link.interface().name()))
+    let current = epoch::enter(|epoch| softc.link(epoch).map(|link| link.interface().name()));
+    current.unwrap_or_else(|| softc.config.lock().syncdev.map_or([0; 16], |name| *name.bytes()))
 }

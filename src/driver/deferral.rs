@@ -12,7 +12,7 @@ use crate::driver::probe::{self, DeferralEvent};
 use crate::driver::softc::{Bucket, Softc};
 use crate::driver::stats::{count, Stat};
 use crate::driver::storage;
-use crate::engine::defer::Deferral;
+use crate::engine::defer::{Added, Deferral};
 use core::sync::atomic::Ordering;
 
 /// Whether first packets are deferred: the operator wants it, and the link to the peers is
@@ -24,16 +24,24 @@ pub(crate) fn is_enabled(softc: &Softc, epoch: &NetEpoch) -> bool {
 /// Defers the first packet of a state, and flushes the state's bucket, so that the peers
 /// hear of the state at once.
 ///
-/// Returns the packet if too many are deferred already, for pf to send it on. This must
-/// not send an older deferred packet instead: pf may still be working on that one.
+/// If many are deferred already, the oldest leaves soon. This must not send that one itself:
+/// pf may still be working on it. Returns the new packet if too many are deferred, for pf to
+/// send it on.
 pub(crate) fn defer(softc: &Softc, state: &Locked, mut packet: Packet) -> Result<(), Packet> {
     let delay = storage::sysctls().defer_delay;
     let bucket = softc.bucket(state);
     packet.set_skip_firewall(true);
     let mut deferrals = bucket.deferrals.lock();
-    let is_first = deferrals.next_deadline().is_none();
-    let deadline = time::now().saturating_add(delay);
-    let added = deferrals.add(Deferral { state: state.id(), packet, deadline });
+    let now = time::now();
+    let deadline = now.saturating_add(delay);
+    let added = deferrals.add(Deferral { state: state.id(), packet, deadline }, now);
+    // The timer is armed with the list locked, so that it never waits for longer than the
+    // oldest packet may.
+    match added {
+        Ok(Added::First) => bucket.deferral_timer.arm(delay),
+        Ok(Added::OldestLeaves) => bucket.deferral_timer.arm(0),
+        Ok(Added::Behind) | Err(_) => {}
+    }
     drop(deferrals);
     if let Err(Deferral { mut packet, .. }) = added {
         probe::deferred(state.id(), DeferralEvent::TooMany);
@@ -42,9 +50,6 @@ pub(crate) fn defer(softc: &Softc, state: &Locked, mut packet: Packet) -> Result
     }
     state.set_awaits_ack(true);
     probe::deferred(state.id(), DeferralEvent::Deferred);
-    if is_first {
-        bucket.deferral_timer.arm(delay);
-    }
     let wake = bucket.queues.lock().flush();
     softc.wake(bucket, wake);
     Ok(())
@@ -74,8 +79,8 @@ pub(crate) fn timeout(index: usize) {
             }
             hand_to_sender(softc, deferral, DeferralEvent::TimedOut);
         }
-        let next = bucket.deferrals.lock().next_deadline();
-        if let Some(deadline) = next {
+        let mut deferrals = bucket.deferrals.lock();
+        if let Some(deadline) = deferrals.next_deadline() {
             bucket.deferral_timer.arm(deadline.saturating_sub(now));
         }
     });

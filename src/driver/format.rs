@@ -9,10 +9,19 @@ use crate::driver::kernel::time;
 use crate::driver::softc::Softc;
 use crate::engine::format_choice::{FormatChoice, Heard};
 use crate::wire::Format;
+use core::sync::atomic::Ordering;
 
-/// A frame of a peer came.
+/// A frame of a peer came. Most frames tell nothing that the frame before did not, and
+/// take no lock.
 pub(crate) fn frame_received(softc: &Softc, heard: Heard) {
-    choose(softc, |choice, now| choice.hear(heard, now));
+    let fingerprint = heard.fingerprint(time::uptime());
+    if softc.last_heard.load(Ordering::Relaxed) == fingerprint {
+        return;
+    }
+    choose(softc, |choice, now| {
+        softc.last_heard.store(fingerprint, Ordering::Relaxed);
+        choice.hear(heard, now)
+    });
 }
 
 /// Time has passed, in which a peer may have fallen silent.
@@ -27,7 +36,10 @@ pub(crate) fn fix(softc: &Softc, format: Option<Format>) {
 
 /// The link leads to other peers from now on.
 pub(crate) fn forget_peers(softc: &Softc) {
-    choose(softc, FormatChoice::forget_peers);
+    choose(softc, |choice, now| {
+        softc.last_heard.store(0, Ordering::Relaxed);
+        choice.forget_peers(now)
+    });
 }
 
 fn choose(softc: &Softc, choose: impl FnOnce(&mut FormatChoice, u32) -> Option<Format>) {

@@ -9,6 +9,7 @@ use crate::driver::kernel::epoch::{self, NetEpoch};
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::mbuf::{self, Packet};
 use crate::driver::kernel::time;
+use crate::driver::lifecycle;
 use crate::driver::pf::rules::{self, Hooks};
 use crate::driver::pf::{collapse, Locked, NEWEST_FORMAT};
 use crate::driver::probe;
@@ -19,10 +20,10 @@ use crate::engine::bucket::{Change, Queue};
 use crate::wire::{Format, IfName, Invalid, State};
 use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 use sys_bindings as sys;
 
-/// The hooks. They are set when the interface is made, cleared when it goes down, and set
-/// again when it comes up.
+/// The hooks. They are set when the interface is made, and again when it comes up.
 pub(crate) const HOOKS: Hooks = Hooks {
     import: Some(import_hook),
     insert: Some(insert_hook),
@@ -31,6 +32,9 @@ pub(crate) const HOOKS: Hooks = Hooks {
     clear: Some(clear_hook),
     defer: Some(defer_hook),
 };
+
+/// The hooks while the interface is down, after it was up.
+pub(crate) const HOOKS_WHILE_DOWN: Hooks = Hooks { clear: Some(clear_hook_while_down), ..rules::NO_HOOKS };
 
 /// pf has inserted a state. Its row is locked.
 unsafe extern "C" fn insert_hook(st: *mut sys::pf_kstate) {
@@ -67,14 +71,28 @@ unsafe extern "C" fn delete_hook(st: *mut sys::pf_kstate) {
     });
 }
 
-/// An operator has cleared all states, or those of an interface.
+/// An operator has cleared all states, or those of an interface. No lock is held.
 unsafe extern "C" fn clear_hook(_creator: u32, ifname: *const c_char) {
-    // SAFETY: pf passes a name of IFNAMSIZ bytes.
-    let name = unsafe { ifname.cast::<[u8; 16]>().read() };
-    epoch::enter(|epoch| {
-        if let Some(softc) = instance::current(epoch) {
-            states_cleared(softc, &name);
-        }
+    lifecycle::call(|| {
+        // SAFETY: pf passes a name of IFNAMSIZ bytes.
+        let name = unsafe { ifname.cast::<[u8; 16]>().read() };
+        epoch::enter(|epoch| {
+            if let Some(softc) = instance::current(epoch) {
+                states_cleared(softc, &name);
+            }
+        });
+    });
+}
+
+/// An operator has cleared states while the interface is down. The peers are not told. No lock
+/// is held.
+unsafe extern "C" fn clear_hook_while_down(_creator: u32, _ifname: *const c_char) {
+    lifecycle::call(|| {
+        epoch::enter(|epoch| {
+            if let Some(softc) = instance::current(epoch) {
+                bulk_request::states_cleared(softc);
+            }
+        });
     });
 }
 
@@ -137,11 +155,7 @@ unsafe extern "C" fn defer_hook(st: *mut sys::pf_kstate, m: *mut sys::mbuf) -> c
 /// Queues an update. This runs for every packet that pf handles. If the update collapses
 /// into a queued message, it ends here, without a lock and without the interface.
 fn state_updated(state: &Locked, epoch: &NetEpoch) {
-    /// If a peer updated a state less than this long ago, the peer handles packets of the
-    /// same connection.
-    const SPLIT_SECONDS: u32 = 2;
-    let split = time::uptime().wrapping_sub(state.pfsync_time()) < SPLIT_SECONDS;
-    let change = Change { tcp: state.is_tcp(), split };
+    let change = Change { tcp: state.is_tcp(), split: state.is_split(time::uptime()) };
     if !state.awaits_ack() && collapse(state, change) {
         return probe::queued(state.id(), Queue::Waiting);
     }
@@ -177,9 +191,12 @@ fn states_cleared(softc: &Softc, name: &[u8; 16]) {
             Err(_) => return,
         },
     };
-    if softc.control.lock().clear(ifname).is_err() {
+    let mut control = softc.control.lock();
+    if control.clear(ifname).is_err() {
         count(Stat::NoMemory, 1);
     }
+    softc.clear_waits.store(control.has_clears(), Ordering::Release);
+    drop(control);
     storage::schedule_sender();
 }
 
@@ -211,5 +228,6 @@ fn state_deleted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
     }
     probe::queued(state.id(), Queue::Delete);
     let wake = bucket.queues.lock().delete(state, softc.frame_size(link));
+    bucket.has_deletes.store(true, Ordering::Release);
     softc.wake(bucket, wake);
 }

@@ -10,6 +10,7 @@ use crate::driver::kernel::alloc::{KSlice, Wait};
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::nvlist::{NvList, Values};
 use crate::driver::kernel::user;
+use crate::driver::lifecycle;
 use crate::engine::config::{Settings, SyncPeer};
 use crate::wire::IfName;
 use core::ffi::{c_int, c_ulong, c_void, CStr};
@@ -18,20 +19,29 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The ioctl function of the interface. `ENOTTY` for a command that pfsync does not know.
 pub(crate) unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, data: *mut i8) -> c_int {
-    let request = data.cast::<sys::ifreq>();
-    // SAFETY: the kernel passes an ifreq that is valid during the call. Which member of its
-    // union is in use depends on the command, as net/if.h and net/if_pfsync.h define it.
-    to_c(unsafe {
+    lifecycle::call(|| {
+        // SAFETY: the kernel passes an ifreq that is valid during the call.
+        to_c(unsafe { handle(ifp, command, data.cast()) })
+    })
+}
+
+/// # Safety
+///
+/// `request` is valid.
+unsafe fn handle(ifp: *mut sys::ifnet, command: c_ulong, request: *mut sys::ifreq) -> Result<()> {
+    // SAFETY: which member of the request's union is in use depends on the command, as net/if.h
+    // and net/if_pfsync.h define it.
+    unsafe {
         match command {
             sys::pfs_SIOCSIFFLAGS => configuration::follow_flags(ifp),
             sys::pfs_SIOCSIFMTU => configuration::set_mtu(ifp, (*request).ifr_ifru.ifru_mtu),
-            sys::pfs_SIOCGETPFSYNC => get_old(ifp, (*request).ifr_ifru.ifru_data.cast()),
-            sys::pfs_SIOCSETPFSYNC => set_old(ifp, (*request).ifr_ifru.ifru_data.cast()),
+            sys::pfs_SIOCGETPFSYNC => get_old(ifp, user::pointer((*request).ifr_ifru.ifru_data.cast())),
+            sys::pfs_SIOCSETPFSYNC => set_old(ifp, user::pointer((*request).ifr_ifru.ifru_data.cast())),
             sys::pfs_SIOCGETPFSYNCNV => get(ifp, &mut (*request).ifr_ifru.ifru_nv),
             sys::pfs_SIOCSETPFSYNCNV => set(ifp, &(*request).ifr_ifru.ifru_nv),
             _ => Err(Errno::ENOTTY),
         }
-    })
+    }
 }
 
 /// `struct pfsyncreq` of net/if_pfsync.h, which older programs use.
@@ -122,7 +132,7 @@ fn get(ifp: *const sys::ifnet, buffer: &mut sys::ifreq_nv_req) -> Result<()> {
         buffer.buffer = core::ptr::null_mut();
         return Err(Errno::EFBIG);
     }
-    user::copy_out(&packed, buffer.buffer)
+    user::copy_out(&packed, user::pointer(buffer.buffer))
 }
 
 /// `SIOCSETPFSYNCNV`
@@ -132,7 +142,7 @@ fn set(ifp: *const sys::ifnet, buffer: &sys::ifreq_nv_req) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     let mut bytes = KSlice::new(buffer.length as usize, Wait::Sleep, |_| Ok(0u8))?;
-    user::copy_in(buffer.buffer, &mut bytes)?;
+    user::copy_in(user::pointer(buffer.buffer), &mut bytes)?;
     let list = NvList::unpack(&bytes)?;
     let shown = configuration::shown_format(ifp)?;
     configuration::apply(ifp, &parse_settings(list.values(), shown)?)

@@ -3,6 +3,7 @@
 
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
+use crate::driver::conflict;
 use crate::driver::deferral;
 use crate::driver::format;
 use crate::driver::import;
@@ -17,7 +18,7 @@ use crate::driver::pf::table::{self, Row};
 use crate::driver::pf::{self, rules, rules::Rules, status, Found, Locked, Refused, Side};
 use crate::driver::probe::{self, Rejected};
 use crate::driver::softc::Softc;
-use crate::driver::stats::{count, count_limited, PeerLimit, Stat};
+use crate::driver::stats::{count, count_limited, Conflict, PeerLimit, Stat};
 use crate::driver::storage::{self, Sysctls};
 use crate::engine::bucket::{Change, Queue};
 use crate::engine::format_choice::Heard;
@@ -135,7 +136,8 @@ fn is_received_by(packet: &Packet, ifp: &IfnetRef) -> bool {
 fn receive(softc: &Softc, packet: &Packet, offset: usize, read_header: ReadHeader, epoch: &NetEpoch) {
     let Some(link) = softc.link(epoch) else { return };
     let is_listening = status::is_running() && softc.ifp.is_running();
-    let arrived = arrive(link, packet, read_header, epoch);
+    let sysctls = storage::sysctls();
+    let arrived = arrive(link, packet, read_header, &sysctls, epoch);
     match arrived {
         Err(_) if !is_listening => {}
         Err(Rejection::Limit(limit)) => reject_packet(limit),
@@ -146,7 +148,7 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, read_header: ReadHeade
             softc.ifp.count(Counter::InputPackets, 1);
             softc.ifp.count(Counter::InputBytes, packet.len());
             // Without a frame, there is no header either.
-            handle_packet(softc, bytes.get(offset..).unwrap_or_default(), from);
+            handle_packet(softc, bytes.get(offset..).unwrap_or_default(), from, sysctls);
         }
     }
 }
@@ -168,6 +170,7 @@ fn arrive<'a>(
     link: &Link,
     packet: &'a Packet,
     read_header: ReadHeader,
+    sysctls: &Sysctls,
     epoch: &NetEpoch,
 ) -> core::result::Result<(Bytes<'a>, PeerAddress), Rejection> {
     if !is_received_by(packet, link.interface()) {
@@ -186,23 +189,23 @@ fn arrive<'a>(
         // A switch or a hypervisor gave back what this firewall sent.
         return Err(Rejection::Limit(PeerLimit::Reflected));
     }
-    if storage::sysctls().only_peer && !link.expects(from) {
+    if sysctls.only_peer && !link.expects(from) {
         return Err(Rejection::Limit(PeerLimit::Strangers));
     }
     Ok((bytes, from))
 }
 
 /// Reads and handles the frame of a packet.
-fn handle_packet(softc: &Softc, frame: &[u8], from: PeerAddress) {
+fn handle_packet(softc: &Softc, frame: &[u8], from: PeerAddress, sysctls: Sysctls) {
     match Frame::parse(frame) {
-        Ok(frame) => handle_frame(softc, frame, from),
+        Ok(frame) => handle_frame(softc, frame, from, sysctls),
         Err(HeaderError::Short) => reject(None, Rejected::Header),
         Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
         Err(HeaderError::Length) => reject(None, Rejected::Length),
     }
 }
 
-fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress) {
+fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress, sysctls: Sysctls) {
     let (announced, mut spoken) = (frame.announced, None);
     rules::read(|rules| {
         let context = Context {
@@ -210,7 +213,7 @@ fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress) {
             rules,
             from,
             same_rules: *frame.checksum == status::checksum(),
-            sysctls: storage::sysctls(),
+            sysctls,
             share_left: Cell::new(None),
         };
         for run in frame {
@@ -241,7 +244,9 @@ fn handle_run(context: &Context, run: Run) {
         Run::UpdateRequest(messages) => {
             messages.iter().for_each(|raw| handle_request(context, (*raw).into()))
         }
-        Run::DeleteCompressed(messages) => messages.iter().for_each(|raw| handle_delete((*raw).into())),
+        Run::DeleteCompressed(messages) => {
+            messages.iter().for_each(|raw| handle_delete(context, (*raw).into()))
+        }
         Run::InsertAck(messages) => messages.iter().for_each(|raw| handle_ack(context, (*raw).into())),
         Run::BulkStatus(messages) => messages.iter().for_each(|raw| handle_bulk_status(context, raw)),
         Run::Tdb(_) | Run::Eof(_) => {}
@@ -252,6 +257,7 @@ fn handle_run(context: &Context, run: Run) {
 /// that the message names.
 fn handle_clear(context: &Context, raw: &RawClear) {
     let Ok(clear) = raw.check() else { return reject(Some(Action::Clear), Rejected::Value) };
+    conflict::check_host_id(clear.creator, StateId::ALL);
     if clear.ifname.is_some_and(|name| !pf::knows_interface(&name, context.rules)) {
         return;
     }
@@ -274,32 +280,59 @@ fn handle_clear(context: &Context, raw: &RawClear) {
 
 fn handle_insert(context: &Context, state: &Result<State, Invalid>, action: Action) {
     match state {
-        Ok(state) => import_state(context, state, action),
+        Ok(state) => {
+            let is_inserted = import_state(context, state, action);
+            conflict::check_insert(state, is_inserted);
+        }
         Err(_) => reject(Some(action), Rejected::Value),
     }
 }
 
-/// Imports a state that came with an action, within the limits.
-fn import_state(context: &Context, state: &State, action: Action) {
-    if !context.softc.rates.inserts.allows(time::uptime(), context.sysctls.peer_inserts) {
-        return reject_limited(action, PeerLimit::Inserts);
+/// Imports a state that came with an action, within the limits. Returns whether it was
+/// inserted.
+fn import_state(context: &Context, state: &State, action: Action) -> bool {
+    let rates = &context.softc.rates;
+    let imported = if !rates.inserts.allows(time::uptime(), context.sysctls.peer_inserts) {
+        Err(Refusal::Limit(PeerLimit::Inserts))
+    } else if !context.takes_share() {
+        Err(Refusal::Limit(PeerLimit::Share))
+    } else {
+        import::from_peer(context.softc, state, context.same_rules, context.rules).map_err(Refusal::from)
+    };
+    match imported {
+        Ok(()) => return true,
+        Err(Refusal::Limit(limit)) => reject_limited(action, limit),
+        Err(Refusal::Message(reason)) => reject(Some(action), reason),
     }
-    if !context.takes_share() {
-        return reject_limited(action, PeerLimit::Share);
-    }
-    match import::from_peer(context.softc, state, context.same_rules, context.rules) {
-        Ok(()) => {}
-        Err(Refused::Row) => reject_limited(action, PeerLimit::Row),
-        Err(Refused::RoutingTable) => reject(Some(action), Rejected::Value),
-        Err(_) => reject(Some(action), Rejected::State),
+    false
+}
+
+/// Why a state was not taken in.
+enum Refusal {
+    Message(Rejected),
+    Limit(PeerLimit),
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Refusal {
+        match refused {
+            Refused::Row => Refusal::Limit(PeerLimit::Row),
+            Refused::RoutingTable => Refusal::Message(Rejected::Value),
+            _ => Refusal::Message(Rejected::State),
+        }
     }
 }
 
 fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Action) {
     let Ok(state) = state else { return reject(Some(action), Rejected::Value) };
     match table::find(state.id) {
-        None => import_state(context, state, action),
-        Some(found) if !found.is_same(state) => reject(Some(action), Rejected::Value),
+        None => {
+            import_state(context, state, action);
+        }
+        Some(found) if !found.is_same(state) => {
+            conflict::report(state.id, Conflict::State);
+            reject(Some(action), Rejected::Value);
+        }
         Some(found) => {
             let (id, src, dst, timeout) = (state.id, state.src, state.dst, state.timeout);
             merge(context, &found, &CompressedUpdate { id, src, dst, timeout }, Urgency::Second);
@@ -348,9 +381,7 @@ fn merge(context: &Context, found: &Found, update: &CompressedUpdate, urgency: U
     let uptime = time::uptime();
     if verdict.applies_any() {
         found.refresh(update.timeout, uptime);
-    }
-    if verdict.brings_news() {
-        found.set_pfsync_time(uptime);
+        found.note_message(uptime, verdict.brings_news());
     }
     if verdict.peer_is_behind() {
         count(Stat::Stale, 1);
@@ -395,26 +426,38 @@ fn handle_request(context: &Context, state: StateId) {
     if state == StateId::ALL {
         return bulk_answer::request_received(context.softc);
     }
-    let Some(found) = table::find(state) else {
-        return reject(Some(Action::UpdateRequest), Rejected::State);
-    };
+    match table::find(state) {
+        Some(found) => send_whole(context, &found, Action::UpdateRequest),
+        None => reject(Some(Action::UpdateRequest), Rejected::State),
+    }
+}
+
+/// Sends the peers a whole state, because of a message with that action.
+fn send_whole(context: &Context, found: &Found, action: Action) {
     if found.is_nosync() {
         return;
     }
     if !context.softc.rates.answers.allows(time::uptime(), context.sysctls.peer_requests) {
-        return reject_limited(Action::UpdateRequest, PeerLimit::Requests);
+        return reject_limited(action, PeerLimit::Requests);
     }
-    probe::queued(state, Queue::Update);
-    let bucket = context.softc.bucket(&found);
-    let wake = bucket.queues.lock().request(&found);
+    probe::queued(found.id(), Queue::Update);
+    let bucket = context.softc.bucket(found);
+    let wake = bucket.queues.lock().request(found);
     context.softc.wake(bucket, wake);
 }
 
-fn handle_delete(state: StateId) {
-    match table::find(state) {
-        Some(found) => found.unlink(),
-        None => reject(Some(Action::DeleteCompressed), Rejected::State),
+/// Unlinks a state that ended at a peer. If the connection is in use here, keeps the state
+/// and sends it back. A second delete ends it, unless further packets have passed until then.
+fn handle_delete(context: &Context, state: StateId) {
+    let Some(found) = table::find(state) else {
+        return reject(Some(Action::DeleteCompressed), Rejected::State);
+    };
+    if !found.is_alive() || found.known_end().ends_by_delete() {
+        return found.unlink();
     }
+    count(Stat::Stale, 1);
+    found.note_message(time::uptime(), false);
+    send_whole(context, &found, Action::DeleteCompressed);
 }
 
 fn handle_ack(context: &Context, state: StateId) {
@@ -426,7 +469,10 @@ fn handle_ack(context: &Context, state: StateId) {
 
 fn handle_bulk_status(context: &Context, raw: &RawBulkStatus) {
     match raw.check() {
-        Ok(status) => bulk_request::mark_received(context.softc, context.from, &status),
+        Ok(status) => {
+            conflict::check_host_id(status.creator, StateId::ALL);
+            bulk_request::mark_received(context.softc, context.from, &status);
+        }
         Err(_) => reject(Some(Action::BulkStatus), Rejected::Value),
     }
 }

@@ -4,12 +4,12 @@
 
 use crate::driver::kernel::alloc::KBox;
 use crate::driver::kernel::epoch::{self, NetEpoch};
-use crate::driver::kernel::sx::{self, Sx};
+use crate::driver::kernel::sx;
+use crate::driver::kernel::time;
 use crate::driver::softc::Softc;
 use crate::driver::storage;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
-use sys_bindings as sys;
 
 /// The interface of the current vnet, if there is one.
 pub(crate) fn current(_epoch: &NetEpoch) -> Option<&Softc> {
@@ -18,23 +18,64 @@ pub(crate) fn current(_epoch: &NetEpoch) -> Option<&Softc> {
     unsafe { storage::softc_slot().load(Ordering::Acquire).cast::<Softc>().as_ref() }
 }
 
-/// Proves that the thread may configure: no other thread configures, makes or destroys
-/// an interface, in any vnet.
+/// Proves that the thread may configure: no other thread configures or destroys the
+/// interface of this vnet.
 #[must_use = "dropping it unlocks the lock"]
 pub(crate) struct Configuration {
+    /// Dropped first.
     _lock: sx::Guard,
+    _user: User,
+}
+
+/// A thread that has the lock, or is about to take it.
+struct User;
+
+impl User {
+    fn enter() -> User {
+        storage::config_users().fetch_add(1, Ordering::SeqCst);
+        User
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        storage::config_users().fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Makes the lock of the current vnet's configuration, before there is an interface.
+pub(crate) fn make_lock() {
+    // SAFETY: `destroy_lock` ends the lock. Nobody uses it yet: there is no interface.
+    unsafe { storage::config_lock().init(c"pfsync config") };
+}
+
+/// Ends the lock of the current vnet's configuration. There is no interface any more. May
+/// sleep.
+pub(crate) fn destroy_lock() {
+    while storage::config_users().load(Ordering::SeqCst) > 0 {
+        time::pause(c"pfsync");
+    }
+    // SAFETY: `make_lock` made the lock. A thread that comes now finds no interface, and leaves
+    // the lock alone.
+    unsafe { storage::config_lock().destroy() };
 }
 
 impl Configuration {
-    /// Waits for another thread that configures. May sleep.
-    pub(crate) fn lock() -> Configuration {
-        // SAFETY: SX_SYSINIT initialises the lock before any function of the module
-        // runs.
-        let lock = unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::pfs_config_lock)) };
-        Configuration { _lock: lock.lock() }
+    /// Waits for another thread that configures. `None` if the current vnet has no interface.
+    /// May sleep.
+    pub(crate) fn lock() -> Option<Configuration> {
+        // Either this thread finds no interface, or `destroy_lock` finds this thread.
+        let user = User::enter();
+        if storage::softc_slot().load(Ordering::SeqCst).is_null() {
+            return None;
+        }
+        // SAFETY: the lock is initialised as long as there is an interface, and after that
+        // until no thread uses it.
+        let lock = unsafe { storage::config_lock() };
+        Some(Configuration { _lock: lock.lock(), _user: user })
     }
 
-    /// The interface of the current vnet, if there is one. Unlike with [`current`], the
+    /// The interface of the current vnet, if there still is one. Unlike with [`current`], the
     /// thread may sleep while it uses the interface.
     pub(crate) fn softc(&self) -> Option<&Softc> {
         // SAFETY: `publish` stored a Softc. `retract` locks this lock to take it out of
@@ -45,15 +86,14 @@ impl Configuration {
 
 /// Makes the interface visible to other threads. The vnet has none yet.
 pub(crate) fn publish(softc: KBox<Softc>) {
-    let _configuration = Configuration::lock();
     storage::softc_slot().store(softc.into_raw().cast(), Ordering::Release);
 }
 
 /// Takes the interface back. When this returns, no other thread uses it any more. May
 /// sleep.
 pub(crate) fn retract() -> Option<KBox<Softc>> {
-    let configuration = Configuration::lock();
-    let softc = NonNull::new(storage::softc_slot().swap(ptr::null_mut(), Ordering::AcqRel))?;
+    let configuration = Configuration::lock()?;
+    let softc = NonNull::new(storage::softc_slot().swap(ptr::null_mut(), Ordering::SeqCst))?;
     drop(configuration);
     epoch::wait();
     // SAFETY: `publish` stored the Softc, and it left the slot once.

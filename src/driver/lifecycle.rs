@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Which vnets have a part of the module: an interrupt, a cloner and an interface.
 
+use crate::driver::kernel::callers::Callers;
 use crate::driver::kernel::ifnet::DetachLock;
 use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
@@ -13,6 +14,27 @@ static VNETS: AtomicUsize = AtomicUsize::new(0);
 
 /// Set when unload begins: from then on no vnet gets a part of the module.
 static UNLOADING: AtomicBool = AtomicBool::new(false);
+
+/// The threads in [`call`].
+static CALLERS: Callers = Callers::new();
+
+/// Runs `inside`, a function that is called with no lock or reference that unload could wait
+/// for: an ioctl, the making or destroying of an interface, pf's hook for clears, or the
+/// function for an interface that departs or is renamed.
+pub(crate) fn call<R>(inside: impl FnOnce() -> R) -> R {
+    let _inside = CALLERS.enter();
+    inside()
+}
+
+/// Waits until no thread is in [`call`]. May sleep.
+pub(crate) fn wait_for_callers() {
+    CALLERS.wait();
+}
+
+/// Whether unload has begun.
+pub(crate) fn is_unloading() -> bool {
+    UNLOADING.load(Ordering::SeqCst)
+}
 
 /// Gives the current vnet its part of the module, which `start` sets up, unless the
 /// module is being unloaded.
@@ -39,6 +61,9 @@ pub(crate) fn leave(stop: impl FnOnce()) {
 /// Has `stop` take down the part of every vnet. May sleep.
 pub(crate) fn leave_all(stop: impl Fn()) {
     UNLOADING.store(true, Ordering::SeqCst);
+    // A cloner that is detached destroys the interfaces that it has. One that a thread is
+    // making now would stay.
+    wait_for_callers();
     while VNETS.load(Ordering::SeqCst) > 0 {
         // The kernel holds this lock while it ends a vnet. So no vnet ends while its part
         // is being taken down here, and a thread that ends a vnet never has to wait for

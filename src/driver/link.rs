@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The link: the sync interface and the sync peer that packets go to.
 
-use crate::driver::kernel::epoch::{self, NetEpoch, Retired};
+use crate::driver::kernel::epoch::{NetEpoch, Retired};
 use crate::driver::kernel::error::{Errno, Result};
 use crate::driver::kernel::ifnet::{DetachLock, IfnetRef};
 use crate::driver::kernel::ip::{self, Group4, Group6};
@@ -23,9 +23,8 @@ enum Path {
         to: [u8; 4],
         group: Option<Group4>,
     },
-    /// The scope is embedded in the addresses.
+    /// The scope is embedded in the address.
     Inet6 {
-        from: [u8; 16],
         to: [u8; 16],
         group: Option<Group6>,
     },
@@ -57,8 +56,7 @@ impl Link {
             SyncPeer::Inet6 { addr, .. } => {
                 let to = ip::embed_scope(addr, &ifp)?;
                 let group = if peer.is_multicast() { Some(Group6::join(&ifp, &to, TTL)?) } else { None };
-                let from = epoch::enter(|epoch| ip::select_source6(&to, &ifp, epoch));
-                Path::Inet6 { from, to, group }
+                Path::Inet6 { to, group }
             }
         };
         let was_up = AtomicBool::new(ifp.is_up());
@@ -95,6 +93,16 @@ impl Link {
         (is_up, self.was_up.swap(is_up, Ordering::Relaxed))
     }
 
+    /// The source address of packets to the sync peer, as it is now: the addresses of the
+    /// sync interface may change. `None` without one. In IPv4 `ip_output` chooses, which `::`
+    /// stands for.
+    pub(crate) fn source(&self, epoch: &NetEpoch) -> Option<[u8; 16]> {
+        match &self.path {
+            Path::Inet { .. } => Some([0; 16]),
+            Path::Inet6 { to, .. } => ip::select_source6(to, &self.ifp, epoch),
+        }
+    }
+
     /// Bytes of the IP header in front of a frame.
     pub(crate) fn header_len(&self) -> usize {
         match self.path {
@@ -103,17 +111,15 @@ impl Link {
         }
     }
 
-    /// Writes the IP header of a frame of `len` bytes to the end of `to`. Returns the offset
-    /// at which the header begins.
-    pub(crate) fn write_header(&self, to: &mut [u8], len: usize) -> usize {
+    /// Writes the IP header of a frame of `len` bytes to the end of `to`, with a source that
+    /// [`Link::source`] returned. Returns the offset at which the header begins.
+    pub(crate) fn write_header(&self, to: &mut [u8], len: usize, source: [u8; 16]) -> usize {
         // The header fits: `to` has HEADER_MAX bytes.
         let _ = match &self.path {
             Path::Inet { to: dst, .. } => {
                 Ipv4Header::new(*dst, ip::identification(), len).write_to_suffix(to).is_ok()
             }
-            Path::Inet6 { from, to: dst, .. } => {
-                Ipv6Header::new(*from, *dst, len).write_to_suffix(to).is_ok()
-            }
+            Path::Inet6 { to: dst, .. } => Ipv6Header::new(source, *dst, len).write_to_suffix(to).is_ok(),
         };
         to.len().saturating_sub(self.header_len())
     }

@@ -23,6 +23,7 @@ mod buffer;
 mod bulk_answer;
 mod bulk_request;
 mod configuration;
+mod conflict;
 mod deferral;
 mod format;
 mod hooks;

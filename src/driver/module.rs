@@ -44,6 +44,11 @@ static REGISTERED: AtomicBool = AtomicBool::new(false);
 static FLAGS_EVENT: Registration = Registration::new(c"ifnet_event");
 /// The event that an interface got or lost its link (`net/if_var.h`).
 static LINK_EVENT: Registration = Registration::new(c"ifnet_link_event");
+/// The event that an interface was attached, renamed, or moved to this vnet
+/// (`net/if_var.h`).
+static ARRIVAL_EVENT: Registration = Registration::new(c"ifnet_arrival_event");
+/// The event that an interface got or lost an address (`net/if_var.h`).
+static ADDRESS_EVENT: Registration = Registration::new(c"ifaddr_event");
 
 /// Registers the module with IPv4, IPv6, pf and the events of interfaces. `ENOEXEC` on a
 /// kernel of another release.
@@ -56,6 +61,8 @@ fn load() -> Result<()> {
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(Some(interface_departs)) };
     FLAGS_EVENT.register(interface_flags_changed);
     LINK_EVENT.register(interface_link_changed);
+    ARRIVAL_EVENT.register_plain(interface_arrives);
+    ADDRESS_EVENT.register_plain(interface_addresses_changed);
     Ok(())
 }
 
@@ -88,24 +95,25 @@ fn unload() {
     }
     FLAGS_EVENT.deregister();
     LINK_EVENT.deregister();
+    ARRIVAL_EVENT.deregister();
+    ADDRESS_EVENT.deregister();
     forget_departures();
     ip::unregister(IPPROTO_PFSYNC);
     // Another thread may be handling a packet.
     epoch::wait();
+    lifecycle::wait_for_callers();
 }
 
-/// Takes back the pointer that [`load`] gave to pf. When this returns, no thread is in
-/// [`interface_departs`] any more, because the kernel holds the same lock while an
-/// interface departs.
+/// Takes back the pointer that [`load`] gave to pf.
 fn forget_departures() {
-    let _detaching = DetachLock::lock();
     // SAFETY: as in `load`.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(None) };
 }
 
-/// pf says that an interface departs. The thread may sleep.
+/// pf says that an interface departs or is renamed. When it departs, the kernel holds
+/// `ifnet_detach_sxlock`; when it is renamed, no lock. The thread may sleep.
 unsafe extern "C" fn interface_departs(ifp: *mut sys::ifnet) {
-    configuration::interface_departs(ifp);
+    lifecycle::call(|| configuration::interface_departs(ifp));
 }
 
 /// An interface went up, or goes down: the kernel says so before it changes the flag.
@@ -116,6 +124,16 @@ unsafe extern "C" fn interface_flags_changed(_arg: *mut c_void, ifp: *mut sys::i
 /// An interface got or lost its link.
 unsafe extern "C" fn interface_link_changed(_arg: *mut c_void, ifp: *mut sys::ifnet, state: c_int) {
     configuration::interface_changed(ifp, state as u32 == sys::LINK_STATE_DOWN);
+}
+
+/// An interface arrives in this vnet.
+unsafe extern "C" fn interface_arrives(_arg: *mut c_void, _ifp: *mut sys::ifnet) {
+    configuration::interface_arrives();
+}
+
+/// An interface got or lost an address.
+unsafe extern "C" fn interface_addresses_changed(_arg: *mut c_void, ifp: *mut sys::ifnet) {
+    configuration::addresses_changed(ifp);
 }
 
 /// A vnet starts, or the module is loaded while the vnet exists.
@@ -133,6 +151,7 @@ extern "C" fn pfs_vnet_init(_arg: *const c_void) {
 
 /// Sets up the current vnet's part of the module. May sleep.
 fn start() -> Result<()> {
+    instance::make_lock();
     let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
     storage::keep_sender(SoftInterrupt::new(c"pfsync", vnet, sender::run)?);
     let functions = CloneFunctions { create: clone_create, destroy: clone_destroy };
@@ -155,6 +174,7 @@ fn stop() {
         // pf may be about to call a hook that it read before the hooks were cleared.
         table::quiesce();
     }
+    instance::destroy_lock();
 }
 
 /// `ifconfig pfsync0 create`. There is only unit 0.
@@ -165,21 +185,27 @@ unsafe extern "C" fn clone_create(
     data: *mut sys::ifc_data,
     ifpp: *mut *mut sys::ifnet,
 ) -> c_int {
-    // SAFETY: the kernel passes a valid request and a place for the result.
-    unsafe {
-        if (*data).unit != 0 {
-            return to_c(Err(Errno::EINVAL));
+    lifecycle::call(|| {
+        if lifecycle::is_unloading() {
+            return to_c(Err(Errno::ENXIO));
         }
-        to_c(create().map(|ifp| ifpp.write(ifp)))
-    }
+        // SAFETY: the kernel passes a valid request and a place for the result.
+        unsafe {
+            if (*data).unit != 0 {
+                return to_c(Err(Errno::EINVAL));
+            }
+            to_c(create().map(|ifp| ifpp.write(ifp)))
+        }
+    })
 }
 
-/// The functions of an interface's timers.
+/// The functions of an interface's timers and of its task.
 const TIMERS: TimerFunctions = TimerFunctions {
     sender: sender::resume,
     bulk_request: bulk_request::tick,
     bucket: sender::bucket_timeout,
     deferral: deferral::timeout,
+    link: configuration::reopen,
 };
 
 /// Makes the interface of the current vnet. May sleep.
@@ -206,11 +232,13 @@ fn create() -> Result<*mut sys::ifnet> {
 
 /// `ifconfig pfsync0 destroy`
 unsafe extern "C" fn clone_destroy(_cloner: *mut sys::if_clone, ifp: *mut sys::ifnet, _flags: u32) -> c_int {
-    // SAFETY: the interface lives, and so does the vnet that it was made in, to which
-    // everything belongs that is taken down here. The interface may have been moved to another
-    // vnet.
-    unsafe { Vnet::from_ptr((*ifp).if_home_vnet.cast()) }.map_or_else(destroy, |home| home.with(destroy));
-    0
+    lifecycle::call(|| {
+        // SAFETY: the interface lives, and so does the vnet that it was made in, to which
+        // everything belongs that is taken down here. The interface may have been moved to
+        // another vnet.
+        unsafe { Vnet::from_ptr((*ifp).if_home_vnet.cast()) }.map_or_else(destroy, |home| home.with(destroy));
+        0
+    })
 }
 
 /// Takes down the current vnet's interface. May sleep.
@@ -256,7 +284,7 @@ unsafe extern "C" fn pfs_sysctl_bulk_request(
     let is_read = unsafe { (*request).newptr.is_null() };
     match (error, is_read, value) {
         (0, false, 0) => 0,
-        (0, false, 1) => to_c(bulk_request::start_by_operator()),
+        (0, false, 1) => to_c(lifecycle::call(bulk_request::start_by_operator)),
         (0, false, _) => to_c(Err(Errno::EINVAL)),
         (error, ..) => error,
     }

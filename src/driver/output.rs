@@ -17,6 +17,7 @@ use crate::wire::{
     Action, Format, Frame, FrameWriter, Full, RawCompressedUpdate, RawId, RawState1301, RawState1400,
     RawState1500, State, StateFlags,
 };
+use core::sync::atomic::Ordering;
 use zerocopy::{Immutable, IntoBytes};
 
 /// How often in a row a frame that the sync interface has no space for is tried again, a
@@ -48,7 +49,7 @@ pub(crate) fn send_frame(
     let frame_len = softc.frame_len(link);
     // The memory is allocated before anything is taken out of a queue: after that, making
     // the packet cannot fail.
-    let Ok(memory) = link.map(|link| allocate(softc, link, frame_len)).transpose() else {
+    let Ok(start) = link.map(|link| PacketStart::new(softc, link, frame_len, epoch)).transpose() else {
         return Sent::Later;
     };
     let mut buffer = softc.buffer.lock();
@@ -68,8 +69,8 @@ pub(crate) fn send_frame(
     if softc.ifp.is_watched() {
         softc.ifp.tap(buffer.frame(len));
     }
-    if let (Some(link), Some(memory)) = (link, memory) {
-        send_buffer(softc, buffer, len, link, memory, epoch);
+    if let (Some(link), Some(start)) = (link, start) {
+        send_buffer(softc, buffer, len, link, start, epoch);
     }
     Sent::Yes
 }
@@ -78,35 +79,52 @@ pub(crate) fn send_frame(
 pub(crate) fn send_unsent(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     let mut buffer = softc.buffer.lock();
     let Some(len) = buffer.unsent else { return };
-    match link.map(|link| (link, allocate(softc, link, len))) {
-        Some((link, Ok(memory))) => {
+    match link.map(|link| (link, PacketStart::new(softc, link, len, epoch))) {
+        Some((link, Ok(start))) => {
             buffer.unsent = None;
-            send_buffer(softc, buffer, len, link, memory, epoch);
+            send_buffer(softc, buffer, len, link, start, epoch);
         }
         Some((_, Err(_))) => softc.sender_timer.arm(time::tick()),
         None => buffer.unsent = None,
     }
 }
 
-/// Memory for a packet with a frame of `frame_len` bytes.
-fn allocate(softc: &Softc, link: &Link, frame_len: usize) -> Result<EmptyPacket, Errno> {
-    EmptyPacket::new(link.header_len().saturating_add(frame_len)).inspect_err(|_| {
-        count(Stat::NoMemory, 1);
-        softc.ifp.count(Counter::OutputErrors, 1);
-    })
+/// What a packet needs before a frame is written.
+struct PacketStart {
+    memory: EmptyPacket,
+    /// See [`Link::source`].
+    source: Option<[u8; 16]>,
+}
+
+impl PacketStart {
+    /// For a packet with a frame of `frame_len` bytes. `ENOBUFS` if there is no memory, which
+    /// is counted.
+    fn new(softc: &Softc, link: &Link, frame_len: usize, epoch: &NetEpoch) -> Result<PacketStart, Errno> {
+        let memory = EmptyPacket::new(link.header_len().saturating_add(frame_len)).inspect_err(|_| {
+            count(Stat::NoMemory, 1);
+            softc.ifp.count(Counter::OutputErrors, 1);
+        })?;
+        Ok(PacketStart { memory, source: link.source(epoch) })
+    }
 }
 
 /// Sends the frame in the buffer, and unlocks the buffer before. If the sync interface has
-/// no space, the frame stays in the buffer.
+/// no space, the frame stays in the buffer. If it has no address, the frame is lost.
 fn send_buffer(
     softc: &Softc,
     mut buffer: Guard<Buffer>,
     len: usize,
     link: &Link,
-    memory: EmptyPacket,
+    PacketStart { memory, source }: PacketStart,
     epoch: &NetEpoch,
 ) {
-    let start = link.write_header(buffer.header_mut(), len);
+    let Some(source) = source else {
+        count(Stat::OutputErrors, 1);
+        softc.ifp.count(Counter::OutputErrors, 1);
+        softc.lost_without_source.store(true, Ordering::Relaxed);
+        return softc.sender_timer.arm(time::SECOND);
+    };
+    let start = link.write_header(buffer.header_mut(), len, source);
     let packet = memory.fill(buffer.packet(start, len));
     drop(buffer);
     let packet_len = packet.len();

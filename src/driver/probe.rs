@@ -6,6 +6,7 @@
 //! does. `pfctl -vvss` shows the bytes of the id in reverse order.
 
 use crate::driver::pf::Refused;
+use crate::driver::stats::Conflict;
 use crate::engine::bucket::Queue;
 use crate::engine::merge::{EndpointVerdict, Verdict};
 use crate::wire::StateId;
@@ -66,6 +67,16 @@ pub(crate) fn merged(state: StateId, verdict: Verdict) {
         let destination = i32::from(applied(verdict.dst));
         // SAFETY: takes only numbers.
         unsafe { sys::pfs_probe_state_merged(id, creator, source | destination << 1) };
+    }
+}
+
+/// `pfsync::state:conflict`: a message of a peer contradicts what is known here, as
+/// [`Conflict`] says. The state is 0 if the message is about none.
+pub(crate) fn conflict(state: StateId, conflict: Conflict) {
+    if enabled() {
+        let (id, creator) = name(state);
+        // SAFETY: takes only numbers.
+        unsafe { sys::pfs_probe_state_conflict(id, creator, conflict as i32) };
     }
 }
 

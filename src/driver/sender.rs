@@ -3,6 +3,7 @@
 //! it sends.
 
 use crate::driver::bulk_answer;
+use crate::driver::bulk_request;
 use crate::driver::deferral;
 use crate::driver::format;
 use crate::driver::instance;
@@ -15,7 +16,7 @@ use crate::driver::pf::status;
 use crate::driver::softc::{Bucket, Softc};
 use crate::driver::storage;
 use crate::engine::bucket::Queue;
-use crate::wire::{Action, Format, FrameWriter, RawClear, RawCompressedUpdate, RawId};
+use crate::wire::{Action, Clear, Format, FrameWriter, RawClear, RawCompressedUpdate, RawId};
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
 
@@ -60,10 +61,12 @@ pub(crate) fn bucket_timeout(index: usize) {
 /// Sends everything that is ready.
 fn send_all(softc: &Softc, epoch: &NetEpoch) {
     let link = softc.link(epoch);
+    follow_source(softc, link, epoch);
     output::send_unsent(softc, link, epoch);
-    // Clears go before the buckets: a clear ends the states that were made before it, and
-    // must not end those that were made since.
-    send_control(softc, link, epoch);
+    deferral::send_released(softc, epoch);
+    if !send_control(softc, link, epoch) {
+        return;
+    }
     for bucket in softc.buckets.iter() {
         if bucket.send_requested.swap(false, Ordering::AcqRel) {
             send_bucket(softc, bucket, link, epoch);
@@ -73,8 +76,29 @@ fn send_all(softc: &Softc, epoch: &NetEpoch) {
     bulk_answer::send_burst(softc, link, epoch);
 }
 
-/// Sends update requests and clears.
-fn send_control(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
+/// Makes up for frames that were lost because the sync interface had no address, once it has
+/// one: requests what may be missing here, and sends the peers the whole table. No event
+/// tells that an address of IPv6 is no longer tentative.
+fn follow_source(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
+    if !softc.lost_without_source.load(Ordering::Relaxed) {
+        return;
+    }
+    if link.is_some_and(|link| link.source(epoch).is_none()) {
+        return softc.sender_timer.arm(time::SECOND);
+    }
+    softc.lost_without_source.store(false, Ordering::Relaxed);
+    if link.is_some() {
+        bulk_request::repeat(softc);
+        bulk_answer::request_received(softc);
+    }
+}
+
+/// Sends update requests and clears. If this returns false, one is left, for which there is
+/// no memory; the sender timer is armed.
+///
+/// They leave before what is in the buckets: a clear ends the states that were made before
+/// it, and must not end those that were made since.
+fn send_control(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) -> bool {
     while !softc.control.lock().is_empty() {
         let sent = output::send_frame(softc, link, epoch, |writer| {
             while writer.fits(Action::UpdateRequest, size_of::<RawId>()) > 0 {
@@ -82,21 +106,36 @@ fn send_control(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
                 let _ = writer.append(Action::UpdateRequest, &RawId::from(state));
             }
             while writer.fits(Action::Clear, size_of::<RawClear>()) > 0 {
-                let Some(clear) = softc.control.lock().next_clear(status::host_id()) else { break };
+                let Some(clear) = next_clear(softc) else { break };
                 let _ = writer.append(Action::Clear, &RawClear::from(&clear));
             }
         });
         match sent {
             Sent::Yes => {}
-            Sent::Empty => return,
-            Sent::Later => return softc.sender_timer.arm(time::tick()),
+            Sent::Empty => break,
+            Sent::Later => {
+                softc.sender_timer.arm(time::tick());
+                return false;
+            }
         }
     }
+    true
+}
+
+/// Takes out the next clear.
+fn next_clear(softc: &Softc) -> Option<Clear> {
+    let mut control = softc.control.lock();
+    let clear = control.next_clear(status::host_id());
+    softc.clear_waits.store(control.has_clears(), Ordering::Release);
+    clear
 }
 
 /// Sends what is ready in a bucket, up to [`FRAMES_PER_BUCKET`].
 fn send_bucket(softc: &Softc, bucket: &Bucket, link: Option<&Link>, epoch: &NetEpoch) {
     for _ in 0..FRAMES_PER_BUCKET {
+        if softc.clear_waits.load(Ordering::Acquire) {
+            break;
+        }
         let frame_size = softc.frame_size(link);
         if !softc.has_audience(link) || !frame_size.fits_a_state() {
             return discard(bucket);
@@ -105,18 +144,14 @@ fn send_bucket(softc: &Softc, bucket: &Bucket, link: Option<&Link>, epoch: &NetE
         if !is_ready {
             return;
         }
-        let sent = output::send_frame(softc, link, epoch, |writer| {
-            for queue in Queue::PROMPT {
-                write_queue(softc.options.format(), bucket, queue, writer);
-            }
-        });
+        let sent = output::send_frame(softc, link, epoch, |writer| write_bucket(softc, bucket, writer));
         if sent == Sent::Later {
             softc.sender_timer.arm(time::tick());
             bucket.send_requested.store(true, Ordering::Release);
             return;
         }
     }
-    // The other buckets have their turn before the rest of this one.
+    // A clear, or the other buckets, have their turn before the rest of this one.
     bucket.send_requested.store(true, Ordering::Release);
     storage::schedule_sender();
 }
@@ -129,17 +164,49 @@ fn discard(bucket: &Bucket) {
     }
 }
 
-/// Writes as many states of a queue as fit. Takes states out of the queue in batches, so
-/// that the bucket is never locked together with the row of a state.
-fn write_queue(format: Format, bucket: &Bucket, queue: Queue, writer: &mut FrameWriter) {
+/// Writes the messages of a bucket that are ready, and before them the deletes of all
+/// buckets.
+///
+/// A new connection may have the same ends as one whose state has just ended, and peers
+/// refuse its insert while they have the old state. The two states are in different buckets.
+/// So no insert leaves before the deletes that were queued before it.
+fn write_bucket(softc: &Softc, bucket: &Bucket, writer: &mut FrameWriter) {
+    // Inserts that are queued from now on may follow deletes that the loop does not see.
+    let inserts = bucket.queues.lock().len(Queue::Insert);
+    for other in softc.buckets.iter().filter(|other| other.has_deletes.swap(false, Ordering::AcqRel)) {
+        write_queue(softc, other, Queue::Delete, usize::MAX, writer);
+        if other.queues.lock().len(Queue::Delete) > 0 {
+            other.has_deletes.store(true, Ordering::Release);
+            return;
+        }
+    }
+    write_queue(softc, bucket, Queue::Insert, inserts, writer);
+    for queue in [Queue::Ack, Queue::Update, Queue::Compressed] {
+        write_queue(softc, bucket, queue, usize::MAX, writer);
+    }
+}
+
+/// Writes as many states of a queue as fit, up to `most`. Takes states out of the queue in
+/// batches, so that the bucket is never locked together with the row of a state.
+fn write_queue(softc: &Softc, bucket: &Bucket, queue: Queue, most: usize, writer: &mut FrameWriter) {
     const BATCH: usize = 16;
-    let (action, size) = message(format, queue);
+    let (action, size) = message(softc.options.format(), queue);
+    let mut left = most;
     loop {
-        let mut batch = [const { None }; BATCH];
-        let fits = writer.fits(action, size).min(BATCH);
+        let fits = writer.fits(action, size).min(BATCH).min(left);
+        left = left.saturating_sub(fits);
         let mut queues = bucket.queues.lock();
+        if softc.clear_waits.load(Ordering::Acquire) {
+            // With the bucket locked, this shows every clear that is older than a state in
+            // the queue.
+            return;
+        }
+        let mut batch = [const { None }; BATCH];
         for slot in batch.iter_mut().take(fits) {
             *slot = queues.pop(queue);
+            if slot.is_none() {
+                break;
+            }
         }
         drop(queues);
         if batch.iter().all(Option::is_none) {

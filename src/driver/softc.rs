@@ -10,6 +10,7 @@ use crate::driver::kernel::error::{Errno, Result};
 use crate::driver::kernel::ifnet::Ifnet;
 use crate::driver::kernel::mbuf::{Packet, PacketQueue};
 use crate::driver::kernel::mutex::Mutex;
+use crate::driver::kernel::task::Task;
 use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::{Link, HEADER_MAX};
@@ -19,12 +20,12 @@ use crate::engine::bucket::{FrameSize, Queues, Wake};
 use crate::engine::bulk::{Requester, Responder};
 use crate::engine::config::Config;
 use crate::engine::control::{Control, MAX_QUEUED_REQUESTS};
-use crate::engine::defer::{Deferral, Deferrals, DEFERRALS_PER_BUCKET};
+use crate::engine::defer::{Deferral, Deferrals, PLACES_PER_BUCKET};
 use crate::engine::format_choice::FormatChoice;
 use crate::engine::limit::Rates;
 use crate::wire::{Format, Header, StateId, Subheader};
 use core::num::NonZeroUsize;
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// The smallest MTU that an operator may set, in bytes. A smaller packet could not carry
 /// a state.
@@ -34,8 +35,8 @@ pub(crate) const MTU_MIN: usize =
 /// The deferred packets of a bucket.
 pub(crate) type DeferredPackets = Deferrals<Packet, KSlice<Option<Deferral<Packet>>>>;
 
-/// The functions that the interface's timers call. Each gets the index of a bucket, or
-/// 0, and looks the interface up.
+/// The functions that the interface's timers and its task call. Each looks the interface up.
+/// Those of the timers get the index of a bucket, or 0.
 pub(crate) struct TimerFunctions {
     /// The sender may go on after a pause.
     pub(crate) sender: fn(usize),
@@ -45,6 +46,8 @@ pub(crate) struct TimerFunctions {
     pub(crate) bucket: fn(usize),
     /// The oldest deferred packet of a bucket may have waited long enough.
     pub(crate) deferral: fn(usize),
+    /// The sync interface, which was away, may be there again.
+    pub(crate) link: fn(),
 }
 
 /// Queues of states with news for the peers, and deferred packets. States are spread
@@ -54,6 +57,8 @@ pub(crate) struct Bucket {
     pub(crate) queues: Mutex<Queues<StateLists>>,
     /// The deferred packets.
     pub(crate) deferrals: Mutex<DeferredPackets>,
+    /// Set after a delete was queued. The sender clears it before it looks.
+    pub(crate) has_deletes: AtomicBool,
     /// Asks the sender to look at the queues.
     pub(crate) send_requested: AtomicBool,
     /// Ends the second that an update may wait.
@@ -94,23 +99,32 @@ pub(crate) struct Softc {
     pub(crate) sender_timer: Callout,
     /// Runs once a second during the wait for a bulk update.
     pub(crate) bulk_request_timer: Callout,
+    /// Uses the sync interface when it is there again, after it was away.
+    pub(crate) link_task: Task,
     /// The configuration. Written with `instance::Configuration` locked.
     pub(crate) config: Mutex<Config>,
-    /// Where packets go, if a sync interface is configured.
+    /// Where packets go, if a sync interface is configured and there.
     pub(crate) link: EpochCell<Link>,
     /// What the data path reads of the configuration.
     pub(crate) options: Options,
     /// Chooses the format that states are sent in.
     pub(crate) format_choice: Mutex<FormatChoice>,
+    /// The fingerprint of what `format_choice` heard last, or 0.
+    pub(crate) last_heard: AtomicU64,
     /// The format in use when an operator looked last.
     pub(crate) shown_format: AtomicU16,
     /// Where the sender builds packets.
     pub(crate) buffer: Mutex<Buffer>,
+    /// Frames were lost because the sync interface had no address that packets could have
+    /// as their source.
+    pub(crate) lost_without_source: AtomicBool,
     /// At least one, and as many as `bucket_count`.
     pub(crate) buckets: KSlice<Bucket>,
     bucket_count: NonZeroUsize,
     /// Update requests and clears that wait to be sent.
     pub(crate) control: Mutex<Control<KSlice<Option<StateId>>>>,
+    /// Whether a clear waits in `control`. Written with `control` locked.
+    pub(crate) clear_waits: AtomicBool,
     /// The bulk update that this node requests.
     pub(crate) bulk_request: Mutex<Requester>,
     /// Since when pf ran when that was looked at last; see `status::since`.
@@ -129,11 +143,12 @@ pub(crate) struct Softc {
 
 impl Bucket {
     fn new(vnet: Vnet, index: usize, maxupd: u8, timers: &TimerFunctions) -> Result<Bucket> {
-        let slots = KSlice::new(DEFERRALS_PER_BUCKET, Wait::Sleep, |_| Ok(None))?;
+        let slots = KSlice::new(PLACES_PER_BUCKET, Wait::Sleep, |_| Ok(None))?;
         let callout = |run| Callout::new(Handler { vnet, index, run }, Wait::Sleep);
         Ok(Bucket {
             queues: Mutex::new(c"pfsync bucket", Queues::new(StateLists::new(maxupd)), Wait::Sleep)?,
             deferrals: Mutex::new(c"pfsync deferrals", Deferrals::new(slots), Wait::Sleep)?,
+            has_deletes: AtomicBool::new(false),
             send_requested: AtomicBool::new(false),
             timer: callout(timers.bucket)?,
             deferral_timer: callout(timers.deferral)?,
@@ -156,17 +171,21 @@ impl Softc {
         Ok(Softc {
             sender_timer: callout(timers.sender)?,
             bulk_request_timer: callout(timers.bulk_request)?,
+            link_task: Task::new(vnet, timers.link, Wait::Sleep)?,
             config: Mutex::new(c"pfsync settings", config, Wait::Sleep)?,
             link: EpochCell::new(),
             options: Options::new(&config),
             format_choice: Mutex::new(c"pfsync format", FormatChoice::new(NEWEST_FORMAT), Wait::Sleep)?,
+            last_heard: AtomicU64::new(0),
             shown_format: AtomicU16::new(NEWEST_FORMAT as u16),
             buffer: Mutex::new(c"pfsync buffer", Buffer::new()?, Wait::Sleep)?,
+            lost_without_source: AtomicBool::new(false),
             buckets: KSlice::new(bucket_count.get(), Wait::Sleep, |index| {
                 Bucket::new(vnet, index, config.maxupd, timers)
             })?,
             bucket_count,
             control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
+            clear_waits: AtomicBool::new(false),
             bulk_request: Mutex::new(c"pfsync bulk request", Requester::new(), Wait::Sleep)?,
             pf_since: AtomicU32::new(status::since()),
             bulk_answer: Mutex::new(c"pfsync bulk answer", Responder::new(), Wait::Sleep)?,
@@ -233,9 +252,10 @@ impl Softc {
         self.link.get(epoch)
     }
 
-    /// Waits until no function of a timer runs. No thread finds the interface any more,
-    /// so that no timer is armed again. May sleep.
+    /// Waits until no function of a timer or of the task runs. No thread finds the interface
+    /// any more, so that none is armed again. May sleep.
     pub(crate) fn stop(&self) {
+        self.link_task.drain();
         self.sender_timer.drain();
         self.bulk_request_timer.drain();
         for bucket in self.buckets.iter() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The counters of the current vnet: `net.pfsync.stats` (`struct pfsyncstats` of
-//! net/if_pfsync.h), which `netstat -s -p pfsync` shows, and `net.pfsync.limited`.
+//! net/if_pfsync.h), which `netstat -s -p pfsync` shows, `net.pfsync.limited`, and
+//! `net.pfsync.conflicts`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use sys_bindings as sys;
@@ -25,7 +26,8 @@ pub(crate) enum Stat {
     BadAction,
     /// Runs and packets with lengths that contradict each other.
     BadLength,
-    /// Updates that are older than what is known here.
+    /// Updates that are older than what is known here, and deletes of states that are in
+    /// use here.
     Stale,
     /// Messages with impossible values.
     BadValue,
@@ -83,6 +85,31 @@ pub(crate) fn count_limited(limit: PeerLimit) {
             PeerLimit::Reflected => &raw mut (*limited).reflected,
         };
         AtomicU64::from_ptr(counter).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How a message of a peer contradicts what is known here.
+///
+/// The numbers are an interface: they are the argument `conflict` of the DTrace probe
+/// `pfsync::state:conflict`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Conflict {
+    /// The peer has the host id of this firewall.
+    HostId = 0,
+    /// The peer's state has the id of another connection here.
+    State = 1,
+}
+
+/// Counts a conflict. Returns whether it is the first of its kind.
+pub(crate) fn count_conflict(conflict: Conflict) -> bool {
+    // SAFETY: as in `count_limited`.
+    unsafe {
+        let conflicts = &raw mut (*sys::pfs_vnet()).conflicts;
+        let counter = match conflict {
+            Conflict::HostId => &raw mut (*conflicts).host_ids,
+            Conflict::State => &raw mut (*conflicts).states,
+        };
+        AtomicU64::from_ptr(counter).fetch_add(1, Ordering::Relaxed) == 0
     }
 }
 

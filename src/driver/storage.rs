@@ -4,6 +4,7 @@
 
 use crate::driver::kernel::ifnet::Cloner;
 use crate::driver::kernel::softint::SoftInterrupt;
+use crate::driver::kernel::sx::Sx;
 use crate::driver::kernel::time::{self, Sbt};
 use core::ffi::c_void;
 use core::num::NonZeroUsize;
@@ -69,6 +70,23 @@ pub(crate) fn softc_slot() -> &'static AtomicPtr<c_void> {
     // SAFETY: the storage lives as long as the vnet, which outlives every use, because
     // the module takes down its part of a vnet first. The field is only used atomically.
     unsafe { AtomicPtr::from_ptr(&raw mut (*sys::pfs_vnet()).softc) }
+}
+
+/// The lock of the current vnet's configuration. Only `instance` uses it.
+///
+/// # Safety
+///
+/// As for [`Sx::from_raw`].
+pub(crate) unsafe fn config_lock() -> Sx {
+    // SAFETY: the caller keeps the rule above, and the storage lives as long as the vnet.
+    unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut (*sys::pfs_vnet()).config_lock)) }
+}
+
+/// How many threads have the lock of the current vnet's configuration or are about to take it.
+/// Only `instance` uses it.
+pub(crate) fn config_users() -> &'static AtomicI32 {
+    // SAFETY: as in `softc_slot`.
+    unsafe { AtomicI32::from_ptr(&raw mut (*sys::pfs_vnet()).config_users) }
 }
 
 /// Whether the current vnet has its part of the module: 1 or 0. Only `lifecycle` uses

@@ -111,7 +111,7 @@ impl Queue {
 
     /// The prompt queues, in the order in which a frame carries their messages.
     pub const PROMPT: [Queue; 5] =
-        [Queue::Insert, Queue::Ack, Queue::Update, Queue::Compressed, Queue::Delete];
+        [Queue::Delete, Queue::Insert, Queue::Ack, Queue::Update, Queue::Compressed];
 }
 
 /// The lists behind the queues of a bucket.
@@ -323,6 +323,11 @@ impl<L: Lists> Queues<L> {
     pub fn pop_any(&mut self) -> Option<L::Ref> {
         self.lists.append_all(Queue::Waiting, Queue::Compressed);
         Queue::PROMPT.iter().find_map(|queue| self.lists.pop(*queue))
+    }
+
+    /// Number of states in a queue.
+    pub fn len(&self, queue: Queue) -> usize {
+        self.lists.len(queue)
     }
 
     /// Number of states in the prompt queues.

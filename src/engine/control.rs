@@ -88,6 +88,11 @@ impl<S: AsMut<[Option<StateId>]>> Control<S> {
         !self.bulk_request && self.requests.len == 0 && self.clears.len == 0
     }
 
+    /// Whether a clear waits.
+    pub fn has_clears(&self) -> bool {
+        self.clears.len > 0
+    }
+
     /// Takes out the next request. The request for the whole table comes first.
     pub fn next_request(&mut self) -> Option<StateId> {
         if core::mem::take(&mut self.bulk_request) {
@@ -143,9 +148,12 @@ mod tests {
     #[test]
     fn clears_name_their_creator() {
         let mut control = control();
+        assert!(!control.has_clears());
         control.clear(None).unwrap();
         control.clear(None).unwrap();
+        assert!(control.has_clears());
         assert_eq!(control.next_clear([9; 4]), Some(Clear { ifname: None, creator: [9; 4] }));
+        assert!(!control.has_clears());
         assert_eq!(control.next_clear([9; 4]), None);
     }
 }

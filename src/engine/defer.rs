@@ -8,8 +8,13 @@
 use crate::wire::StateId;
 use core::marker::PhantomData;
 
-/// The most packets that a bucket defers at a time.
-pub const DEFERRALS_PER_BUCKET: usize = 128;
+/// The most packets that a bucket defers for their whole time. Beyond them, the
+/// oldest one's time is over.
+pub const DEFERRALS_PER_BUCKET: usize = 256;
+
+/// The places for the packets of a bucket: those that are deferred, and those whose
+/// time was ended and that leave at the next tick of the clock.
+pub const PLACES_PER_BUCKET: usize = DEFERRALS_PER_BUCKET + 128;
 
 /// A deferred packet.
 pub struct Deferral<P> {
@@ -19,6 +24,17 @@ pub struct Deferral<P> {
     pub packet: P,
     /// When the packet is sent at the latest, in the unit of the caller's clock.
     pub deadline: i64,
+}
+
+/// What else happened when a packet was deferred.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Added {
+    /// Nothing: no other packet is deferred.
+    First,
+    /// Nothing that changes when the next packet leaves.
+    Behind,
+    /// The time of the oldest deferred packet is over, before it was due.
+    OldestLeaves,
 }
 
 /// The deferred packets of a bucket, oldest first, in slots that the caller
@@ -38,12 +54,28 @@ impl<P, S: AsMut<[Option<Deferral<P>>]>> Deferrals<P, S> {
         Deferrals { slots, len: 0, packet: PhantomData }
     }
 
-    /// Defers a packet. Hands it back if all slots are taken.
-    pub fn add(&mut self, deferral: Deferral<P>) -> Result<(), Deferral<P>> {
-        let Some(slot) = self.slots.as_mut().get_mut(self.len) else { return Err(deferral) };
+    /// Defers a packet. If [`DEFERRALS_PER_BUCKET`] packets are deferred already, ends the
+    /// time of the oldest of them, at `now`: a peer is more likely to have its state by now
+    /// than that of a new packet. Hands the packet back if all slots are taken.
+    pub fn add(&mut self, deferral: Deferral<P>, now: i64) -> Result<Added, Deferral<P>> {
+        let slots = self.slots.as_mut();
+        let Some(slot) = slots.get_mut(self.len) else { return Err(deferral) };
         *slot = Some(deferral);
+        let index = self.len.checked_sub(DEFERRALS_PER_BUCKET);
+        let added = match index.and_then(|index| slots.get_mut(index)?.as_mut()) {
+            Some(oldest) => {
+                oldest.deadline = oldest.deadline.min(now);
+                if index == Some(0) {
+                    Added::OldestLeaves
+                } else {
+                    Added::Behind
+                }
+            }
+            None if self.len == 0 => Added::First,
+            None => Added::Behind,
+        };
         self.len = self.len.saturating_add(1);
-        Ok(())
+        Ok(added)
     }
 
     /// Takes out the packet that waits for a state.
@@ -104,7 +136,7 @@ mod tests {
     fn each_packet_is_taken_out_once() {
         let mut list = deferrals(4);
         for n in 1..=3 {
-            assert!(list.add(deferral(n, i64::from(n))).is_ok());
+            assert!(list.add(deferral(n, i64::from(n)), 0).is_ok());
         }
         assert_eq!(packet(list.release(id(2))), Some(2));
         assert_eq!(packet(list.release(id(2))), None);
@@ -117,13 +149,29 @@ mod tests {
     }
 
     #[test]
+    fn beyond_the_limit_the_oldest_packets_leave() {
+        let mut list = deferrals(PLACES_PER_BUCKET);
+        assert_eq!(list.add(deferral(0, 50), 10).ok(), Some(Added::First));
+        for n in 1..DEFERRALS_PER_BUCKET {
+            assert_eq!(list.add(deferral((n % 200) as u8, 50), 10).ok(), Some(Added::Behind));
+        }
+        assert_eq!(packet(list.pop_expired(20)), None);
+        for (n, added) in [(200, Added::OldestLeaves), (201, Added::Behind), (202, Added::Behind)] {
+            assert_eq!(list.add(deferral(n, 60), 20).ok(), Some(added));
+        }
+        let left: Vec<_> = std::iter::from_fn(|| packet(list.pop_expired(20))).collect();
+        assert_eq!(left, [0, 1, 2]);
+        assert_eq!(list.next_deadline(), Some(50));
+    }
+
+    #[test]
     fn a_full_list_hands_a_packet_back() {
         for capacity in [0, 2] {
             let mut list = deferrals(capacity);
             for n in 0..capacity as u8 {
-                assert!(list.add(deferral(n, 1)).is_ok());
+                assert!(list.add(deferral(n, 1), 0).is_ok());
             }
-            assert_eq!(packet(list.add(deferral(9, 1)).err()), Some(9));
+            assert_eq!(packet(list.add(deferral(9, 1), 0).err()), Some(9));
             assert_eq!((0..4).filter_map(|_| packet(list.pop())).count(), capacity);
         }
     }

@@ -50,6 +50,28 @@ pub struct Heard {
     pub spoken: Option<Format>,
 }
 
+impl Heard {
+    /// The newest format that the sender reads, as far as the frame tells.
+    fn reads(&self) -> Option<Format> {
+        self.announced.or(self.spoken)
+    }
+
+    /// A number that tells this from what was heard in another second, from another
+    /// peer, or of another format. Equal numbers mean with near certainty that the
+    /// second frame tells [`FormatChoice::hear`] nothing new. It is never 0.
+    pub fn fingerprint(&self, now: u32) -> u64 {
+        /// An odd number without a pattern, which spreads what it is multiplied with:
+        /// 2^64 divided by the golden ratio.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let address = u128::from_ne_bytes(self.from.0);
+        let format = self.reads().map_or(0, |format| format as u64);
+        [(address >> 64) as u64, format << 32 | u64::from(now)]
+            .into_iter()
+            .fold(address as u64, |mixed, part| mixed.wrapping_mul(SPREAD).rotate_left(32) ^ part)
+            .max(1)
+    }
+}
+
 /// What is known of a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Peer {
@@ -101,7 +123,7 @@ impl FormatChoice {
         let known =
             self.peers.iter().flatten().find(|peer| peer.address == frame.from).map(|peer| peer.reads);
         let assumed = known.unwrap_or(self.newest.min(Format::V1400));
-        let reads = frame.announced.or(frame.spoken).unwrap_or(assumed);
+        let reads = frame.reads().unwrap_or(assumed);
         self.remember(Peer { address: frame.from, reads, heard: now });
         self.choose(now)
     }
@@ -195,6 +217,19 @@ mod tests {
             assert_eq!(choice.hear(frame, now), None);
         }
         assert_eq!(choice.pass_time(SILENCE_SECONDS), Some(Format::V1500));
+    }
+
+    #[test]
+    fn a_fingerprint_tells_apart_what_differs() {
+        let seen: Vec<_> = [A, B]
+            .into_iter()
+            .flat_map(|from| [None, Some(Format::V1400)].map(|format| stock(from, format)))
+            .chain([ours(A, Format::V1301), ours(A, Format::V1500)])
+            .flat_map(|heard| [0, 1, u32::MAX].map(|now| heard.fingerprint(now)))
+            .collect();
+        assert!((1..seen.len()).all(|index| !seen[..index].contains(&seen[index])));
+        let spoken = stock(A, Some(Format::V1400));
+        assert_eq!(spoken.fingerprint(7), ours(A, Format::V1400).fingerprint(7), "both read 1400");
     }
 
     #[test]

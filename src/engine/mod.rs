@@ -22,6 +22,8 @@
 //! | [`config`] | what a configuration means |
 //! | [`control`] | which messages that belong to no local state wait to be sent |
 //! | [`defer`] | which packets wait for an acknowledgement, and until when |
+//! | [`ending`] | whether a state ends because of what a peer says |
+//! | [`format_choice`] | which message format states are sent in |
 //! | [`limit`] | how much work and memory peers may cause |
 //! | [`merge`] | what an update may change in a local state |
 //!
@@ -64,6 +66,7 @@ pub mod bulk;
 pub mod config;
 pub mod control;
 pub mod defer;
+pub mod ending;
 pub mod format_choice;
 pub mod limit;
 pub mod merge;

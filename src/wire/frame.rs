@@ -446,11 +446,11 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_announcement_says_nothing() {
+    fn who_announces_a_later_format_reads_the_newest_known_one() {
         let mut bytes = written(24, |_| ());
         for number in 4..=255 {
             bytes[1] = number;
-            assert_eq!(Frame::parse(&bytes).unwrap().announced, None);
+            assert_eq!(Frame::parse(&bytes).unwrap().announced, Some(Format::NEWEST));
         }
     }
 

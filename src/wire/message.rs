@@ -262,7 +262,7 @@ mod tests {
         let mut raw = RawClear::new_zeroed();
         assert_eq!(raw.check().unwrap().ifname, None);
         raw.ifname[..4].copy_from_slice(b"em0\0");
-        assert_eq!(raw.check().unwrap().ifname.unwrap().as_str(), "em0");
+        assert_eq!(raw.check().unwrap().ifname.unwrap().as_bytes(), b"em0");
         raw.ifname = [b'x'; 16];
         assert_eq!(raw.check(), Err(Invalid::InterfaceName));
     }

@@ -151,8 +151,7 @@ pub enum Invalid {
     Protocol,
     /// The creator id is 0.
     Creator,
-    /// An interface name is empty or unterminated, or has a character other
-    /// than printable ASCII.
+    /// An interface name is empty or unterminated.
     InterfaceName,
     /// The kind of routing is not one of pf's (`PF_NOPFROUTE` to
     /// `PF_REPLYTO`).

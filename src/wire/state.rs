@@ -15,6 +15,7 @@ pub use format1500::RawState1500;
 
 use super::{Action, Endpoint, Invalid, StateId};
 use bitflags::bitflags;
+use core::fmt::{self, Display, Formatter, Write};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Whether states use this timeout (`PFTM_*` in `netpfil/pf/pf.h`). The numbers
@@ -77,13 +78,14 @@ impl Format {
     }
 
     /// The format that a number in the header of a frame announces. `None` for
-    /// 0, which announces nothing, and for a number that is not known here.
+    /// 0, which announces nothing. A sender that announces a format newer than
+    /// [`Format::NEWEST`] reads at least that one.
     pub const fn announced_as(number: u8) -> Option<Format> {
         match number {
             1 => Some(Format::V1301),
             2 => Some(Format::V1400),
-            3 => Some(Format::V1500),
-            _ => None,
+            0 => None,
+            _ => Some(Format::NEWEST),
         }
     }
 
@@ -125,7 +127,9 @@ impl Format {
     }
 }
 
-/// The name of an interface: 1 to 15 characters of printable ASCII.
+/// The name of an interface: 1 to 15 bytes other than 0, as an operator may choose
+/// them (`ifconfig em0 name`). `Display` shows the name as one word of printable
+/// ASCII: any other byte, and a backslash, as `\x` and two hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IfName([u8; 16]);
 
@@ -134,16 +138,19 @@ impl IfName {
     /// dropped.
     ///
     /// Fails with [`Invalid::InterfaceName`] if the name is empty or
-    /// unterminated, or has another character.
+    /// unterminated.
     pub fn new(bytes: &[u8; 16]) -> Result<IfName, Invalid> {
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(0);
-        let (text, _) = bytes.split_at_checked(end).ok_or(Invalid::InterfaceName)?;
-        if text.is_empty() || !text.iter().all(u8::is_ascii_graphic) {
+        /// The lowest bit of each byte.
+        const ONES: u128 = u128::MAX / 255;
+        // A name is read for each state that is sent or received: all its bytes at once.
+        let name = u128::from_le_bytes(*bytes);
+        // The lowest bit that is set is the highest bit of the terminator.
+        let terminators = name.wrapping_sub(ONES) & !name & (ONES << 7);
+        let before_terminator = (terminators & terminators.wrapping_neg()).wrapping_sub(1) >> 7;
+        if terminators == 0 || before_terminator == 0 {
             return Err(Invalid::InterfaceName);
         }
-        let mut name = [0; 16];
-        name.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
-        Ok(IfName(name))
+        Ok(IfName((name & before_terminator).to_le_bytes()))
     }
 
     /// The name, filled up with zeros. The last byte is always 0.
@@ -152,15 +159,28 @@ impl IfName {
     }
 
     /// The name without its terminator.
-    pub fn as_str(&self) -> &str {
-        let name = self.0.split(|byte| *byte == 0).next();
-        // ASCII is valid UTF-8.
-        name.and_then(|name| core::str::from_utf8(name).ok()).unwrap_or_default()
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 }
 
+impl Display for IfName {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        show(self.as_bytes(), f)
+    }
+}
+
+/// Shows bytes as one word of printable ASCII: any other byte, and a backslash, as
+/// `\x` and two hexadecimal digits.
+fn show(bytes: &[u8], f: &mut Formatter) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| match byte {
+        b'!'..=b'~' if *byte != b'\\' => f.write_char(char::from(*byte)),
+        _ => write!(f, "\\x{byte:02x}"),
+    })
+}
+
 /// The name of a tag that pf puts on packets (`tag` in pf.conf(5)): 1 to 63
-/// bytes other than 0.
+/// bytes other than 0. `Display` shows it as that of an [`IfName`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TagName([u8; TagName::SIZE]);
 
@@ -185,6 +205,12 @@ impl TagName {
     /// The name, filled up with zeros. The last byte is always 0.
     pub fn bytes(&self) -> &[u8; TagName::SIZE] {
         &self.0
+    }
+}
+
+impl Display for TagName {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        show(self.0.split(|byte| *byte == 0).next().unwrap_or_default(), f)
     }
 }
 
@@ -374,6 +400,11 @@ impl State {
             Family::Inet => [a, b, c, d] != [0; 4],
             Family::Inet6 => self.rt_addr != [0; 16],
         }
+    }
+
+    /// Whether the keys differ.
+    pub fn is_translated(&self) -> bool {
+        self.wire != self.stack || self.family != self.stack_family
     }
 
     /// Whether a format can carry the state. Before format 1500, both keys and

@@ -111,29 +111,6 @@ pub unsafe fn pfs_route_pools(rule: *const pf_krule) -> [*const pf_kpool; 1] {
     unsafe { [&raw const (*rule).rpool] }
 }
 
-/// The stack key, if `pf_state_insert` has failed and left this key to the caller; else
-/// null.
-///
-/// Up to 14.2, a failing `pf_state_insert` frees the keys that it attached. If the wire
-/// key collides with another, it frees that key and forgets the stack key, which it has
-/// not looked at yet. From 14.3 on it frees both. If this cannot be known, the key is
-/// rather leaked than freed twice.
-///
-/// # Safety
-///
-/// `pf_state_insert` has just failed for `st`.
-pub unsafe fn pfs_stack_key_left(st: *mut pf_kstate, stack: *mut pf_state_key) -> *mut pf_state_key {
-    const FREES_BOTH: i32 = 1403000;
-    // SAFETY: osreldate is a constant of the kernel, and no other thread has the state.
-    let (release, wire_was_attached) =
-        unsafe { (osreldate, !(*st).key_list[PF_SK_WIRE as usize].tqe_prev.is_null()) };
-    if wire_was_attached || release >= FREES_BOTH {
-        core::ptr::null_mut()
-    } else {
-        stack
-    }
-}
-
 /// Does nothing: no message carries a tag in this release.
 ///
 /// # Safety

@@ -126,16 +126,6 @@ pub unsafe fn pfs_route_pools(rule: *const pf_krule) -> [*const pf_kpool; 2] {
     unsafe { [&raw const (*rule).route, &raw const (*rule).rdr] }
 }
 
-/// The stack key, if `pf_state_insert` has failed and left this key to the caller. Null:
-/// in this release it frees both keys.
-///
-/// # Safety
-///
-/// `pf_state_insert` has just failed for `st`.
-pub unsafe fn pfs_stack_key_left(_st: *mut pf_kstate, _stack: *mut pf_state_key) -> *mut pf_state_key {
-    core::ptr::null_mut()
-}
-
 /// Gives a state's packets a tag. Returns false if there is no memory.
 ///
 /// # Safety

@@ -22,7 +22,6 @@ const TYPES: &[&str] = &[
     "modeventhand_t",
     "bpfd_list",
     "bpf_d",
-    "sx_args",
     "sdt_probe.*",
     "sdt_tracepoint",
     "sdt_provider",

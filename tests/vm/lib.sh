@@ -86,6 +86,25 @@ revive_peer() {
 	read -r answer <&3
 }
 
+# wire NUMBER one|two|both WORD...: changes what the virtual wire of that number does to the frames
+# that a machine sends, or that both send; src/wire.rs explains the words:
+#   loss=N double=N reorder=N reflect=N cut rejoin record=N replay return seed=N pass count
+# Sets COUNTS to the counts of frames. At the start of a case, the wires pass everything.
+wire() {
+	echo "@wire $*"
+	read -r COUNTS <&3
+	case $COUNTS in
+	error:*) fail "wire $*: $COUNTS" ;;
+	esac
+}
+
+# count_of WORD: a number in COUNTS, the sum of both directions.
+count_of() {
+	echo "$COUNTS" | tr ';' ' ' | awk -v word="$1" '
+		{ for (i = 1; i < NF; i++) if ($i == word) sum += $(i + 1) }
+		END { print sum + 0 }'
+}
+
 # --- modules ----------------------------------------------------------------
 
 # need_module NAME...: loads modules of the base system, from the image or the --modules directory.
@@ -404,9 +423,23 @@ lacks_state() {
 	! has_state "$1" "$2"
 }
 
+# release: the number of the release in front of the dot.
+release() {
+	uname -r | cut -d . -f 1
+}
+
+# own_format VERSION: that message format, or the newest that this release sends.
+own_format() {
+	if [ "$1" -gt 1400 ] && [ "$(release)" -lt 15 ]; then
+		echo 1400
+	else
+		echo "$1"
+	fi
+}
+
 # Before FreeBSD 15, pfctl prints sequence numbers in network byte order.
 prints_wire_order() {
-	[ "$(uname -r | cut -d . -f 1)" -lt 15 ]
+	[ "$(release)" -lt 15 ]
 }
 
 # state_lines WHERE: id, creator id, keys and endpoints of every state, one a line, sorted.

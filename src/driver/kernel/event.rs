@@ -10,6 +10,9 @@ use sys_bindings as sys;
 /// happened. The kernel calls it in the interface's vnet. It must not sleep.
 pub(crate) type Handler = unsafe extern "C" fn(*mut c_void, *mut sys::ifnet, c_int);
 
+/// The same for an event that has no number.
+pub(crate) type PlainHandler = unsafe extern "C" fn(*mut c_void, *mut sys::ifnet);
+
 /// A registration for one kind of event. Only load and unload use it, one after the
 /// other.
 pub(crate) struct Registration {
@@ -25,13 +28,22 @@ impl Registration {
 
     /// Has the kernel call `handler` from now on. May sleep.
     pub(crate) fn register(&self, handler: Handler) {
+        self.register_pointer(handler as *mut c_void);
+    }
+
+    /// The same for an event that has no number.
+    pub(crate) fn register_plain(&self, handler: PlainHandler) {
+        self.register_pointer(handler as *mut c_void);
+    }
+
+    fn register_pointer(&self, handler: *mut c_void) {
         // SAFETY: the name is terminated, and the kernel finds the list of handlers by it.
         // The handler has the type that this kind of event has.
         let tag = unsafe {
             sys::eventhandler_register(
                 ptr::null_mut(),
                 self.event.as_ptr(),
-                handler as *mut c_void,
+                handler,
                 ptr::null_mut(),
                 sys::EVENTHANDLER_PRI_ANY as c_int,
             )

@@ -50,12 +50,17 @@ impl IfnetRef {
         u32::from(unsafe { (*self.0.as_ptr()).if_type }) == sys::IFT_ENC
     }
 
+    /// Whether an operator set the interface up (`IFF_UP`).
+    pub(crate) fn is_set_up(&self) -> bool {
+        self.flags() & sys::IFF_UP as i32 != 0
+    }
+
     /// Whether packets can pass: the interface is up (`IFF_UP`), and its driver does not
     /// say that it has no link.
     pub(crate) fn is_up(&self) -> bool {
         // SAFETY: the reference keeps the structure, and the link state is one word.
         let link = unsafe { (&raw const (*self.0.as_ptr()).if_link_state).read_volatile() };
-        self.flags() & sys::IFF_UP as i32 != 0 && u32::from(link) != sys::LINK_STATE_DOWN
+        self.is_set_up() && u32::from(link) != sys::LINK_STATE_DOWN
     }
 
     fn flags(&self) -> c_int {
@@ -101,9 +106,18 @@ pub(crate) struct DetachLock {
 impl DetachLock {
     /// Waits for another thread that detaches an interface or ends a vnet. May sleep.
     pub(crate) fn lock() -> DetachLock {
+        DetachLock { _lock: DetachLock::sx().lock() }
+    }
+
+    /// The same for a thread that must not wait. `None` if another thread detaches an interface
+    /// or ends a vnet.
+    pub(crate) fn try_lock() -> Option<DetachLock> {
+        DetachLock::sx().try_lock().map(|lock| DetachLock { _lock: lock })
+    }
+
+    fn sx() -> Sx {
         // SAFETY: the kernel initialises the lock at boot.
-        let lock = unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::ifnet_detach_sxlock)) };
-        DetachLock { _lock: lock.lock() }
+        unsafe { Sx::from_raw(NonNull::new_unchecked(&raw mut sys::ifnet_detach_sxlock)) }
     }
 }
 

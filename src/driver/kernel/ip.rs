@@ -311,11 +311,13 @@ fn octets6(addr: &sys::in6_addr) -> [u8; 16] {
     unsafe { core::mem::transmute::<sys::in6_addr, [u8; 16]>(*addr) }
 }
 
-/// A fresh value for the identification field of an IPv4 header, in network byte order.
+/// The identification field of an IPv4 header with the flag "don't fragment", in network byte
+/// order: 0, unless `net.inet.ip.rfc6864` is 0 (RFC 6864, section 4.1).
 pub(crate) fn identification() -> [u8; 2] {
     // SAFETY: all zeroes are a header. ip_fillid reads ip_off and sets ip_id.
     unsafe {
         let mut header = core::mem::zeroed::<sys::ip>();
+        header.ip_off = (sys::IP_DF as u16).to_be();
         sys::pfs_ip_fillid(&mut header);
         header.ip_id.to_ne_bytes()
     }
@@ -342,14 +344,16 @@ pub(crate) fn is_local6(addr: &[u8; 16], _epoch: &NetEpoch) -> bool {
     unsafe { sys::in6_localip(&mut in6(addr)) != 0 }
 }
 
-/// The source address for packets to `to` by an interface. Unspecified (`::`) if there is
-/// none.
-pub(crate) fn select_source6(to: &[u8; 16], ifp: &IfnetRef, _epoch: &NetEpoch) -> [u8; 16] {
+/// The source address for packets to `to` by an interface, as it is now. Never one that is
+/// tentative or that another node has. `None` if there is no other.
+pub(crate) fn select_source6(to: &[u8; 16], ifp: &IfnetRef, _epoch: &NetEpoch) -> Option<[u8; 16]> {
     let mut source = in6(&[0; 16]);
     // SAFETY: all pointers are valid, and a null pointer means that the hop limit is not
-    // asked for. The thread is in the network epoch. On an error, the source stays as it is.
-    unsafe { sys::in6_selectsrc_addr(ifp.fib(), &in6(to), 0, ifp.as_ptr(), &mut source, ptr::null_mut()) };
-    octets6(&source)
+    // asked for. The thread is in the network epoch.
+    let error = unsafe {
+        sys::in6_selectsrc_addr(ifp.fib(), &in6(to), 0, ifp.as_ptr(), &mut source, ptr::null_mut())
+    };
+    Errno::check(error).ok().map(|()| octets6(&source)).filter(|source| *source != [0; 16])
 }
 
 /// A protocol handler: the kernel calls it for a received packet.

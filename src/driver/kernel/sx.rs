@@ -16,9 +16,30 @@ impl Sx {
     ///
     /// # Safety
     ///
-    /// The lock is initialised as long as the result is used.
+    /// The memory lives, and the lock is initialised as long as the result is used, but for
+    /// [`Sx::init`].
     pub(crate) unsafe fn from_raw(sx: NonNull<sys::sx>) -> Sx {
         Sx(sx)
+    }
+
+    /// Initialises the lock, which WITNESS shows as `name`.
+    ///
+    /// # Safety
+    ///
+    /// The lock is not initialised.
+    pub(crate) unsafe fn init(self, name: &'static CStr) {
+        // SAFETY: the caller keeps the rule above.
+        unsafe { sys::sx_init_flags(self.0.as_ptr(), name.as_ptr(), 0) };
+    }
+
+    /// Ends the lock.
+    ///
+    /// # Safety
+    ///
+    /// The lock is initialised, and no thread has it or wants it.
+    pub(crate) unsafe fn destroy(self) {
+        // SAFETY: the caller keeps the rule above.
+        unsafe { sys::sx_destroy(self.0.as_ptr()) };
     }
 
     /// Locks the lock. The thread must be allowed to sleep: WITNESS checks that.
@@ -27,6 +48,13 @@ impl Sx {
         // SX_INTERRUPTIBLE this cannot fail.
         unsafe { sys::_sx_xlock(self.0.as_ptr(), 0, FILE.as_ptr(), line!() as i32) };
         Guard { sx: self.0, thread: PhantomData }
+    }
+
+    /// Locks the lock, unless another thread holds it.
+    pub(crate) fn try_lock(self) -> Option<Guard> {
+        // SAFETY: as in `lock`.
+        let locked = unsafe { sys::sx_try_xlock_(self.0.as_ptr(), FILE.as_ptr(), line!() as i32) } != 0;
+        locked.then(|| Guard { sx: self.0, thread: PhantomData })
     }
 }
 

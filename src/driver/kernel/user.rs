@@ -13,6 +13,18 @@ pub(crate) fn may_configure_pf() -> Result<()> {
     Errno::check(unsafe { sys::priv_check(sys::pfs_curthread(), sys::PRIV_NETINET_PF as i32) })
 }
 
+/// A pointer in an ioctl's request as the program that calls means it: that of a 32-bit
+/// program has 32 bits, and what follows in the request is not part of it.
+pub(crate) fn pointer(of_request: *mut c_void) -> *mut c_void {
+    // SAFETY: all zeroes are a request. The kernel's function reads the one member that was
+    // written, in the layout of the program.
+    unsafe {
+        let mut request = core::mem::zeroed::<sys::ifreq>();
+        request.ifr_ifru.ifru_data = of_request.cast();
+        sys::ifr_data_get_ptr((&raw mut request).cast())
+    }
+}
+
 /// Copies bytes from a user program. May sleep. `EFAULT` if the address is bad.
 pub(crate) fn copy_in(from: *const c_void, to: &mut [u8]) -> Result<()> {
     // SAFETY: copyin(9) accepts any user address, and `to` can be written.

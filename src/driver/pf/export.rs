@@ -30,7 +30,7 @@ pub(super) unsafe fn kif_name(kif: *const sys::pfi_kkif) -> Option<IfName> {
 }
 
 /// The name of the kif that a floating state is bound to (`V_pfi_all`).
-pub(super) const FLOATING: &str = "all";
+pub(super) const FLOATING: &[u8] = b"all";
 
 /// The number of a rule.
 ///

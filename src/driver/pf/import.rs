@@ -5,7 +5,7 @@ use super::export::FLOATING;
 use super::rules::Rules;
 use super::state::{allocate_scrub, write_endpoint, Found};
 use super::status;
-use super::table::Row;
+use super::table::{find_by_key, KeyRole, Row};
 use super::NEWEST_FORMAT;
 use crate::driver::kernel::time;
 use crate::engine::limit::STATES_PER_ROW;
@@ -60,8 +60,7 @@ impl Draft {
         let st = NonNull::new(unsafe { sys::pf_alloc_state(sys::M_NOWAIT as i32) })?;
         let mut draft = Draft { st, wire: ptr::null_mut(), stack: ptr::null_mut() };
         draft.wire = new_key(&state.wire, state.family, state.proto)?;
-        let is_translated = state.wire != state.stack || state.family != state.stack_family;
-        draft.stack = if is_translated {
+        draft.stack = if state.is_translated() {
             new_key(&state.stack, state.stack_family, state.stack_proto)?
         } else {
             draft.wire
@@ -90,15 +89,36 @@ impl Draft {
             // SAFETY: on success pf returns with the state's row locked.
             return Ok(unsafe { Found::assume(st) });
         }
-        // SAFETY: on failure pf leaves the state to the caller, and does not have it in
-        // the table.
-        unsafe {
-            let stack =
-                if stack == wire { ptr::null_mut() } else { sys::pfs_stack_key_left(st.as_ptr(), stack) };
-            drop(Draft { st, wire: ptr::null_mut(), stack });
-        }
+        drop(Draft { st, wire: ptr::null_mut(), stack: ptr::null_mut() });
         Err(Refused::Exists)
     }
+}
+
+/// Whether another state has the wire key of this one, so that pf would refuse this one.
+///
+/// pf frees the keys of a state that it refuses, or links them into its table before. There
+/// is one exception, in FreeBSD 14.2 and some kernels after it: if the wire key collides, pf
+/// frees it and forgets a stack key that differs. Nothing tells then what pf has done. So a
+/// translated state is not given to pf if its wire key would collide. If another thread
+/// inserts such a key at the same moment, those kernels leak a stack key.
+fn wire_key_collides(state: &State, bound: Kif) -> bool {
+    find_by_key(&state.wire, state.family, state.proto, KeyRole::Wire)
+        .is_some_and(|found| found.has_place_of(state.direction, bound) && !found.known_end().is_closed())
+}
+
+/// Unlinks a state that gives way to a new one between the same ends. Returns whether there
+/// was one. Its creator knows: it made the new one.
+fn unlink_predecessor(state: &State, bound: Kif) -> bool {
+    let keys = [
+        (&state.wire, state.family, state.proto, KeyRole::Wire),
+        (&state.stack, state.stack_family, state.stack_proto, KeyRole::Stack),
+    ];
+    let found = keys.into_iter().find_map(|(key, family, proto, role)| {
+        find_by_key(key, family, proto, role).filter(|found| {
+            found.has_place_of(state.direction, bound) && found.known_end().gives_way(found.id(), state.id)
+        })
+    });
+    found.map(Found::unlink).is_some()
 }
 
 impl Drop for Draft {
@@ -224,7 +244,7 @@ fn find_kifs(state: &State, rules: &Rules) -> Result<(Kif, Kif), Refused> {
     };
     match original {
         Some(original) => Ok((bound, original)),
-        None if state.ifname.as_str() == FLOATING => Ok((bound, bound)),
+        None if state.ifname.as_bytes() == FLOATING => Ok((bound, bound)),
         None => Err(Refused::Interface),
     }
 }
@@ -374,7 +394,8 @@ unsafe fn actions_from_flags(st: *mut sys::pf_kstate) {
 }
 
 /// Inserts a state into pf's table, and counts it for its rule. Returns it with its row
-/// locked and in no queue. A peer's state is not sent to the peers again. Does not sleep.
+/// locked and in no queue. A peer's state is not sent to the peers again. If it comes in the
+/// place of one that has ended, unlinks that one. Does not sleep.
 ///
 /// The caller must ensure that pf's insert hook may run here.
 pub(crate) fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
@@ -382,6 +403,25 @@ pub(crate) fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Fou
         return Err(Refused::Unsupported);
     }
     let (bound, original) = find_kifs(state, rules)?;
+    match insert(state, origin, bound, original, rules) {
+        Err(Refused::Exists) if origin != Origin::Ioctl && unlink_predecessor(state, bound) => {
+            insert(state, origin, bound, original, rules)
+        }
+        result => result,
+    }
+}
+
+/// As [`import`], with the kif that the state is bound to and the one that it was created on.
+fn insert(
+    state: &State,
+    origin: Origin,
+    bound: Kif,
+    original: Kif,
+    rules: &Rules,
+) -> Result<Found<'static>, Refused> {
+    if state.is_translated() && wire_key_collides(state, bound) {
+        return Err(Refused::Exists);
+    }
     let (rule, is_own) = bind_rule(state, origin, rules);
     // SAFETY: the rules are locked, so that the rule stays valid.
     if unsafe { is_exhausted(rule) } {

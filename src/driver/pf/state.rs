@@ -3,8 +3,10 @@
 
 use super::export::{kif_name, FLOATING};
 use super::status;
+use crate::driver::kernel::time;
+use crate::engine::ending::Known;
 use crate::engine::merge::LocalEndpoint;
-use crate::wire::{Endpoint, Family, IfName, Key, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
+use crate::wire::{Direction, Endpoint, Family, IfName, Key, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -13,6 +15,14 @@ use sys_bindings as sys;
 
 const TCPS_CLOSED: u8 = sys::TCPS_CLOSED as u8;
 const TCPS_ESTABLISHED: u8 = sys::TCPS_ESTABLISHED as u8;
+
+/// If a peer's message of less than this long ago brought something new about a state, the
+/// peer handles packets of the same connection.
+const SPLIT_SECONDS: u32 = 2;
+
+/// A flag in `pf_kstate.pfsync_time`, in which only pfsync looks: the peer's message
+/// brought nothing new. No system is up for as many seconds.
+const COPY: u32 = 1 << 31;
 
 /// A state in pf's table (`struct pf_kstate`). Without the lock of its row, only its
 /// identity can be read, which never changes.
@@ -201,8 +211,16 @@ impl Locked<'_> {
         // SAFETY: the row is locked, and a linked state references its kifs.
         let (bound, original) =
             unsafe { (kif_name((*self.st.as_ptr()).kif), kif_name((*self.st.as_ptr()).orig_kif)) };
-        let kif = if bound.is_some_and(|bound| bound.as_str() == FLOATING) { original } else { bound };
+        let kif = if bound.is_some_and(|bound| bound.as_bytes() == FLOATING) { original } else { bound };
         kif.is_some_and(|kif| kif == *name)
+    }
+
+    /// Whether a state with the same key, of that direction and bound to that kif, would
+    /// collide with this one.
+    pub(super) fn has_place_of(&self, direction: Direction, kif: NonNull<sys::pfi_kkif>) -> bool {
+        // SAFETY: only computes an address.
+        let bound = self.read(|st| unsafe { &raw const (*st).kif });
+        self.direction() == Some(direction) && ptr::eq(bound, kif.as_ptr())
     }
 
     /// Whether the peers must not know the state, for one of three reasons: its own
@@ -221,8 +239,7 @@ impl Locked<'_> {
     }
 
     /// Whether a packet may be waiting for a peer to acknowledge the state
-    /// (`PFSTATE_ACK`). The bucket's list of deferred packets decides: when a deferral
-    /// times out, the flag stays, because the row is not locked then.
+    /// (`PFSTATE_ACK`). The bucket's list of deferred packets decides.
     pub(crate) fn awaits_ack(&self) -> bool {
         u32::from(self.flags()) & sys::PFSTATE_ACK != 0
     }
@@ -240,16 +257,53 @@ impl Locked<'_> {
         unsafe { (*rule).rule_flag & sys::PFRULE_NOSYNC != 0 }
     }
 
-    /// When a peer last sent a message about the state, in seconds of uptime.
-    pub(crate) fn pfsync_time(&self) -> u32 {
+    /// When a peer's message about the state was taken over last, in seconds of uptime,
+    /// with [`COPY`] set if it brought nothing new.
+    fn pfsync_time(&self) -> u32 {
         // SAFETY: only computes an address.
         self.read(|st| unsafe { &raw const (*st).pfsync_time })
     }
 
-    /// Sets when a peer last sent a message about the state, in seconds of uptime.
-    pub(crate) fn set_pfsync_time(&self, uptime: u32) {
+    /// When the last message of a peer about the state was taken over, in seconds of uptime,
+    /// if it brought something new.
+    pub(crate) fn last_news(&self) -> Option<u32> {
+        Some(self.pfsync_time()).filter(|time| time & COPY == 0)
+    }
+
+    /// Whether a peer handles packets of the same connection: its last message, of a moment
+    /// ago, brought something new.
+    pub(crate) fn is_split(&self, uptime: u32) -> bool {
+        // The flag makes the difference large.
+        uptime.wrapping_sub(self.pfsync_time()) < SPLIT_SECONDS
+    }
+
+    /// Notes that a peer's message about the state was taken over, at a second of uptime.
+    pub(crate) fn note_message(&self, uptime: u32, brings_news: bool) {
+        if !brings_news && self.is_split(uptime) {
+            return;
+        }
+        let flag = if brings_news { 0 } else { COPY };
         // SAFETY: the row is locked.
-        unsafe { (*self.st.as_ptr()).pfsync_time = uptime };
+        unsafe { (*self.st.as_ptr()).pfsync_time = uptime | flag };
+    }
+
+    /// Whether pf would end the state now.
+    fn is_expired(&self) -> bool {
+        // SAFETY: the row is locked, and the state is not one that pf is unlinking.
+        !self.is_alive() || unsafe { sys::pf_state_expires(self.st.as_ptr()) } <= time::uptime()
+    }
+
+    /// What is known of the state, for judging whether it ends because of a peer.
+    pub(crate) fn known_end(&self) -> Known {
+        // SAFETY: only computes an address.
+        let last_used = self.read(|st| unsafe { &raw const (*st).expire });
+        Known {
+            is_tcp: self.is_tcp(),
+            states: self.known().map(|endpoint| endpoint.state),
+            is_expired: self.is_expired(),
+            last_used: sys::pfs_uptime_of(last_used),
+            last_message: self.pfsync_time() & !COPY,
+        }
     }
 
     /// What is known of source and destination, for judging a peer's update.

@@ -2,7 +2,7 @@
 //! pf's table of states: finding a state, and walking through all of them.
 
 use super::state::{Found, Locked};
-use crate::wire::StateId;
+use crate::wire::{Family, Key, StateId};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use sys_bindings as sys;
@@ -15,6 +15,42 @@ pub(crate) fn find(id: StateId) -> Option<Found<'static>> {
     unsafe {
         NonNull::new(sys::pf_find_state_byid(u64::from_ne_bytes(id.id), creator)).map(|st| Found::assume(st))
     }
+}
+
+/// A state with that key, of one or the other role of keys: the first of pf's list, if
+/// there are several. Its row is locked.
+pub(super) fn find_by_key(key: &Key, family: Family, proto: u8, role: KeyRole) -> Option<Found<'static>> {
+    // SAFETY: all zeroes are a key. pf compares every byte, and its own keys have zeroes where
+    // this has them.
+    let mut wanted = unsafe { core::mem::zeroed::<sys::pf_state_key_cmp>() };
+    for (to, from) in wanted.addr.iter_mut().zip(key.addr) {
+        to.__bindgen_anon_1.addr8 = from;
+    }
+    wanted.port = key.port.map(u16::from_ne_bytes);
+    wanted.af = family as u8;
+    wanted.proto = proto;
+    // pf names the lists by the directions of the packets that it looks up there.
+    let direction = match role {
+        KeyRole::Wire => sys::PF_IN,
+        KeyRole::Stack => sys::PF_OUT,
+    };
+    // SAFETY: pf looks the state up in the current vnet's table, and returns it with its row
+    // locked. The null pointer asks for the first state alone.
+    let found = unsafe {
+        NonNull::new(sys::pf_find_state_all(&wanted, direction, core::ptr::null_mut()))
+            .map(|st| Found::assume(st))
+    };
+    // pf detaches a state from its keys after it has unlinked it.
+    found.filter(|found| u32::from(found.timeout()) != sys::PFTM_UNLINKED)
+}
+
+/// Which key of a state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyRole {
+    /// Addresses and ports on the wire.
+    Wire,
+    /// Those before translation.
+    Stack,
 }
 
 /// The number of rows in the id hash.

@@ -56,7 +56,7 @@ fn every_impossible_field_is_refused() {
     assert_eq!(refused(|s| s.common.creator = [0; 4]), Some(Invalid::Creator));
     assert_eq!(refused(|s| s.common.ifname = [b'a'; 16]), Some(Invalid::InterfaceName));
     assert_eq!(refused(|s| s.common.ifname = [0; 16]), Some(Invalid::InterfaceName));
-    assert_eq!(refused(|s| s.common.ifname[1] = b'\n'), Some(Invalid::InterfaceName));
+    assert_eq!(refused(|s| s.common.ifname[1] = b'\n'), None);
     assert_eq!(refused(|s| s.rt = 5), Some(Invalid::RouteTo));
     assert_eq!(refused(|s| s.rt = 2), Some(Invalid::InterfaceName));
     assert_eq!(refused(|s| s.rtableid = I32::new(-2)), Some(Invalid::RoutingTable));
@@ -71,6 +71,29 @@ fn a_name_ends_at_its_terminator() {
     assert_eq!(IfName::new(&bytes).unwrap().bytes(), b"em0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     bytes[3] = b'x';
     assert_eq!(IfName::new(&bytes), Err(Invalid::InterfaceName));
+}
+
+proptest! {
+    #[test]
+    fn a_name_is_what_precedes_the_first_zero(
+        bytes in prop::array::uniform16(prop::sample::select(vec![0u8, 1, 2, 0x7f, 0x80, 0x81, 0xff])),
+    ) {
+        let len = bytes.iter().position(|byte| *byte == 0);
+        let name = IfName::new(&bytes);
+        prop_assert_eq!(name.is_ok(), len.is_some_and(|len| len > 0));
+        if let (Ok(name), Some(len)) = (name, len) {
+            prop_assert_eq!(name.as_bytes(), &bytes[..len]);
+            prop_assert!(name.bytes()[len..].iter().all(|byte| *byte == 0));
+        }
+    }
+}
+
+#[test]
+fn a_name_of_any_bytes_is_shown_in_one_printable_word() {
+    let show = |bytes: &[u8; 16]| IfName::new(bytes).unwrap().to_string();
+    assert_eq!(show(b"em0.5\0\0\0\0\0\0\0\0\0\0\0"), "em0.5");
+    assert_eq!(show(b"the wan\\\0\0\0\0\0\0\0\0"), "the\\x20wan\\x5c");
+    assert_eq!(show(b"\x01\xff~\x7f\0\0\0\0\0\0\0\0\0\0\0\0"), "\\x01\\xff~\\x7f");
 }
 
 #[test]
@@ -104,7 +127,6 @@ fn every_impossible_field_of_format_1500_is_refused() {
     assert_eq!(refused_in_1500(|s| s.timeout = 14), Some(Invalid::Timeout));
     assert_eq!(refused_in_1500(|s| s.common.src.state = 13), Some(Invalid::EndpointState));
     assert_eq!(refused_in_1500(|s| s.common.creator = [0; 4]), Some(Invalid::Creator));
-    assert_eq!(refused_in_1500(|s| s.common.ifname[1] = b'\n'), Some(Invalid::InterfaceName));
     assert_eq!(refused_in_1500(|s| s.orig_ifname = [0; 16]), Some(Invalid::InterfaceName));
     assert_eq!(refused_in_1500(|s| s.tagname = [b'a'; 64]), Some(Invalid::Tag));
     assert_eq!(refused_in_1500(|s| s.tagname = [0; 64]), None);

@@ -2,7 +2,8 @@
 //! Firewalls: kernels with pf and pfsync, and what operators and packets do to
 //! them.
 
-use crate::freebsd::kernel::violation::Violation;
+use crate::freebsd::kernel::thread;
+use crate::freebsd::kernel::violation::{violation, Violation};
 use crate::freebsd::kernel::vnet::Vnet;
 use crate::freebsd::kernel::world::{milliseconds, Policy, World, SECOND};
 use crate::freebsd::kernel::{interface, Kernel};
@@ -337,12 +338,18 @@ impl Firewall {
         Ok(self.run("ifconfig", |vnet| interface::destroy(vnet, "pfsync0"))?)
     }
 
-    /// Puts a new card in place of the one that was pulled.
-    pub fn attach_sync(&mut self, lab: &Lab) {
+    /// Puts a new card in place of the one that was pulled. It is not up.
+    pub fn attach_sync(&mut self, lab: &Lab) -> Result<()> {
         let sync =
             self.kernel.attach_ethernet(&self.vnet, SYNC, address4(self.number), address6(self.number));
         lab.world.network.plug(&self.kernel, &self.vnet, sync, 0);
         self.sync = sync as usize;
+        let sync = self.sync;
+        Ok(self.run("devctl", move |_| {
+            // SAFETY: the interface was just made.
+            unsafe { (*(sync as *mut sys::ifnet)).if_flags &= !(sys::IFF_UP as i32) };
+            interface::arrive(sync as *mut sys::ifnet);
+        })?)
     }
 
     /// Pulls the card of the sync interface.
@@ -404,6 +411,20 @@ impl Firewall {
         Ok(self.run("ifconfig", move |_| interface::set_up(sync as *mut sys::ifnet, up))?)
     }
 
+    /// Gives the sync interface an address of IPv6 in place of its own.
+    pub fn set_sync_address6(&self, addr6: [u8; 16], is_tentative: bool) -> Result<()> {
+        let sync = self.sync;
+        Ok(self.run("ifconfig", move |_| {
+            interface::set_address6(sync as *mut sys::ifnet, addr6, is_tentative);
+        })?)
+    }
+
+    /// The address of the sync interface is no longer tentative.
+    pub fn accept_sync_address6(&self) -> Result<()> {
+        let sync = self.sync;
+        Ok(self.run("nd6", move |_| interface::accept_address6(sync as *mut sys::ifnet))?)
+    }
+
     /// Gives the sync interface a link, or takes it away.
     pub fn set_sync_link(&self, has_link: bool) -> Result<()> {
         let sync = self.sync;
@@ -462,7 +483,7 @@ impl Firewall {
 }
 
 /// Calls pfsync0's ioctl function. Called in a thread of the vnet.
-fn request<R>(
+pub fn request<R>(
     vnet: &Vnet,
     command: u64,
     fill: impl FnOnce(&mut sys::ifreq),
@@ -478,6 +499,9 @@ fn request<R>(
         let ioctl = (*ifp).if_ioctl.expect("pfsync0 has an ioctl function");
         into_module(|| ioctl(ifp, command, (&raw mut request).cast()))
     };
+    if thread::current().kernel.module.borrow().is_none() {
+        violation("an ioctl ends in a module that was unloaded".to_owned());
+    }
     if error == 0 {
         Ok(read(&request))
     } else {

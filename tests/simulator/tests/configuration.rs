@@ -121,3 +121,57 @@ fn sysctls_belong_to_their_vnet() -> Result<()> {
     assert_eq!(fw.demotion(), 0);
     fw.unload()
 }
+
+/// Memory that a 32-bit program can have: its addresses have 32 bits.
+fn low_memory() -> *mut u8 {
+    let (protection, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT);
+    // SAFETY: asks for fresh memory.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED);
+    memory.cast()
+}
+
+/// A pointer as a 32-bit program passes it in a request: what follows it is not zero.
+fn in_32_bits(memory: *mut u8) -> *mut u8 {
+    (memory as usize | 0xdead_beef << 32) as *mut u8
+}
+
+/// Sends a request with a pointer or with the buffer of an nvlist.
+fn request(fw: &Firewall, command: u64, member: usize, buffer_len: u32) -> Result<Result<(), i32>> {
+    let fill = move |request: &mut sys::ifreq| match buffer_len {
+        0 => request.ifr_ifru.ifru_data = member as *mut i8,
+        len => {
+            request.ifr_ifru.ifru_nv =
+                sys::ifreq_nv_req { buf_length: len, length: len, buffer: (member as *mut u8).cast() }
+        }
+    };
+    fw.ioctl(command, fill, |_| ())
+}
+
+#[test]
+fn a_32_bit_program_can_configure() -> Result<()> {
+    let lab = plain_lab();
+    let fw = lab.boot(1)?;
+    fw.kernel.load()?;
+    fw.kernel.has_32bit_programs.set(true);
+    let memory = low_memory();
+    let data = in_32_bits(memory) as usize;
+    let old = memory.cast::<sys::pfsyncreq>();
+    assert_eq!(request(&fw, sys::pfs_SIOCGETPFSYNC, data, 0)?, Ok(()));
+    // SAFETY: this test's memory, which is large enough.
+    unsafe {
+        assert_eq!((*old).pfsyncr_maxupdates, 128);
+        (*old).pfsyncr_maxupdates = 9;
+    }
+    assert_eq!(request(&fw, sys::pfs_SIOCSETPFSYNC, data, 0)?, Ok(()));
+    let list = Config { maxupd: 7, ..Config::default() }.to_list().pack();
+    // SAFETY: as above.
+    unsafe { memory.copy_from_nonoverlapping(list.as_ptr(), list.len()) };
+    assert_eq!(request(&fw, sys::pfs_SIOCSETPFSYNCNV, data, list.len() as u32)?, Ok(()));
+    assert_eq!(request(&fw, sys::pfs_SIOCGETPFSYNCNV, data, 4096)?, Ok(()));
+    assert_eq!(request(&fw, sys::pfs_SIOCGETPFSYNC, data, 0)?, Ok(()));
+    // SAFETY: as above.
+    assert_eq!(unsafe { (*old).pfsyncr_maxupdates }, 7);
+    fw.unload()
+}

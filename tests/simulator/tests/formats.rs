@@ -118,13 +118,27 @@ fn a_translated_state_is_not_sent_in_an_earlier_format() -> Result<()> {
     target.finish()
 }
 
+/// Format 1301 has no routing table. Without its rule, a state has none, and its packets
+/// are routed as those of any other: by the table of the interface that they arrive by. With
+/// table 0, they would leave another way if that interface has another table.
+#[test]
+fn a_1301_state_without_its_rule_has_no_routing_table() -> Result<()> {
+    let target = Target::new()?;
+    let mut frame = frame(Action::Insert1301, &[in_1301(&state())]);
+    // Another ruleset.
+    frame[4] ^= 1;
+    target.send_bytes(&frame)?;
+    assert_eq!(target.look(|st| st.act.rtableid), Some(-1));
+    target.finish()
+}
+
 /// The keys of a translated state that collides are freed once, whichever key
 /// it is, and whether pf frees both or forgets one.
 #[test]
 fn a_translated_state_that_collides_leaves_nothing() -> Result<()> {
-    for release in [sys::pfs_freebsd * 100_000 + 2000, sys::pfs_freebsd * 100_000 + 3000] {
+    for frees_both in [false, true] {
         let target = Target::new()?;
-        target.fw.kernel.variables.set_release(release);
+        target.fw.kernel.frees_both_keys.set(frees_both);
         let mut raw = state();
         raw.common.key[1].port = [[0x11, 0x11], [0x01, 0xbb]];
         target.send(Action::Insert1400, &[raw])?;
@@ -139,7 +153,7 @@ fn a_translated_state_that_collides_leaves_nothing() -> Result<()> {
         assert_eq!((target.fw.states().len(), target.stats().pfsyncs_badstate), (1, 2));
         target.fw.flush()?;
         let kernel = &target.fw.kernel;
-        assert_eq!(kernel.heap.leaks(kernel, &["pf state keys"]), [""; 0], "{release}");
+        assert_eq!(kernel.heap.leaks(kernel, &["pf state keys"]), [""; 0], "{frees_both}");
         target.finish()?;
     }
     Ok(())

@@ -5,9 +5,9 @@ mod common;
 
 use anyhow::{Context, Result};
 use common::{departs_during, plain_lab, tcp};
-use pfsync_simulator::freebsd::kernel::world::Policy;
+use pfsync_simulator::freebsd::kernel::world::{milliseconds, Policy};
 use pfsync_simulator::freebsd::kernel::{interface, thread};
-use pfsync_simulator::lab::{connection, Config, Lab};
+use pfsync_simulator::lab::{connection, request, Config, Lab};
 use sys_bindings as sys;
 
 #[test]
@@ -136,6 +136,46 @@ fn pfsync0_may_be_destroyed_while_the_module_is_unloaded() -> Result<()> {
             // The thread that comes second finds no interface.
             let _ = interface::destroy(vnet, "pfsync0");
         });
+        fw.unload().with_context(|| format!("seed {seed}"))?;
+        lab.seconds(1)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn pfsync0_may_be_looked_at_while_the_module_is_unloaded() -> Result<()> {
+    for delay in [1, 10, 100, 1000] {
+        let lab = plain_lab();
+        let fw = lab.boot(1)?;
+        fw.start_pfsync(&Config::default())?;
+        fw.kernel.user_memory_delay.set(milliseconds(delay));
+        fw.start("ifconfig", move |vnet| {
+            // SAFETY: plain data, for which all zeroes is valid.
+            let mut old: sys::pfsyncreq = unsafe { std::mem::zeroed() };
+            let fill = |request: &mut sys::ifreq| request.ifr_ifru.ifru_data = (&raw mut old).cast();
+            let _ = request(vnet, sys::pfs_SIOCGETPFSYNC, fill, |_| ());
+        });
+        // The thread is waiting for user memory.
+        fw.run("idle", |_| thread::current().give_way())?;
+        fw.unload().with_context(|| format!("delay {delay}"))?;
+        lab.seconds(2)?;
+    }
+    Ok(())
+}
+
+/// pf calls the hook for clears with no lock held.
+#[test]
+fn an_operator_may_clear_states_while_the_module_is_unloaded() -> Result<()> {
+    for seed in 0..100 {
+        let lab = Lab::new(Policy { seed, preemption: 0.5 });
+        let fw = lab.boot(1)?;
+        fw.start_pfsync(&Config::default())?;
+        for _ in 0..3 {
+            fw.start("pfctl", move |vnet| {
+                (0..seed % 30).for_each(|_| thread::current().give_way());
+                vnet.pf.flush("", true);
+            });
+        }
         fw.unload().with_context(|| format!("seed {seed}"))?;
         lab.seconds(1)?;
     }

@@ -302,3 +302,20 @@ fn a_lost_start_mark_does_not_void_a_bulk_update() -> Result<()> {
     assert_eq!((lost.get(), demotion, complete), (1, 0, true));
     unload([one, two])
 }
+
+#[test]
+fn states_that_are_cleared_while_pfsync0_is_down_are_known_to_be_missing() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab)?;
+    open(&one, 0..100)?;
+    lab.seconds(3)?;
+    assert_eq!(two.set_up(false)?, Ok(()));
+    two.flush()?;
+    lab.seconds(3)?;
+    assert_eq!((standing(&one)?, standing(&two)?), ((100, 0, true), (0, 0, false)));
+    assert_eq!(two.set_up(true)?, Ok(()));
+    assert_eq!(two.demotion(), 240);
+    lab.seconds(5)?;
+    assert_eq!(standing(&two)?, (100, 0, true));
+    unload([one, two])
+}

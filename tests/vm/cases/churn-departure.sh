@@ -4,7 +4,7 @@
 # param: family inet inet6
 . /tmp/vm/lib.sh
 
-ROUNDS=1000
+ROUNDS=${rounds:-1000}
 
 case $family in
 inet) GROUP=224.0.0.240 ;;

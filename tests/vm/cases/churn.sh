@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# about: a hundred loads and unloads, creates and destroys, new sync interfaces and vnets, under traffic
+# about: loads and unloads, creates and destroys, new and departing sync interfaces and vnets, under traffic
 # needs: programs
-# timeout: 1500
+# timeout: 3600
 . /tmp/vm/lib.sh
 
-ROUNDS=100
+ROUNDS=${rounds:-100}
 
 # Sends packets of many flows without end, so that states are made, change and are flushed.
 traffic() {
@@ -47,23 +47,35 @@ left_by_control() {
 		{ print $1, $2 + (left[$1] > 0 ? left[$1] : 0) }'
 }
 
+# The sync interface of one departs while COMMAND runs there. Which comes first is chance.
+departs_during() {
+	jexec one ifconfig lo1 create up || fail "lo1"
+	jexec one ifconfig pfsync0 -syncpeer syncdev lo1 || fail "syncdev lo1"
+	jexec one ifconfig lo1 destroy &
+	jexec one "$@" 2>/dev/null
+	wait $!
+}
+
 round() {
 	load_pfsync test
 	configure one a $1 192.0.2.2
 	configure two b $(($1 + 1)) 192.0.2.1
 	passing_vnet
 	sleep 0.5
-	case $(($1 % 4)) in
+	case $(($1 % 6)) in
 	0) jexec one ifconfig pfsync0 -syncdev ;;
 	1) destroy_pfsync0 one; destroy_pfsync0 two; must jexec two ifconfig pfsync0 create ;;
 	2) jexec two ifconfig pfsync0 down ;;
 	3) jexec one ifconfig pfsync0 mtu 1400 ;;
+	4) departs_during ifconfig pfsync0 syncdev ${SYNC}a ;;
+	5) departs_during ifconfig pfsync0 destroy ;;
 	esac
 	sleep 0.2
-	case $(($1 % 3)) in
+	case $(($1 % 4)) in
 	0) jail -r passing; unload_pfsync ;;
 	1) unload_pfsync; jail -r passing ;;
 	2) jail -r passing & unload_pfsync; wait $! ;;
+	3) jexec two ifconfig pfsync0 destroy 2>/dev/null & unload_pfsync; wait $!; jail -r passing ;;
 	esac
 }
 

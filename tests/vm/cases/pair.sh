@@ -4,7 +4,7 @@
 # timeout: 1200
 # param: one test stock
 # param: two test stock
-# param: version 1400 1301
+# param: version 1400 1301 1500
 # param: over multicast unicast multicast6 unicast6
 . /tmp/vm/lib.sh
 
@@ -35,7 +35,7 @@ peer() {
 }
 
 start_sync() {
-	ifconfig pfsync0 up version "$version" maxupd 1 syncpeer "$(peer)" syncdev vtnet0 ||
+	ifconfig pfsync0 up version "$(own_format "$version")" maxupd 1 syncpeer "$(peer)" syncdev vtnet0 ||
 	    fail "cannot configure pfsync0"
 }
 
@@ -106,6 +106,19 @@ forget() {
 }
 
 [ -f "$(module_file "$MODULE")" ] || skip "needs FreeBSD's own module: --stock"
+echo "$(release)-$MODULE" | publish system
+barrier systems
+both="$(release)-$MODULE $(ask system)"
+case $version/$both in
+1500/*14-stock*) skip "FreeBSD 14's own module does not read format 1500" ;;
+1500/14-*\ 14-*) skip "FreeBSD 14 sends no format 1500" ;;
+esac
+# FreeBSD 15's own module skips every 1301 state of a rule without a route if both firewalls
+# have the same rules.
+OTHER_RULE=
+case $ROLE/$version/$both in
+two/1301/*15-stock*) OTHER_RULE="pass quick proto 99" ;;
+esac
 load_pfsync "$MODULE"
 ifconfig lo0 inet 127.0.0.1/8 up
 address here vtnet0 $HERE/24 $HERE6/64
@@ -116,6 +129,7 @@ address client "${WIRE}b" $CLIENT/24 2001:db8:51::254/64
 pf_rules here <<-RULES
 	set timeout { icmp.first 500, icmp.error 600, udp.first 200, udp.single 300, udp.multiple 400 }
 	set skip on { lo0 vtnet0 }
+	$OTHER_RULE
 	pass quick proto udp to port 5999 keep state (no-sync)
 	pass quick inet6 proto icmp6 icmp6-type { neighbrsol, neighbradv, routersol, 143 } no state
 	pass keep state

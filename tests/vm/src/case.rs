@@ -19,6 +19,8 @@ pub(crate) struct Case {
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) needs_stock: bool,
     pub(crate) needs_programs: bool,
+    /// Machine two must run another release than machine one.
+    pub(crate) needs_peer: bool,
     pub(crate) machines: usize,
     pub(crate) wires: usize,
     pub(crate) hz: Option<u32>,
@@ -41,6 +43,7 @@ impl Case {
             settings: Vec::new(),
             needs_stock: false,
             needs_programs: false,
+            needs_peer: false,
             machines: 1,
             wires: 1,
             hz: None,
@@ -119,6 +122,7 @@ fn read_needs(case: &mut Case, value: &str) -> Result<()> {
         match word {
             "stock" => case.needs_stock = true,
             "programs" => case.needs_programs = true,
+            "peer" => case.needs_peer = true,
             _ => bail!("`{word}` is not known"),
         }
     }
@@ -167,12 +171,12 @@ mod tests {
     #[test]
     fn header_is_read() {
         let text =
-            "#!/bin/sh\n# about: a b: c\n# needs: stock programs\n# machines: 2\n# hz: 1000\n\n# wires: 3\n";
+            "#!/bin/sh\n# about: a b: c\n# needs: stock programs peer\n# machines: 2\n# hz: 1000\n\n# wires: 3\n";
         let cases = parse("x", text).unwrap();
         assert_eq!(cases.len(), 1);
         let case = &cases[0];
         assert_eq!(case.about, "a b: c");
-        assert!(case.needs_stock && case.needs_programs);
+        assert!(case.needs_stock && case.needs_programs && case.needs_peer);
         assert_eq!((case.machines, case.wires, case.hz), (2, 1, Some(1000)));
     }
 

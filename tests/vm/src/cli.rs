@@ -43,9 +43,41 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) modules: Option<PathBuf>,
 
+    /// Another FreeBSD for machine two of the cases for two machines: a disk image as for --image
+    #[arg(long, value_name = "DISK", conflicts_with_all = ["peer_kernel", "peer_root"])]
+    pub(crate) peer_image: Option<PathBuf>,
+
+    /// The same as a kernel, as for --kernel; needs --peer-root
+    #[arg(long, value_name = "KERNEL", requires = "peer_root")]
+    pub(crate) peer_kernel: Option<PathBuf>,
+
+    /// A UFS root file system for --peer-kernel
+    #[arg(long, value_name = "ROOTFS", requires = "peer_kernel")]
+    pub(crate) peer_root: Option<PathBuf>,
+
+    /// The module under test, built for that FreeBSD
+    #[arg(long, value_name = "MODULE")]
+    pub(crate) peer_module: Option<PathBuf>,
+
+    /// That FreeBSD's own pfsync.ko
+    #[arg(long, value_name = "STOCK.ko")]
+    pub(crate) peer_stock: Option<PathBuf>,
+
+    /// Kernel modules that its image lacks
+    #[arg(long, value_name = "DIR")]
+    pub(crate) peer_modules: Option<PathBuf>,
+
+    /// C compiler for its user programs, with options [default: that of --cc]
+    #[arg(long, env = "PEER_KERNEL_CC", value_name = "CC")]
+    pub(crate) peer_cc: Option<String>,
+
     /// Cases to run, each by its name or by the name of its script [default: all]
     #[arg(long = "case", value_name = "NAME", num_args = 1..)]
     pub(crate) cases: Vec<String>,
+
+    /// Set a parameter of the cases, such as seconds=3600; overrides what a case would choose
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    pub(crate) settings: Vec<String>,
 
     /// List the cases and stop
     #[arg(long)]
@@ -97,11 +129,61 @@ pub(crate) struct Args {
     pub(crate) tests_dir: PathBuf,
 }
 
+/// A shell in the guest reads the settings as words.
+fn setting(text: &str) -> Result<String, String> {
+    let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && plain(name) && plain(value) => Ok(text.to_owned()),
+        _ => Err("must be NAME=VALUE, of letters, digits and underscores".to_owned()),
+    }
+}
+
 const NO_SYSTEM: &str = "no FreeBSD given: use --image DISK, or --kernel KERNEL with --root ROOTFS.
 A disk image can be had from https://download.freebsd.org/releases/VM-IMAGES/ \
 (14.2-RELEASE, amd64, raw or qcow2; unpack it with xz -d first)";
 
+/// The FreeBSD that a machine boots, and what is meant for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct System<'a> {
+    pub(crate) image: Option<&'a Path>,
+    pub(crate) kernel: Option<&'a Path>,
+    pub(crate) root: Option<&'a Path>,
+    pub(crate) module: &'a Path,
+    pub(crate) stock: Option<&'a Path>,
+    pub(crate) modules: Option<&'a Path>,
+    pub(crate) cc: &'a str,
+}
+
 impl Args {
+    /// Whether machine two has a FreeBSD of its own.
+    pub(crate) fn has_peer_system(&self) -> bool {
+        self.peer_image.is_some() || self.peer_kernel.is_some()
+    }
+
+    /// What a machine boots: 0 is machine one, 1 machine two.
+    pub(crate) fn system(&self, machine: usize) -> System<'_> {
+        if machine == 0 || !self.has_peer_system() {
+            return System {
+                image: self.image.as_deref(),
+                kernel: self.kernel.as_deref(),
+                root: self.root.as_deref(),
+                module: &self.module,
+                stock: self.stock.as_deref(),
+                modules: self.modules.as_deref(),
+                cc: &self.cc,
+            };
+        }
+        System {
+            image: self.peer_image.as_deref(),
+            kernel: self.peer_kernel.as_deref(),
+            root: self.peer_root.as_deref(),
+            module: self.peer_module.as_deref().unwrap_or(&self.module),
+            stock: self.peer_stock.as_deref(),
+            modules: self.peer_modules.as_deref(),
+            cc: self.peer_cc.as_deref().unwrap_or(&self.cc),
+        }
+    }
+
     /// Fails with a message that says what to do if something is missing.
     pub(crate) fn check(&self) -> Result<()> {
         let files = [("--image", &self.image), ("--kernel", &self.kernel), ("--root", &self.root)];
@@ -119,6 +201,7 @@ impl Args {
         if let Some(stock) = &self.stock {
             must_be_file(stock).with_context(|| format!("--stock {}", stock.display()))?;
         }
+        self.check_peer()?;
         if find_program(&self.qemu).is_none() {
             bail!(
                 "{} not found: install QEMU (Debian, Ubuntu: apt install qemu-system-x86; \
@@ -126,6 +209,25 @@ impl Args {
                  or name it with --qemu",
                 self.qemu
             );
+        }
+        Ok(())
+    }
+
+    fn check_peer(&self) -> Result<()> {
+        let files = [
+            ("--peer-image", &self.peer_image),
+            ("--peer-kernel", &self.peer_kernel),
+            ("--peer-root", &self.peer_root),
+            ("--peer-module", &self.peer_module),
+            ("--peer-stock", &self.peer_stock),
+        ];
+        for (option, file) in files {
+            if let Some(file) = file {
+                must_be_file(file).with_context(|| format!("{option} {}", file.display()))?;
+            }
+        }
+        if self.has_peer_system() && self.peer_module.is_none() {
+            bail!("a second FreeBSD needs a module that was built for it: --peer-module");
         }
         Ok(())
     }

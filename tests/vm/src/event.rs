@@ -49,6 +49,9 @@ pub(crate) enum Message {
     KillPeer,
     /// The script waits while the other machine boots and starts its script with `AGAIN=yes`.
     RevivePeer,
+    /// What a virtual wire does from now on; see [`crate::relay::Relay::obey`]. The script waits for
+    /// the counts of its frames.
+    Wire(String),
     /// Anything else.
     Output(String),
 }
@@ -78,6 +81,7 @@ fn parse_directive(text: &str) -> Option<Message> {
         }
         "kill-peer" => Message::KillPeer,
         "revive-peer" => Message::RevivePeer,
+        "wire" => Message::Wire(rest.to_owned()),
         "loading" => Message::Loading(parse_loaded(rest)?),
         _ => return None,
     };
@@ -110,6 +114,7 @@ mod tests {
             Message::parse("@result c.time=1=2"),
             Message::Measured { key: "c.time".into(), value: "1=2".into() }
         );
+        assert_eq!(Message::parse("@wire 0 both loss=5"), Message::Wire("0 both loss=5".into()));
         assert_eq!(Message::parse("@loading stock"), Message::Loading(Loaded::Stock));
     }
 

@@ -13,7 +13,9 @@ use crate::cli::Args;
 use crate::event::{Event, Message, Tagged};
 use crate::guest::{Guest, ROLES};
 use crate::payload;
+use crate::programs::Programs;
 use crate::qemu::Machine;
+use crate::relay::Relay;
 
 /// The machines that a case needs. Cases of the same shape share guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,23 +44,29 @@ pub(crate) struct Lab<'a> {
     pub(crate) shape: Shape,
     pub(crate) guests: Vec<Guest>,
     pub(crate) events: Receiver<Tagged>,
+    /// The virtual wires between the guests.
+    pub(crate) relay: Relay,
     /// The release of FreeBSD that each guest runs.
     pub(crate) releases: Vec<String>,
     sender: Sender<Tagged>,
     args: &'a Args,
     logs: LogNames,
-    /// Holds the sockets and the payload disk as long as the guests run.
+    /// Holds the sockets and the payload disks as long as the guests run.
     directory: TempDir,
 }
 
 impl<'a> Lab<'a> {
     /// Boots all guests of a shape at the same time.
-    pub(crate) fn start(args: &'a Args, shape: Shape, programs: &[PathBuf], logs: LogNames) -> Result<Self> {
+    pub(crate) fn start(args: &'a Args, shape: Shape, programs: &Programs, logs: LogNames) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("pfsync-vm").tempdir()?;
-        payload::write(&payload_in(&directory), args, programs).context("cannot pack the guest's files")?;
+        for (number, programs) in programs.iter().enumerate().take(shape.machines) {
+            payload::write(&payload_in(&directory, number), args, args.system(number), programs)
+                .context("cannot pack the guest's files")?;
+        }
+        let relay = Relay::start(directory.path(), shape.wires).context("the wires between the guests")?;
         let (sender, events) = channel();
-        let mut lab =
-            Lab { shape, guests: Vec::new(), events, releases: Vec::new(), sender, args, logs, directory };
+        let (guests, releases) = (Vec::new(), Vec::new());
+        let mut lab = Lab { shape, guests, events, relay, releases, sender, args, logs, directory };
         for number in 0..shape.machines {
             let guest = lab.switch_on(number)?;
             lab.guests.push(guest);
@@ -70,9 +78,10 @@ impl<'a> Lab<'a> {
 
     /// Starts the QEMU of one machine.
     fn switch_on(&mut self, number: usize) -> Result<Guest> {
-        let payload = payload_in(&self.directory);
+        let payload = payload_in(&self.directory, number);
         let machine = Machine {
             number,
+            system: self.args.system(number),
             wires: self.shape.wires,
             variables: self.shape.kernel_variables(),
             payload: &payload,
@@ -141,8 +150,8 @@ impl<'a> Lab<'a> {
     }
 }
 
-fn payload_in(directory: &TempDir) -> PathBuf {
-    directory.path().join("payload.tar")
+fn payload_in(directory: &TempDir, number: usize) -> PathBuf {
+    directory.path().join(format!("payload{number}.tar"))
 }
 
 /// Names for the console logs, one for each boot.

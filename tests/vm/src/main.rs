@@ -13,10 +13,12 @@ mod payload;
 mod process;
 mod programs;
 mod qemu;
+mod relay;
 mod report;
 mod run;
 mod suite;
 mod summary;
+mod wire;
 
 use std::process::ExitCode;
 

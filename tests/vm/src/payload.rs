@@ -6,24 +6,34 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cli::Args;
+use crate::cli::{Args, System};
 use crate::directory::files;
+
+/// Files of share/ that `make install` installs and cases use, and their names in /tmp/vm.
+const INSTALLED: [(&str, &str); 3] = [
+    ("man/pfsync.4", "pfsync.4"),
+    ("sbin/pfsync-status", "pfsync-status"),
+    ("rc.d/pfsync_key", "pfsync_key"),
+];
 
 type Archive = tar::Builder<File>;
 
-/// Writes the archive with scripts, modules and guest programs; the guest unpacks it in /tmp/vm.
-pub(crate) fn write(disk: &Path, args: &Args, programs: &[PathBuf]) -> Result<()> {
+/// Writes the archive with scripts, modules and guest programs for a machine that boots `system`.
+/// The guest unpacks it in /tmp/vm.
+pub(crate) fn write(disk: &Path, args: &Args, system: System, programs: &[PathBuf]) -> Result<()> {
     let mut archive = tar::Builder::new(File::create(disk)?);
-    for script in ["agent.sh", "lib.sh", "carp.sh"] {
+    for script in ["agent.sh", "lib.sh", "carp.sh", "machines.sh"] {
         add(&mut archive, &args.tests_dir.join(script), script)?;
     }
-    add(&mut archive, &args.tests_dir.join("../../share/man/pfsync.4"), "pfsync.4")?;
+    for (file, name) in INSTALLED {
+        add(&mut archive, &args.tests_dir.join("../../share").join(file), name)?;
+    }
     add_directory(&mut archive, &args.tests_dir.join("cases"), "cases", "sh")?;
-    add(&mut archive, &args.module, "pfsync.ko")?;
-    if let Some(stock) = &args.stock {
+    add(&mut archive, system.module, "pfsync.ko")?;
+    if let Some(stock) = system.stock {
         add(&mut archive, stock, "stock/pfsync.ko")?;
     }
-    if let Some(modules) = &args.modules {
+    if let Some(modules) = system.modules {
         add_directory(&mut archive, modules, "modules", "ko")?;
     }
     for program in programs {
@@ -72,7 +82,7 @@ mod tests {
         let module = module.to_str().unwrap();
         let args = Args::parse_from(["x", "--image", "i", "--module", module]);
         let disk = dir.path().join("disk");
-        write(&disk, &args, &[]).unwrap();
+        write(&disk, &args, args.system(0), &[]).unwrap();
         assert_eq!(std::fs::metadata(&disk).unwrap().len() % 512, 0);
         let mut archive = tar::Archive::new(File::open(&disk).unwrap());
         let names: Vec<_> =
@@ -80,5 +90,6 @@ mod tests {
         assert!(names.contains(&PathBuf::from("pfsync.ko")));
         assert!(names.contains(&PathBuf::from("lib.sh")));
         assert!(names.contains(&PathBuf::from("pfsync.4")));
+        assert!(names.contains(&PathBuf::from("machines.sh")));
     }
 }

@@ -9,11 +9,23 @@ use anyhow::{bail, Context, Result};
 
 use crate::cli::Args;
 use crate::directory::files;
+use crate::guest::ROLES;
 
-/// Compiles each program of tests/vm/guest that is older than its source or
-/// than a header, and returns all of them.
-pub(crate) fn build(args: &Args) -> Result<Vec<PathBuf>> {
-    let output = args.log_dir().join("guest");
+/// The programs for each machine.
+pub(crate) type Programs = [Vec<PathBuf>; ROLES.len()];
+
+/// Compiles the programs of tests/vm/guest, twice if machine two has a FreeBSD of its own.
+pub(crate) fn build_all(args: &Args) -> Result<Programs> {
+    let one = build(args, args.system(0).cc, "guest")?;
+    let two =
+        if args.has_peer_system() { build(args, args.system(1).cc, "guest-peer")? } else { one.clone() };
+    Ok([one, two])
+}
+
+/// Compiles each program that is older than its source or than a header into a directory, and
+/// returns all of them.
+fn build(args: &Args, compiler: &str, output: &str) -> Result<Vec<PathBuf>> {
+    let output = args.log_dir().join(output);
     std::fs::create_dir_all(&output)?;
     let directory = args.tests_dir.join("guest");
     let headers = files(&directory, "h")?;
@@ -21,7 +33,7 @@ pub(crate) fn build(args: &Args) -> Result<Vec<PathBuf>> {
     for source in files(&directory, "c")? {
         let program = output.join(source.file_stem().unwrap_or_default());
         if headers.iter().chain([&source]).any(|file| is_older(&program, file)) {
-            compile(&args.cc, &source, &program)?;
+            compile(compiler, &source, &program)?;
         }
         programs.push(program);
     }

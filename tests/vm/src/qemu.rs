@@ -6,11 +6,13 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::cli::Args;
+use crate::cli::{Args, System};
+use crate::relay::{device_socket, wire_socket};
 
 /// What distinguishes one guest from another.
 pub(crate) struct Machine<'a> {
     pub(crate) number: usize,
+    pub(crate) system: System<'a>,
     /// How many virtual wires join it to the other machine.
     pub(crate) wires: usize,
     /// Kernel variables, for a kernel that is started without a loader.
@@ -26,10 +28,6 @@ impl Machine<'_> {
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.sockets.join(format!("control{}", self.number))
     }
-
-    fn wire_end(&self, wire: usize, machine: usize) -> PathBuf {
-        self.sockets.join(format!("wire{wire}-{machine}"))
-    }
 }
 
 /// Starts QEMU with its console on pipes.
@@ -44,7 +42,7 @@ pub(crate) fn start(args: &Args, machine: &Machine) -> Result<Child> {
         qemu.args(["-icount", "shift=0,sleep=off"]);
     }
     add_ports(&mut qemu, machine);
-    add_system(&mut qemu, args, machine);
+    add_system(&mut qemu, machine);
     add_disk(&mut qemu, "payload", machine.payload, Some("raw"));
     add_wires(&mut qemu, machine);
     qemu.stdin(Stdio::piped())
@@ -64,11 +62,12 @@ fn add_ports(qemu: &mut Command, machine: &Machine) {
 }
 
 /// The disk or the kernel that the guest boots from.
-fn add_system(qemu: &mut Command, args: &Args, machine: &Machine) {
-    if let Some(image) = &args.image {
+fn add_system(qemu: &mut Command, machine: &Machine) {
+    let system = machine.system;
+    if let Some(image) = system.image {
         add_disk(qemu, "system", image, format_of(image));
     }
-    if let (Some(kernel), Some(root)) = (&args.kernel, &args.root) {
+    if let (Some(kernel), Some(root)) = (system.kernel, system.root) {
         let mut variables = machine.variables.clone();
         variables.push("vfs.root.mountfrom=ufs:/dev/vtbd0".to_owned());
         qemu.arg("-kernel").arg(kernel).args(["-append", &variables.join(" ")]);
@@ -95,20 +94,19 @@ fn format_of(image: &Path) -> Option<&'static str> {
     }
 }
 
-/// Network cards `vtnet0`, `vtnet1` ..., each wired to that of the other machine.
+/// Network cards `vtnet0`, `vtnet1` ..., each on a wire of its own to the other machine.
 fn add_wires(qemu: &mut Command, machine: &Machine) {
-    let here = machine.number;
-    let there = 1 - here;
     if machine.wires == 0 {
         qemu.args(["-nic", "none"]);
     }
     for wire in 0..machine.wires {
         qemu.arg("-netdev").arg(format!(
             "dgram,id=wire{wire},local.type=unix,local.path={},remote.type=unix,remote.path={}",
-            machine.wire_end(wire, here).display(),
-            machine.wire_end(wire, there).display(),
+            device_socket(machine.sockets, wire, machine.number).display(),
+            wire_socket(machine.sockets, wire, machine.number).display(),
         ));
+        let last = machine.number + 1;
         qemu.arg("-device")
-            .arg(format!("virtio-net-pci,netdev=wire{wire},mac=52:54:00:00:{wire:02x}:{:02x}", here + 1));
+            .arg(format!("virtio-net-pci,netdev=wire{wire},mac=52:54:00:00:{wire:02x}:{last:02x}"));
     }
 }

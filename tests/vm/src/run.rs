@@ -76,6 +76,7 @@ struct Run<'r, 'lab> {
 /// Runs a case. It fails if it does not end in time.
 pub(crate) fn run(lab: &mut Lab, case: &Case, args: &Args) -> Result<Outcome> {
     let limit = args.limit(case.limit);
+    lab.relay.reset();
     let scripts = lab
         .guests
         .iter()
@@ -93,10 +94,11 @@ pub(crate) fn run(lab: &mut Lab, case: &Case, args: &Args) -> Result<Outcome> {
 }
 
 impl Run<'_, '_> {
-    /// Has a guest run its script, with the case's settings and `extra`.
+    /// Has a guest run its script, with the case's settings, those of the command line and `extra`.
     fn start_script(&mut self, machine: usize, extra: Option<&str>) -> Result<()> {
         let own = self.case.settings.iter().map(|(name, value)| format!("{name}={value}"));
-        let mut settings: Vec<_> = own.chain(extra.map(str::to_owned)).collect();
+        let given = self.args.settings.iter().cloned();
+        let mut settings: Vec<_> = own.chain(given).chain(extra.map(str::to_owned)).collect();
         if self.args.reference {
             settings.push("REFERENCE=yes".to_owned());
         }
@@ -149,6 +151,7 @@ impl Run<'_, '_> {
             Message::Loading(loaded) => self.note_loaded(machine, loaded)?,
             Message::KillPeer => self.kill_peer(machine)?,
             Message::RevivePeer => self.revive_peer(machine)?,
+            Message::Wire(order) => self.change_wire(machine, &order)?,
         }
         Ok(())
     }
@@ -211,6 +214,15 @@ impl Run<'_, '_> {
         self.scripts[peer].console_start = 0;
         self.start_script(peer, Some("AGAIN=yes"))?;
         self.lab.guests[machine].tell("revived")
+    }
+
+    /// Has a virtual wire obey, and replies with the counts of its frames or with a complaint.
+    fn change_wire(&mut self, machine: usize, order: &str) -> Result<()> {
+        let reply = match self.lab.relay.obey(order) {
+            Ok(counts) => counts,
+            Err(error) => format!("error: {error:#}"),
+        };
+        self.lab.guests[machine].tell(&reply)
     }
 
     fn judge(&self, trouble: Option<String>) -> Verdict {

@@ -10,14 +10,14 @@ use crate::cli::Args;
 use crate::console::last_lines;
 use crate::guest::ROLES;
 use crate::lab::{Lab, LogNames, Shape};
-use crate::programs;
+use crate::programs::{self, Programs};
 use crate::run::{self, Outcome, Verdict};
 use crate::summary::Summary;
 
 struct Suite<'a> {
     args: &'a Args,
     logs: PathBuf,
-    programs: Result<Vec<PathBuf>>,
+    programs: Result<Programs>,
     /// Running guests, which further cases of the same shape can use.
     lab: Option<Lab<'a>>,
     boots: usize,
@@ -28,8 +28,11 @@ struct Suite<'a> {
 pub(crate) fn run(args: &Args, cases: &[Case]) -> Result<Summary> {
     let logs = args.log_dir();
     std::fs::create_dir_all(&logs).with_context(|| format!("{}", logs.display()))?;
-    let programs =
-        if cases.iter().any(|case| case.needs_programs) { programs::build(args) } else { Ok(Vec::new()) };
+    let programs = if cases.iter().any(|case| case.needs_programs) {
+        programs::build_all(args)
+    } else {
+        Ok(Programs::default())
+    };
     let summary = Summary::default();
     let mut suite = Suite { args, logs, programs, lab: None, boots: 0, summary };
     for case in cases {
@@ -61,6 +64,9 @@ impl Suite<'_> {
         if case.needs_stock && self.args.stock.is_none() {
             return Some("needs FreeBSD's own module: --stock".to_owned());
         }
+        if case.needs_peer && !self.args.has_peer_system() {
+            return Some("needs another release for machine two: --peer-image or --peer-kernel".to_owned());
+        }
         match &self.programs {
             Err(error) if case.needs_programs => Some(format!("{error:#}")),
             _ => None,
@@ -76,7 +82,8 @@ impl Suite<'_> {
         self.lab = None;
         self.boots += 1;
         let logs = LogNames::new(&self.logs, self.boots);
-        let programs = self.programs.as_deref().unwrap_or_default();
+        let none = Programs::default();
+        let programs = self.programs.as_ref().unwrap_or(&none);
         let lab = Lab::start(self.args, shape, programs, logs);
         let lab = self.lab.insert(lab.context("FreeBSD did not start")?);
         self.summary.ran_on(&lab.releases);

@@ -37,6 +37,12 @@ fn a_missing_module_is_to_be_built() {
 }
 
 #[test]
+fn a_second_system_needs_its_own_module() {
+    let said = complaint(&["--image", SOME_FILE, "--module", SOME_FILE, "--peer-image", SOME_FILE]);
+    assert!(said.contains("--peer-module"), "{said}");
+}
+
+#[test]
 fn a_missing_qemu_is_to_be_installed() {
     let said = complaint(&["--image", SOME_FILE, "--module", SOME_FILE, "--qemu", "no-such-qemu"]);
     assert!(said.contains("no-such-qemu") && said.contains("apt install"), "{said}");
@@ -65,6 +71,14 @@ fn a_qemu_that_ends_at_once_is_noticed() {
 fn an_unknown_case_is_named() {
     let said = complaint(&["--case", "no-such-case"]);
     assert!(said.contains("no-such-case") && said.contains("--list"), "{said}");
+}
+
+#[test]
+fn a_setting_that_a_shell_could_misread_is_refused() {
+    for setting in ["seconds", "=1", "a=b c", "a=$(b)"] {
+        let said = complaint(&["--set", setting]);
+        assert!(said.contains("NAME=VALUE"), "{said}");
+    }
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //! Decodes a frame with the module's own reader, and keeps track of the offset of
 //! each message.
 
+use std::mem::offset_of;
+
 use pfsync::wire::{
-    Action, BulkStatus, Clear, CompressedUpdate, Frame, FrameError, Header, Invalid, RawTdb, Run, State,
-    StateId, States, Subheader,
+    Action, BulkStatus, Clear, CompressedUpdate, Format, Frame, FrameError, Header, Invalid, RawTdb, Run,
+    State, StateId, States, Subheader,
 };
 
 use crate::reason::{Reason, Rejection};
@@ -14,6 +16,9 @@ use crate::reason::{Reason, Rejection};
 pub(crate) struct Decoded {
     /// The checksum of the sender's ruleset. `None` if the header was refused.
     pub(crate) checksum: Option<[u8; 16]>,
+    /// The newest message format that the sender says it reads. The byte itself if it stands for
+    /// no format. `None` if the sender says nothing.
+    pub(crate) announces: Option<u16>,
     pub(crate) runs: Vec<DecodedRun>,
     /// What ended the frame before the end mark.
     pub(crate) rejection: Option<Rejection>,
@@ -83,7 +88,11 @@ impl Decoded {
                 return Decoded::rejected(Rejection { offset, action: None, reason: Reason::Header(error) });
             }
         };
-        let mut decoded = Decoded { checksum: Some(*frame.checksum), ..Decoded::default() };
+        let mut decoded = Decoded {
+            checksum: Some(*frame.checksum),
+            announces: bytes.get(offset_of!(Header, reads)).copied().and_then(announced),
+            ..Decoded::default()
+        };
         decoded.read_runs(frame, offset + size_of::<Header>());
         decoded
     }
@@ -105,6 +114,12 @@ impl Decoded {
             self.rejection = Some(Rejection { offset, action: None, reason: Reason::NoEnd });
         }
     }
+}
+
+/// What the byte says that a header has for this.
+fn announced(byte: u8) -> Option<u16> {
+    let number = Format::announced_as(byte).map_or(u16::from(byte), |format| format as u16);
+    (byte != 0).then_some(number)
 }
 
 fn refused(error: FrameError, offset: usize) -> Rejection {
@@ -200,6 +215,16 @@ mod tests {
         let messages = || decoded.runs.iter().flat_map(|run| &run.messages);
         assert_eq!(messages().map(|message| message.offset).collect::<Vec<_>>(), [124, 136, 152, 164]);
         assert_eq!(messages().nth(1).unwrap().id, Some(ID.into()));
+    }
+
+    #[test]
+    fn the_announced_format_is_read() {
+        let announces = |byte| {
+            let mut bytes = frame();
+            bytes[1] = byte;
+            Decoded::read(&bytes, 0).announces
+        };
+        assert_eq!([0, 2, 3, 9].map(announces), [None, Some(1400), Some(1500), Some(9)]);
     }
 
     #[test]

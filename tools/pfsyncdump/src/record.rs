@@ -35,6 +35,9 @@ pub(crate) struct Record {
     /// The checksum of the sender's ruleset.
     #[serde(skip_serializing_if = "Option::is_none")]
     checksum: Option<String>,
+    /// The newest message format that the sender says it reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    announces: Option<u16>,
     /// Where the subject of the record begins in the recorded packet.
     offset: usize,
     /// `None` if the record is about the whole frame.
@@ -66,6 +69,7 @@ pub(crate) fn records(origin: &Origin, decoded: &Decoded) -> Vec<Record> {
     let record = |offset, action: Option<Action>, content| Record {
         origin: origin.clone(),
         checksum: checksum.clone(),
+        announces: decoded.announces,
         offset,
         action: action.map(names::action),
         content,
@@ -106,12 +110,13 @@ impl Display for Record {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         write!(f, "{} {}", self.origin, self.action.unwrap_or("frame"))?;
         match &self.content {
-            Content::Message(view) => write!(f, " {view}"),
+            Content::Message(view) => write!(f, " {view}")?,
             Content::Rejected { rejected, id } => {
                 write!(f, " rejected at offset {}: {rejected}", self.offset)?;
-                id.as_ref().map_or(Ok(()), |id| write!(f, " ({id})"))
+                id.as_ref().map_or(Ok(()), |id| write!(f, " ({id})"))?;
             }
         }
+        self.announces.map_or(Ok(()), |format| write!(f, " announces {format}"))
     }
 }
 
@@ -135,6 +140,13 @@ mod tests {
     fn lines_begin_with_the_time_of_day() {
         let expected = "01:01:01.000005 3 192.0.2.1 > 192.0.2.2 frame rejected at offset 34: no end mark";
         assert_eq!(rejected().to_string(), expected);
+    }
+
+    #[test]
+    fn what_a_sender_announces_ends_the_line() {
+        let record = Record { announces: Some(1500), ..rejected() };
+        assert!(record.to_string().ends_with("no end mark announces 1500"));
+        assert!(serde_json::to_string(&record).unwrap().contains(r#""announces":1500"#));
     }
 
     #[test]

@@ -16,8 +16,16 @@ use pfsync::wire::{Action, FrameWriter, RawBulkStatus, RawId, IPPROTO_PFSYNC};
 use serde_json::Value;
 
 /// The captures, with their numbers of frames and of messages without end marks.
-const CAPTURES: [(&str, usize, usize); 4] =
-    [("1301-wire", 76, 123), ("1301-pfsync0", 63, 99), ("1400-wire", 88, 139), ("1400-pfsync0", 72, 113)];
+const CAPTURES: [(&str, usize, usize); 8] = [
+    ("1301-wire", 76, 123),
+    ("1301-pfsync0", 63, 99),
+    ("1400-wire", 88, 139),
+    ("1400-pfsync0", 72, 113),
+    ("1500-wire", 107, 159),
+    ("1500-pfsync0", 86, 125),
+    ("1500-actions-wire", 41, 41),
+    ("1500-actions-pfsync0", 39, 39),
+];
 
 fn capture(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/captures").join(name);

@@ -5,7 +5,6 @@
 mod properties;
 mod workload;
 
-use crate::freebsd::kernel::interface;
 use crate::freebsd::kernel::violation::Violation;
 use crate::freebsd::kernel::world::{milliseconds, Policy};
 use crate::freebsd::net::Faults;
@@ -165,8 +164,7 @@ impl Simulation {
     /// made.
     fn flush(&mut self, index: usize) -> Result<()> {
         let firewall = &self.firewalls[index];
-        // pf tells pfsync of it only while pfsync0 is up.
-        if firewall.pfsync0().is_some_and(|pfsync0| interface::is_up(pfsync0)) {
+        if firewall.pfsync0().is_some() {
             self.watch.owes(&firewall.kernel.name);
         }
         firewall.flush()
@@ -260,12 +258,13 @@ impl Simulation {
         self.tolerate(|firewall| firewall.set_up(true), index)
     }
 
-    /// The card of the sync interface is pulled, and another takes its place.
+    /// The card of the sync interface is pulled, and another takes its place. The module uses
+    /// it by its name.
     fn replug(&mut self, index: usize) -> Result<()> {
         self.firewalls[index].detach_sync()?;
         self.lab.advance(50)?;
-        self.firewalls[index].attach_sync(&self.lab);
-        self.set_right(index)
+        self.firewalls[index].attach_sync(&self.lab)?;
+        self.firewalls[index].set_sync_up(true)
     }
 
     /// A firewall crashes, and boots again.

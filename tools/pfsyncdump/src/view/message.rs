@@ -64,7 +64,7 @@ pub(crate) struct ClearView {
 
 impl From<&Clear> for ClearView {
     fn from(clear: &Clear) -> ClearView {
-        let interface = clear.ifname.map(|name| name.as_str().to_owned());
+        let interface = clear.ifname.map(|name| name.to_string());
         ClearView { creator: hex(&clear.creator), interface }
     }
 }

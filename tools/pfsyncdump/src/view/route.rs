@@ -26,7 +26,7 @@ impl RouteView {
         match state.rule_actions.as_ref().map(|actions| &actions.route) {
             Some(RouteTo::Via { kind, ifname, family }) => Some(RouteView {
                 kind: Some(names::route(*kind)),
-                interface: Some(ifname.as_str().to_owned()),
+                interface: Some(ifname.to_string()),
                 addr: address(&state.rt_addr, *family),
             }),
             Some(RouteTo::No) | None if addr.is_unspecified() => None,

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use pfsync::wire::{Direction, Family, State, StateFlags, TagName};
+use pfsync::wire::{Direction, Family, State, StateFlags};
 use serde::Serialize;
 
 use super::endpoint::endpoints;
@@ -61,9 +61,9 @@ impl From<&State> for StateView {
         let stack = KeyView::new(&state.stack, state.stack_family, state.direction);
         StateView {
             id: state.id.into(),
-            interface: state.ifname.as_str().to_owned(),
+            interface: state.ifname.to_string(),
             made_by: unless(state.orig_ifname.unwrap_or(state.ifname), state.ifname)
-                .map(|name| name.as_str().to_owned()),
+                .map(|name| name.to_string()),
             direction: direction(state.direction),
             family: family(state.family),
             proto: names::protocol(state.proto),
@@ -85,7 +85,7 @@ impl From<&State> for StateView {
             log: names::bits(state.log, &names::LOG),
             sync_flags: names::bits(state.sync_flags, &names::SYNC_FLAGS),
             updates: state.updates,
-            tag: state.tag.map(tag),
+            tag: state.tag.map(|tag| tag.to_string()),
             rule_actions: state.rule_actions.as_ref().map(ActionsView::from),
         }
     }
@@ -103,10 +103,6 @@ fn family(family: Family) -> &'static str {
         Family::Inet => "inet",
         Family::Inet6 => "inet6",
     }
-}
-
-fn tag(name: TagName) -> String {
-    String::from_utf8_lossy(name.bytes()).trim_end_matches('\0').to_owned()
 }
 
 /// The names of the flags (`PFSTATE_*`) in lower case.

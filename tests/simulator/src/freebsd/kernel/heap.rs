@@ -79,6 +79,7 @@ impl Heap {
         if let Some(thread) = thread::try_current() {
             thread.kernel.locks.check_freed(address, block.size);
             thread.kernel.callouts.check_freed(address, block.size);
+            thread.kernel.tasks.check_freed(address, block.size);
         }
         // SAFETY: the block was allocated with that size, and is not used any
         // more.

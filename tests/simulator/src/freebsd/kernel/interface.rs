@@ -30,8 +30,10 @@ pub struct Interface {
     bpf: usize,
     /// Its IPv4 address.
     pub(crate) addr4: [u8; 4],
-    /// Its IPv6 address.
+    /// Its IPv6 address, `::` for none.
     pub(crate) addr6: [u8; 16],
+    /// Whether it is still unknown if another node has the IPv6 address.
+    pub(crate) is_tentative: bool,
 }
 
 /// The interfaces of a vnet, by the addresses of their structures.
@@ -92,6 +94,12 @@ impl Interfaces {
             .values()
             .map(|interface| interface.references - usize::from(interface.attached))
             .sum()
+    }
+
+    /// Whether an address of IPv6 may be the source of a packet.
+    pub(crate) fn is_usable(&self, addr6: &[u8; 16]) -> bool {
+        let has = |interface: &Interface| interface.addr6 == *addr6 && !interface.is_tentative;
+        *addr6 != [0; 16] && self.table.borrow().values().any(has)
     }
 
     /// Whether an interface has the address, which is one of IPv4 or IPv6.
@@ -182,21 +190,38 @@ impl Kernel {
     /// thread of its vnet.
     pub fn detach_ethernet(&self, vnet: &Vnet, ifp: *mut sys::ifnet) {
         vnet.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
-        with_lock(detach_lock(self), || {
-            vnet.pf.forget_ifp(ifp);
-            // The kernel frees the memberships first, and tells pfsync after.
-            self.world().network.leave_all(ifp);
-            // SAFETY: the kernel's own variables; the module's function takes
-            // the interface, which lives until it is released below.
-            unsafe {
-                if let Some(departs) = (*self.variables.globals()).detach_ifnet {
-                    into_module(|| departs(ifp));
-                }
-            }
-        });
+        with_lock(detach_lock(self), || self.depart(vnet, ifp));
         vnet.interfaces.with(ifp, "detaches", |interface| interface.attached = false);
         vnet.interfaces.release(&self.heap, ifp as usize);
     }
+}
+
+impl Kernel {
+    /// `if_detach_internal`: an interface that is no longer in the list departs from its vnet.
+    fn depart(&self, vnet: &Vnet, ifp: *mut sys::ifnet) {
+        set_up(ifp, false);
+        vnet.pf.forget_ifp(ifp);
+        // The kernel frees the memberships first, and tells pfsync after.
+        self.world().network.leave_all(ifp);
+        self.announce_departure(ifp);
+    }
+
+    /// Has pf tell the module that an interface departs.
+    fn announce_departure(&self, ifp: *mut sys::ifnet) {
+        // SAFETY: the kernel's own variables; the module's function takes the interface, which
+        // the caller has.
+        unsafe {
+            if let Some(departs) = (*self.variables.globals()).detach_ifnet {
+                into_module(|| departs(ifp));
+            }
+        }
+    }
+}
+
+/// An interface that was attached, and is not up yet, announces itself. Called in a thread of
+/// its vnet.
+pub fn arrive(ifp: *mut sys::ifnet) {
+    event::invoke("ifnet_arrival_event", ifp, 0);
 }
 
 /// Removes the interfaces that a vnet still has, none of which a module made.
@@ -299,17 +324,25 @@ fn destroy_by(cloner: *mut Cloner, ifp: *mut sys::ifnet) {
     }
 }
 
-/// Moves an interface to another vnet, as `ifconfig name vnet jail` does.
+/// Moves an interface to another vnet, as `ifconfig name vnet jail` does. It is down then.
 pub fn relocate(ifp: *mut sys::ifnet, to: &Vnet) {
     let from = vnet_of(ifp);
+    let thread = thread::current();
+    let kernel = thread.kernel.clone();
     from.interfaces.order.borrow_mut().retain(|other| *other != ifp as usize);
-    let interface = from.interfaces.table.borrow_mut().remove(&(ifp as usize)).expect("attached");
-    to.interfaces.table.borrow_mut().insert(ifp as usize, interface);
-    to.interfaces.order.borrow_mut().push(ifp as usize);
-    from.pf.forget_ifp(ifp);
-    to.pf.add_kif(&thread::current().kernel, &name_of(ifp), ifp);
-    // SAFETY: the interface lives.
-    unsafe { (*ifp).if_vnet = to.raw() };
+    with_lock(detach_lock(&kernel), || {
+        let before = thread.set_vnet(from.raw());
+        kernel.depart(&from, ifp);
+        let interface = from.interfaces.table.borrow_mut().remove(&(ifp as usize)).expect("attached");
+        to.interfaces.table.borrow_mut().insert(ifp as usize, interface);
+        to.interfaces.order.borrow_mut().push(ifp as usize);
+        to.pf.add_kif(&kernel, &name_of(ifp), ifp);
+        // SAFETY: the interface lives.
+        unsafe { (*ifp).if_vnet = to.raw() };
+        thread.set_vnet(to.raw());
+        arrive(ifp);
+        thread.set_vnet(before);
+    });
 }
 
 /// Gives an interface another name, as `ifconfig name name other` does: the
@@ -318,15 +351,14 @@ pub fn rename(ifp: *mut sys::ifnet, name: &str) {
     let vnet = vnet_of(ifp);
     let kernel = thread::current().kernel.clone();
     vnet.pf.forget_ifp(ifp);
-    // SAFETY: the interface lives, and so do the kernel's own variables.
+    kernel.announce_departure(ifp);
+    // SAFETY: the interface lives.
     unsafe {
         (*ifp).if_xname.fill(0);
         (*ifp).if_xname.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from as c_char);
-        if let Some(departs) = (*kernel.variables.globals()).detach_ifnet {
-            into_module(|| departs(ifp));
-        }
     }
     vnet.pf.add_kif(&kernel, name, ifp);
+    arrive(ifp);
 }
 
 /// Sets an interface up or down, as `ifconfig name up` does. Called in a thread of its
@@ -351,6 +383,20 @@ pub fn set_up(ifp: *mut sys::ifnet, up: bool) {
             _ => {}
         }
     }
+}
+
+/// Gives an interface an address of IPv6 in place of the one that it has; `::` only takes
+/// that away. Called in a thread of its vnet.
+pub fn set_address6(ifp: *mut sys::ifnet, addr6: [u8; 16], is_tentative: bool) {
+    vnet_of(ifp).interfaces.with(ifp, "configures", |interface| {
+        (interface.addr6, interface.is_tentative) = (addr6, is_tentative);
+    });
+    event::invoke("ifaddr_event", ifp, 0);
+}
+
+/// No other node turned out to have the address of an interface. There is no event for that.
+pub fn accept_address6(ifp: *mut sys::ifnet) {
+    vnet_of(ifp).interfaces.with(ifp, "configures", |interface| interface.is_tentative = false);
 }
 
 /// Gives an interface a link, or takes it away, as a driver says (`if_link_state_change`).

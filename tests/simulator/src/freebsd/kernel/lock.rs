@@ -117,6 +117,23 @@ impl Locks {
         thread.held.borrow_mut().push(Held { address, mode, kind, class, place });
     }
 
+    /// Takes a lock if no other thread has it. The order of locks does not count: a thread
+    /// that does not wait is in no deadlock.
+    pub(crate) fn try_lock(&self, address: usize, mode: Mode) -> bool {
+        let thread = thread::current();
+        thread.kernel.world().preemption_point();
+        let Some((class, kind)) =
+            self.locks.borrow().get(&address).map(|lock| (lock.class.clone(), lock.kind))
+        else {
+            violation(format!("takes a lock at {address:#x} that is not initialised"))
+        };
+        let taken = self.try_take(&thread, address, mode);
+        if taken {
+            thread.held.borrow_mut().push(Held { address, mode, kind, class, place: Place::here() });
+        }
+        taken
+    }
+
     /// The checks of WITNESS and INVARIANTS before a lock is taken.
     fn check(&self, thread: &Thread, address: usize, mode: Mode) -> (Rc<str>, Kind) {
         let locks = self.locks.borrow();

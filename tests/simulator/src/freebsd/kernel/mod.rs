@@ -11,6 +11,7 @@ pub(crate) mod lock;
 pub mod module;
 pub(crate) mod place;
 pub mod sleep;
+pub(crate) mod task;
 pub mod thread;
 pub mod variables;
 pub mod violation;
@@ -34,6 +35,7 @@ use place::Place;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use task::Tasks;
 use thread::Thread;
 use variables::Variables;
 use violation::Violation;
@@ -59,6 +61,7 @@ pub struct Kernel {
     pub(crate) callouts: Callouts,
     pub(crate) interrupts: Interrupts,
     events: Events,
+    pub(crate) tasks: Tasks,
     pub(crate) protocols: RefCell<HashMap<(u8, u8), Input>>,
     /// Its variables.
     pub variables: Variables,
@@ -73,6 +76,15 @@ pub struct Kernel {
     pub(crate) lists: RefCell<HashMap<usize, Place>>,
     /// The probes that fired since the last look.
     pub(crate) fired: RefCell<Vec<Fired>>,
+    /// Whether every CPU has switched to another thread since the module took back its
+    /// functions that are called with no lock held.
+    pub(crate) forgot_unlocked_callers: Cell<bool>,
+    /// Whether pf frees both keys of a state whose wire key collides, if releases differ.
+    pub frees_both_keys: Cell<bool>,
+    /// Whether the programs that call it are 32-bit programs.
+    pub has_32bit_programs: Cell<bool>,
+    /// How long it takes to copy user memory, as with a slow file system.
+    pub user_memory_delay: Cell<Sbt>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
     /// Dropped last: the fields above refer to it.
@@ -93,14 +105,19 @@ impl Kernel {
             callouts: Callouts::default(),
             interrupts: Interrupts::default(),
             events: Events::default(),
+            tasks: Tasks::default(),
             protocols: RefCell::default(),
             variables,
             module: RefCell::default(),
             vnets: RefCell::default(),
             sysctls: RefCell::default(),
+            user_memory_delay: Cell::default(),
             console: RefCell::default(),
             lists: RefCell::default(),
             fired: RefCell::default(),
+            forgot_unlocked_callers: Cell::new(false),
+            frees_both_keys: Cell::new(false),
+            has_32bit_programs: Cell::new(false),
             image: RefCell::default(),
             crashed: Cell::new(false),
             low,

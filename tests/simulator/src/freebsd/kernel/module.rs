@@ -141,6 +141,9 @@ impl Kernel {
     fn stop_module(&self) -> Result<()> {
         let error = self.module_event(sys::MOD_UNLOAD);
         ensure!(error == 0, "the module refuses to be unloaded: error {error}");
+        if !self.forgot_unlocked_callers.take() {
+            violation("leaves while a thread may be about to call it with no lock held".into());
+        }
         self.end_module()
     }
 
@@ -190,6 +193,9 @@ impl Kernel {
         }
         if self.callouts.pending() > 0 {
             violation("leaves callouts armed".into());
+        }
+        if self.tasks.pending() > 0 {
+            violation("leaves tasks queued".into());
         }
         if !self.protocols.borrow().is_empty() {
             violation("leaves protocol handlers registered".into());

@@ -25,6 +25,8 @@ pub struct Globals {
     pub(crate) release: i32,
     pub(crate) cpus: i32,
     pub(crate) net_epoch: usize,
+    /// `taskqueue_thread`
+    pub(crate) taskqueue: usize,
     pub(crate) tick: Sbt,
     pub(crate) uptime: i64,
     pub(crate) detach_ifnet: sys::pfsync_detach_ifnet_t,
@@ -36,6 +38,13 @@ pub struct Globals {
     pub(crate) probes_enabled: bool,
     /// What probes call then.
     pub(crate) probe_function: usize,
+}
+
+impl Globals {
+    /// Sets `mp_ncpus`, the number of CPUs.
+    pub fn set_cpus(&mut self, cpus: i32) {
+        self.cpus = cpus;
+    }
 }
 
 /// The VNET variables of the kernel and of pf, at the start of each vnet's
@@ -106,6 +115,7 @@ impl Variables {
         globals.release = sys::pfs_freebsd * 100_000 + 2000;
         globals.cpus = 2;
         globals.net_epoch = self.globals as usize;
+        globals.taskqueue = self.globals as usize + 2;
         globals.tick = TICK;
         globals.malloc_nvlist[0].ks_shortdesc = c"nvlist".as_ptr();
         globals.sysctl_net.oid_name = c"net".as_ptr();
@@ -152,6 +162,7 @@ impl Variables {
             "mp_ncpus" => cpus,
             "osreldate" => release,
             "net_epoch_preempt" => net_epoch,
+            "taskqueue_thread" => taskqueue,
             "tick_sbt" => tick,
             "time_uptime" => uptime,
             "pfsync_detach_ifnet_ptr" => detach_ifnet,

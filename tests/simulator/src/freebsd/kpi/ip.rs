@@ -54,6 +54,10 @@ fn send(mut bytes: Vec<u8>, ifp: Option<*mut sys::ifnet>) -> i32 {
         }
     }
     if bytes[0] >> 4 == 6 {
+        let source = bytes[8..24].try_into().expect("16 bytes");
+        if !vnet.interfaces.is_usable(&source) {
+            violation(format!("sends a packet from the address {source:02x?}, which may not be used"));
+        }
         clear_scope(&mut bytes[8..24]);
         clear_scope(&mut bytes[24..40]);
     }
@@ -212,7 +216,12 @@ symbols! {
 
     pub unsafe extern "C" fn ip_fillid(header: *mut sys::ip) {
         // SAFETY: the caller's header.
-        unsafe { (*header).ip_id = thread::current().kernel.world().random(1 << 16) as u16 };
+        unsafe {
+            (*header).ip_id = match u32::from(u16::from_be((*header).ip_off)) & sys::IP_DF {
+                0 => thread::current().kernel.world().random(1 << 16) as u16,
+                _ => 0,
+            };
+        }
     }
 
     pub unsafe extern "C" fn in_localip(addr: sys::in_addr) -> bool {
@@ -250,7 +259,9 @@ symbols! {
         _hops: *mut i32,
     ) -> i32 {
         epoch_assert("in6_selectsrc_addr");
-        let Some(addr) = Kernel::current_vnet().interfaces.get(ifp, |interface| interface.addr6) else {
+        let interfaces = &Kernel::current_vnet().interfaces;
+        let addr = interfaces.get(ifp, |interface| interface.addr6);
+        let Some(addr) = addr.filter(|addr| interfaces.is_usable(addr)) else {
             return sys::EADDRNOTAVAIL as i32;
         };
         // SAFETY: the caller's variable, 16 bytes.

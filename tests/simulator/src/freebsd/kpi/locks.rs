@@ -66,13 +66,10 @@ symbols! {
         unlock(mutex_of(word), Mode::Exclusive);
     }
 
-    pub unsafe extern "C" fn sx_sysinit(arguments: *const c_void) {
-        // SAFETY: SX_SYSINIT passes its own structure.
-        let (sx, name) = unsafe {
-            let arguments = &*arguments.cast::<native::sx_args>();
-            (arguments.sa_sx as usize, CStr::from_ptr(arguments.sa_desc).to_string_lossy())
-        };
-        thread::current().kernel.locks.init(sx, &name, Kind::Sx, Flags::default());
+    pub unsafe extern "C" fn sx_init_flags(sx: *mut sys::sx, name: *const c_char, _options: i32) {
+        // SAFETY: the caller's name is terminated.
+        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+        thread::current().kernel.locks.init(sx as usize, &name, Kind::Sx, Flags::default());
     }
 
     pub unsafe extern "C" fn sx_destroy(sx: *mut sys::sx) {
@@ -87,6 +84,10 @@ symbols! {
     ) -> i32 {
         lock(sx as usize, Mode::Exclusive);
         0
+    }
+
+    pub unsafe extern "C" fn sx_try_xlock_(sx: *mut sys::sx, _file: *const c_char, _line: i32) -> i32 {
+        thread::current().kernel.locks.try_lock(sx as usize, Mode::Exclusive).into()
     }
 
     pub unsafe extern "C" fn _sx_xunlock(sx: *mut sys::sx, _file: *const c_char, _line: i32) {

@@ -2,6 +2,7 @@
 //! malloc(9), uma(9), counter(9), and memory of user programs.
 
 use super::symbols;
+use super::time;
 use crate::freebsd::kernel::heap::{may_fail, wants_zero};
 use crate::freebsd::kernel::sleep::{hold_nothing, may_sleep};
 use crate::freebsd::kernel::thread;
@@ -22,6 +23,14 @@ pub(crate) fn allocate(size: usize, kind: &'static str, flags: i32) -> usize {
         return 0;
     }
     kernel.heap.allocate(size, kind, wants_zero(flags))
+}
+
+/// Lets other threads run while a page of a user program is fetched.
+fn fetch_user_memory() {
+    let delay = thread::current().kernel.user_memory_delay.get();
+    if delay > 0 {
+        time::sleep("user memory", delay);
+    }
 }
 
 /// The kind that a module's block is recorded as, by its malloc type.
@@ -87,6 +96,7 @@ symbols! {
     pub unsafe extern "C" fn copyin(from: *const c_void, to: *mut c_void, len: usize) -> i32 {
         may_sleep("copyin");
         hold_nothing("copyin");
+        fetch_user_memory();
         if from.is_null() || thread::current().kernel.heap.fails() {
             return sys::EFAULT as i32;
         }
@@ -98,12 +108,20 @@ symbols! {
     pub unsafe extern "C" fn copyout(from: *const c_void, to: *mut c_void, len: usize) -> i32 {
         may_sleep("copyout");
         hold_nothing("copyout");
+        fetch_user_memory();
         if to.is_null() || thread::current().kernel.heap.fails() {
             return sys::EFAULT as i32;
         }
         // SAFETY: as above.
         unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast(), len) };
         0
+    }
+
+    pub unsafe extern "C" fn ifr_data_get_ptr(request: *mut c_void) -> *mut c_void {
+        // SAFETY: the caller's request.
+        let pointer = unsafe { (*request.cast::<sys::ifreq>()).ifr_ifru.ifru_data } as usize;
+        let mask = if thread::current().kernel.has_32bit_programs.get() { 0xffff_ffff } else { usize::MAX };
+        (pointer & mask) as *mut c_void
     }
 
     pub unsafe extern "C" fn priv_check(_thread: *mut sys::thread, _privilege: i32) -> i32 {

@@ -52,6 +52,7 @@ pub(crate) fn find(name: &str) -> Option<usize> {
             crate::freebsd::kernel::interface::symbols(),
             crate::freebsd::kernel::interrupt::symbols(),
             crate::freebsd::kernel::module::symbols(),
+            crate::freebsd::kernel::task::symbols(),
             crate::freebsd::pf::exported::symbols(),
             crate::freebsd::pf::release::symbols(),
             ip::symbols(),

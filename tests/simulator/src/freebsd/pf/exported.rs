@@ -32,6 +32,17 @@ symbols! {
         Kernel::current_vnet().pf.find(id, creator).unwrap_or(std::ptr::null_mut())
     }
 
+    pub unsafe extern "C" fn pf_find_state_all(
+        key: *const sys::pf_state_key_cmp,
+        direction: u32,
+        more: *mut i32,
+    ) -> *mut sys::pf_kstate {
+        if !more.is_null() {
+            violation("asks how many states have a key".into());
+        }
+        Kernel::current_vnet().pf.find_by_key(key, direction).unwrap_or(std::ptr::null_mut())
+    }
+
     pub unsafe extern "C" fn pf_state_expires(st: *const sys::pf_kstate) -> u32 {
         Kernel::current_vnet().pf.expires(st)
     }

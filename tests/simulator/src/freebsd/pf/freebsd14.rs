@@ -14,10 +14,10 @@ pub(crate) struct Own;
 /// Whether the keys of a state can be of different address families.
 pub(crate) const TRANSLATES_FAMILIES: bool = false;
 
-/// Whether pf frees both keys of a state whose wire key collides. Up to 14.2 it
-/// leaks the stack key.
+/// Whether pf frees both keys of a state whose wire key collides. 14.2 leaks the stack
+/// key, and kernels of the branch after it have the same `osreldate` and free it.
 pub(crate) fn frees_both_keys() -> bool {
-    thread::current().kernel.variables.release() >= 1_403_000
+    thread::current().kernel.frees_both_keys.get()
 }
 
 /// The present time, in the unit of states.

@@ -182,6 +182,33 @@ impl Pf {
         thread::current().kernel.heap.free(key as usize, zone::KEYS.name);
     }
 
+    /// `pf_find_state_all`, for the first state alone: one with that key as its wire key, if
+    /// `direction` is `PF_IN`, or as its stack key. Its row is locked.
+    pub(crate) fn find_by_key(
+        &self,
+        key: *const sys::pf_state_key_cmp,
+        direction: u32,
+    ) -> Option<*mut sys::pf_kstate> {
+        // The compared part of a key comes first.
+        let key = key.cast::<sys::pf_state_key>();
+        let index = if direction == sys::PF_IN { WIRE } else { STACK };
+        let row = self.key_row(key);
+        let rows = KeyRows::lock([row, row]);
+        // SAFETY: the key's row is locked.
+        let st = unsafe {
+            let mut present = (*row).keys.lh_first;
+            while !present.is_null() && compared(present) != compared(key) {
+                present = (*present).entry.le_next;
+            }
+            present.as_ref().map_or(std::ptr::null_mut(), |present| present.states[index].tqh_first)
+        };
+        if !st.is_null() {
+            self.lock_state(st);
+        }
+        rows.unlock();
+        (!st.is_null()).then_some(st)
+    }
+
     /// Detaches an unlinked state from its keys.
     pub(super) fn detach_keys(&self, st: *mut sys::pf_kstate) {
         // SAFETY: the caller has unlinked the state: nobody else attaches or

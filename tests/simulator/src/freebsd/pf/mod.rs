@@ -202,6 +202,12 @@ impl Pf {
         self.rows
     }
 
+    /// Whether the hook for clears is set.
+    pub(crate) fn has_clear_hook(&self) -> bool {
+        // SAFETY: the vnet's own variables.
+        unsafe { (*self.variables).clear.is_some() }
+    }
+
     /// Reports a violation if a hook is set, through which pf would call code that
     /// is gone.
     pub(crate) fn check_no_hooks(&self) {

@@ -282,6 +282,12 @@ impl Pf {
         // SAFETY: the vnet's own variables; the name has IFNAMSIZ bytes.
         unsafe {
             if let Some(hook) = (*self.variables).clear.filter(|_| tell) {
+                // pf holds no lock here, and other threads may run meanwhile.
+                let thread = thread::current();
+                (0..thread.kernel.world().random(40)).for_each(|_| thread.give_way());
+                if thread.kernel.image().is_none() {
+                    violation("leaves while a thread is about to call its hook for clears".into());
+                }
                 let mut name = [0i8; 16];
                 name.iter_mut().zip(interface.bytes()).for_each(|(to, from)| *to = from as i8);
                 into_module(|| hook((*self.variables).status.hostid, name.as_ptr()));
