@@ -17,6 +17,7 @@
 #include <sys/errno.h>
 #include <sys/eventhandler.h>
 #include <sys/interrupt.h>
+#include <sys/libkern.h>
 #include <sys/kernel.h>
 #include <sys/lock.h>
 #include <sys/malloc.h>

@@ -19,6 +19,11 @@ SDT_PROBE_DEFINE2(pfsync, , message, rejected, "int", "int");
 SDT_PROBE_DEFINE2(pfsync, , bulk, sending, "uint64_t", "uint64_t");
 SDT_PROBE_DEFINE1(pfsync, , bulk, awaited, "int");
 SDT_PROBE_DEFINE3(pfsync, , packet, deferred, "uint64_t", "uint32_t", "int");
+SDT_PROBE_DEFINE3(pfsync, , agreement, gap, "uint64_t", "uint64_t", "uint64_t");
+SDT_PROBE_DEFINE1(pfsync, , agreement, repaired, "int");
+SDT_PROBE_DEFINE1(pfsync, , agreement, retold, "int");
+SDT_PROBE_DEFINE1(pfsync, , agreement, refused, "int");
+SDT_PROBE_DEFINE1(pfsync, , agreement, epoch, "uint64_t");
 
 void
 pfs_probe_state_queued(uint64_t id, uint32_t creator, int queue)
@@ -78,4 +83,34 @@ void
 pfs_probe_packet_deferred(uint64_t id, uint32_t creator, int event)
 {
 	SDT_PROBE3(pfsync, , packet, deferred, id, creator, event);
+}
+
+void
+pfs_probe_agreement_gap(uint64_t epoch, uint64_t first, uint64_t last)
+{
+	SDT_PROBE3(pfsync, , agreement, gap, epoch, first, last);
+}
+
+void
+pfs_probe_agreement_repaired(int count)
+{
+	SDT_PROBE1(pfsync, , agreement, repaired, count);
+}
+
+void
+pfs_probe_agreement_retold(int count)
+{
+	SDT_PROBE1(pfsync, , agreement, retold, count);
+}
+
+void
+pfs_probe_agreement_refused(int reason)
+{
+	SDT_PROBE1(pfsync, , agreement, refused, reason);
+}
+
+void
+pfs_probe_agreement_epoch(uint64_t epoch)
+{
+	SDT_PROBE1(pfsync, , agreement, epoch, epoch);
 }

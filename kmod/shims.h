@@ -39,8 +39,42 @@ struct pfs_vnet {
 	unsigned int		 peer_inserts;	/* net.pfsync.peer_inserts */
 	unsigned int		 peer_requests;	/* net.pfsync.peer_requests */
 	unsigned int		 only_peer;	/* net.pfsync.only_peer */
+	int			 numbered;	/* net.pfsync.numbered */
+	int			 require_key;	/* net.pfsync.require_key */
+	unsigned char		 keys[2][32];	/* net.pfsync.key, key_also */
 	struct pfs_limited	 limited;
 	struct pfs_conflicts	 conflicts;
+};
+
+/* What the sysctls of net.pfsync.agreement, and in_sync, show. */
+enum pfs_agreement_field {
+	PFS_IN_SYNC,
+	PFS_KEYED,
+	PFS_MISSING,
+	PFS_LOST,
+	PFS_REPAIRED,
+	PFS_LATE,
+	PFS_RETOLD,
+	PFS_FORGOTTEN,
+	PFS_HELLOS_SENT,
+	PFS_HELLOS_RECEIVED,
+	PFS_UNTRACKED,
+};
+
+/* What the sysctls of net.pfsync.peer.N show. */
+enum pfs_peer_field {
+	PFS_PEER_PRESENT,
+	PFS_PEER_NUMBERED,
+	PFS_PEER_HOSTID,
+	PFS_PEER_SILENT_MS,
+	PFS_PEER_FRAMES,
+	PFS_PEER_LOST,
+	PFS_PEER_REPAIRED,
+	PFS_PEER_MISSING,
+	PFS_PEER_LACKS,
+	PFS_PEER_STATES,
+	PFS_PEER_IN_SYNC,
+	PFS_PEER_STATE,
 };
 
 /* pf's hooks, which are set or cleared together. */
@@ -78,6 +112,7 @@ static const int pfs_invariants = 0;
 struct pfs_vnet		*pfs_vnet(void);
 struct pfsyncstats	*pfs_stats(void);
 extern unsigned long	 pfs_buckets;
+extern unsigned int	 pfs_log_entries;
 extern const char	 pfs_version[];
 extern struct malloc_type pfs_malloc_type[1];
 
@@ -161,6 +196,11 @@ void			 pfs_probe_message_rejected(int, int);
 void			 pfs_probe_bulk_sending(uint64_t, uint64_t);
 void			 pfs_probe_bulk_awaited(int);
 void			 pfs_probe_packet_deferred(uint64_t, uint32_t, int);
+void			 pfs_probe_agreement_gap(uint64_t, uint64_t, uint64_t);
+void			 pfs_probe_agreement_repaired(int);
+void			 pfs_probe_agreement_retold(int);
+void			 pfs_probe_agreement_refused(int);
+void			 pfs_probe_agreement_epoch(uint64_t);
 
 /* LLVM generates calls of bcmp, which the kernel does not export. */
 int			 (bcmp)(const void *, const void *, size_t);
@@ -171,5 +211,13 @@ void			 pfs_vnet_init(const void *);
 void			 pfs_vnet_uninit(const void *);
 int			 pfs_sysctl_bulk_request(struct sysctl_oid *, void *,
 			    intmax_t, struct sysctl_req *);
+int			 pfs_sysctl_key(struct sysctl_oid *, void *, intmax_t,
+			    struct sysctl_req *);
+int			 pfs_sysctl_peers(struct sysctl_oid *, void *, intmax_t,
+			    struct sysctl_req *);
+int			 pfs_sysctl_agreement(struct sysctl_oid *, void *,
+			    intmax_t, struct sysctl_req *);
+int			 pfs_sysctl_peer(struct sysctl_oid *, void *, intmax_t,
+			    struct sysctl_req *);
 
 #endif /* !_PFSYNC_SHIMS_H_ */

@@ -46,12 +46,17 @@ const TYPES: &[&str] = &[
     "nvlist_t",
     "vnet",
     "ifType",
+    "pfs_agreement_field",
+    "pfs_peer_field",
 ];
 
 /// The functions that the module may call.
 const FUNCTIONS: &[&str] = &[
     "pfs_.*",
     "sysctl_handle_int",
+    "sysctl_handle_long",
+    "sysctl_handle_string",
+    "arc4random_buf",
     "__mtx_lock_flags",
     "__mtx_unlock_flags",
     "_mtx_init",
@@ -183,6 +188,8 @@ const VARIABLES: &[&str] = &[
     "sdt_probes_enabled",
     "pfsync_detach_ifnet_ptr",
     "M_NVLIST",
+    "CTLTYPE",
+    "CTLTYPE_ULONG",
     "pfs_.*",
     "C_.*",
 ];

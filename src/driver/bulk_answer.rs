@@ -14,11 +14,13 @@ use crate::driver::probe;
 use crate::driver::softc::Softc;
 use crate::engine::bulk::{Position, Walk};
 use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus};
-use core::sync::atomic::Ordering;
 
 /// Packets of a bulk update that leave in ten milliseconds. The peers have to process
 /// them, and their input queues hold a few hundred packets.
 const PACKETS_PER_10_MS: i64 = 100;
+
+/// Packets that leave before other messages have their turn, however many the peers can take.
+const PACKETS_PER_RUN: u64 = 256;
 
 /// Notes that a peer requests a bulk update. The sender begins in a tick.
 pub(crate) fn request_received(softc: &Softc) {
@@ -26,14 +28,29 @@ pub(crate) fn request_received(softc: &Softc) {
     softc.sender_timer.arm(time::tick());
 }
 
-/// Sends the next packets of a bulk update, if a peer waits for one and a tick has passed
-/// since the last packets.
-pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
-    if !softc.bulk_burst_allowed.swap(false, Ordering::AcqRel) {
+/// Packets that may leave in a tick of the clock, if the peers do not report what arrives.
+pub(crate) fn packets_per_tick() -> u64 {
+    (PACKETS_PER_10_MS * time::tick() / time::milliseconds(10)).max(1).unsigned_abs()
+}
+
+/// Packets that may leave now: as many as the requesting peers can take, if they report what
+/// arrives.
+fn packets_allowed(softc: &Softc, is_allowed: bool) -> u64 {
+    let space = softc.agreement.lock().bulk_space(time::now());
+    match space {
+        Some(space) => space.min(PACKETS_PER_RUN),
+        None if is_allowed => packets_per_tick(),
+        None => 0,
+    }
+}
+
+/// Sends the next packets of a bulk update, if a peer waits for one. `is_allowed`: a tick has
+/// passed since the last packets.
+pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, is_allowed: bool) {
+    if !softc.bulk_answer.lock().is_busy() {
         return;
     }
-    let burst = (PACKETS_PER_10_MS * time::tick() / time::milliseconds(10)).max(1);
-    for _ in 0..burst {
+    for _ in 0..packets_allowed(softc, is_allowed) {
         let walk = softc.bulk_answer.lock().walk(time::now());
         let Some(walk) = walk else { break };
         if link.is_none() || !softc.frame_size(link).fits_a_state() {
@@ -49,7 +66,11 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
         let mut answer = softc.bulk_answer.lock();
         match next {
             Some(position) => answer.advance(position),
-            None => answer.finish(),
+            None => {
+                answer.finish();
+                drop(answer);
+                softc.agreement.lock().finish_bulk();
+            }
         }
     }
     if softc.bulk_answer.lock().is_busy() {

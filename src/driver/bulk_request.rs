@@ -4,6 +4,7 @@
 //!
 //! `bulk_answer` answers the request of a peer.
 
+use crate::driver::agreement;
 use crate::driver::instance;
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{Errno, Result};
@@ -94,8 +95,18 @@ fn give_back(taken: Option<i32>, event: BulkRequestEvent, reason: &'static CStr)
 }
 
 /// Notes that a peer sent whole updates, which may belong to its answer.
-pub(crate) fn states_received(softc: &Softc, from: PeerAddress, states: usize) {
-    softc.bulk_request.lock().receive_states(from, states, time::uptime());
+pub(crate) fn states_received(softc: &Softc, from: PeerAddress, states: usize, is_numbered: bool) {
+    softc.bulk_request.lock().receive_states(from, states, is_numbered, time::uptime());
+}
+
+/// Notes whether numbers are missing here: as long as they are, a bulk update is not complete.
+pub(crate) fn numbers_received(softc: &Softc) {
+    let is_idle = softc.bulk_request.lock().is_idle();
+    if !is_idle {
+        let are_missing = !agreement::is_whole(softc);
+        let taken = softc.bulk_request.lock().note_numbers(are_missing, time::uptime());
+        give_back(taken, BulkRequestEvent::Complete, c"pfsync bulk done");
+    }
 }
 
 /// Notes the start mark or the end mark that a peer sent.
@@ -142,6 +153,13 @@ pub(crate) fn follow_interface(softc: &Softc, link: &Link, is_down: bool) {
     }
 }
 
+/// Whether the bulk update that is awaited has ended, and another is needed: its start mark
+/// was lost, or something was lost since that cannot be told again.
+fn has_ended_in_vain(softc: &Softc) -> bool {
+    let has_ended = softc.bulk_request.lock().has_ended(time::uptime());
+    has_ended && agreement::needs_bulk(softc)
+}
+
 /// The function of the bulk request timer. It runs once a second during the wait for a bulk
 /// update, and while pf is down and states may be missing.
 pub(crate) fn tick(_index: usize) {
@@ -152,6 +170,7 @@ pub(crate) fn tick(_index: usize) {
         let tick = softc.bulk_request.lock().tick(time::uptime(), most_states);
         match tick {
             Tick::Idle if status::is_running() || softc.bulk_request.lock().is_complete() => {}
+            Tick::Wait if has_ended_in_vain(softc) => start(softc),
             Tick::Idle | Tick::Wait => softc.bulk_request_timer.arm(time::SECOND),
             Tick::Request => send_request(softc),
             Tick::Done { demotion } => {

@@ -2,6 +2,7 @@
 //! The configuration of the interface: reading it, changing it, and what a change or a
 //! departing interface does to the link.
 
+use crate::driver::agreement;
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
 use crate::driver::format;
@@ -17,6 +18,7 @@ use crate::driver::link::Link;
 use crate::driver::pf::rules;
 use crate::driver::softc::{Softc, MTU_MIN};
 use crate::driver::storage;
+use crate::engine::agreement::Key;
 use crate::engine::config::{Config, Settings, SyncPeer};
 use crate::wire::{Format, IfName};
 use core::ffi::c_int;
@@ -54,7 +56,7 @@ pub(crate) fn read(ifp: *const sys::ifnet) -> Result<Snapshot> {
         let config = *softc.config.lock();
         let format = softc.options.format();
         softc.shown_format.store(format as u16, Ordering::Relaxed);
-        let ok = softc.bulk_request.lock().is_complete();
+        let ok = agreement::is_in_sync(softc);
         Ok(Snapshot { config, format, syncdev: syncdev_name(softc), ok })
     })
 }
@@ -122,7 +124,10 @@ pub(crate) fn apply(ifp: *const sys::ifnet, settings: &Settings) -> Result<()> {
 /// as before and is away, it stays away.
 fn relink(softc: &Softc, old: &Config, new: &Config, detaching: &DetachLock) -> Result<()> {
     let link = match new.syncdev.map(|name| IfnetRef::by_name(name.bytes())) {
-        Some(Some(ifp)) => Some(open(ifp, new)?),
+        Some(Some(ifp)) => {
+            agreement::make_log(softc)?;
+            Some(open(ifp, new)?)
+        }
         Some(None) if old.syncdev != new.syncdev => return Err(Errno::EINVAL),
         _ => None,
     };
@@ -143,11 +148,27 @@ fn open(ifp: IfnetRef, config: &Config) -> Result<KBox<Link>> {
 /// The link leads to peers that this firewall has not heard before, or to none.
 fn meet_new_peers(softc: &Softc, is_linked: bool) {
     format::forget_peers(softc);
+    agreement::restart(softc);
     if is_linked && softc.ifp.is_running() {
         bulk_request::start_with_new_peers(softc);
     } else {
         bulk_request::expect_new_peers(softc);
     }
+}
+
+/// Sets or removes a key for an operator: the one that frames are tagged with, or the other
+/// one whose tags are taken. `ENXIO` without an interface.
+pub(crate) fn set_key(is_first: bool, key: Option<Key>) -> Result<()> {
+    let configuration = Configuration::lock().ok_or(Errno::ENXIO)?;
+    let softc = configuration.softc().ok_or(Errno::ENXIO)?;
+    let mut keys = softc.keys.lock().clone();
+    keys.set(is_first, key);
+    // SAFETY: the configuration is locked.
+    unsafe { keys.store() };
+    softc.options.follow_keys(&keys);
+    *softc.keys.lock() = keys;
+    storage::schedule_sender();
+    Ok(())
 }
 
 /// The function of the link task: uses the sync interface again if it is there and up.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Input: checks packets from the peers, and carries their messages out.
 
+use crate::driver::agreement::{self, Outcome};
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
 use crate::driver::conflict;
@@ -24,6 +25,7 @@ use crate::engine::bucket::{Change, Queue};
 use crate::engine::format_choice::Heard;
 use crate::engine::limit::{self, CLEARS_PER_SECOND};
 use crate::engine::merge::{self, EndpointVerdict};
+use crate::wire::trailer::{Epoch, TrailerError};
 use crate::wire::{
     Action, Arrival, CompressedUpdate, Endpoint, Frame, FrameError, HeaderError, Invalid, PeerAddress,
     RawBulkStatus, RawClear, RawCompressedUpdate, Run, State, StateId, TTL,
@@ -84,6 +86,7 @@ fn reject(action: Option<Action>, reason: Rejected) {
         Rejected::Length => Stat::BadLength,
         Rejected::Action => Stat::BadAction,
         Rejected::Value => Stat::BadValue,
+        Rejected::Auth => Stat::BadAuth,
         Rejected::State | Rejected::Limit => Stat::BadState,
     };
     count(stat, 1);
@@ -108,6 +111,8 @@ struct Context<'a> {
     rules: &'a Rules,
     /// The peer that sent the frame.
     from: PeerAddress,
+    /// The epoch of the peer, if it numbers its frames.
+    epoch: Option<Epoch>,
     /// The peer has the same ruleset.
     same_rules: bool,
     sysctls: Sysctls,
@@ -196,22 +201,45 @@ fn arrive<'a>(
 }
 
 /// Reads and handles the frame of a packet.
-fn handle_packet(softc: &Softc, frame: &[u8], from: PeerAddress, sysctls: Sysctls) {
-    match Frame::parse(frame) {
-        Ok(frame) => handle_frame(softc, frame, from, sysctls),
+fn handle_packet(softc: &Softc, packet: &[u8], from: PeerAddress, sysctls: Sysctls) {
+    match Frame::parse(packet) {
+        Ok(frame) => take_notice(softc, frame, packet, from, sysctls),
         Err(HeaderError::Short) => reject(None, Rejected::Header),
         Err(HeaderError::Version(_)) => reject(None, Rejected::Version),
         Err(HeaderError::Length) => reject(None, Rejected::Length),
     }
 }
 
-fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress, sysctls: Sysctls) {
+/// Handles a frame, unless its trailer is a reason to drop it.
+fn take_notice(softc: &Softc, frame: Frame, packet: &[u8], from: PeerAddress, sysctls: Sysctls) {
+    let trailer = match frame.trailer() {
+        Ok(trailer) => trailer,
+        Err(_) if !sysctls.numbered => None,
+        Err(TrailerError::Epoch) => return reject(None, Rejected::Value),
+        Err(_) => return reject(None, Rejected::Length),
+    };
+    match agreement::receive(softc, &frame, trailer, packet, from, &sysctls) {
+        Outcome::Take(epoch) => {
+            bulk_request::numbers_received(softc);
+            handle_frame(softc, frame, from, epoch, sysctls);
+            // A mark may have been what was missing.
+            bulk_request::numbers_received(softc);
+        }
+        Outcome::Drop => {}
+        Outcome::BadAuth => reject(None, Rejected::Auth),
+        Outcome::BadValue => reject(None, Rejected::Value),
+        Outcome::Reflected => reject_packet(PeerLimit::Reflected),
+    }
+}
+
+fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress, epoch: Option<Epoch>, sysctls: Sysctls) {
     let (announced, mut spoken) = (frame.announced, None);
     rules::read(|rules| {
         let context = Context {
             softc,
             rules,
             from,
+            epoch,
             same_rules: *frame.checksum == status::checksum(),
             sysctls,
             share_left: Cell::new(None),
@@ -237,7 +265,7 @@ fn handle_run(context: &Context, run: Run) {
         Run::Clear(messages) => messages.iter().for_each(|raw| handle_clear(context, raw)),
         Run::Insert(states) => states.check_each(|state| handle_insert(context, state, action)),
         Run::Update(states) => {
-            bulk_request::states_received(context.softc, context.from, states.len());
+            bulk_request::states_received(context.softc, context.from, states.len(), context.epoch.is_some());
             states.check_each(|state| handle_update(context, state, action));
         }
         Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| handle_compressed(context, raw)),
@@ -424,6 +452,9 @@ fn send_back(context: &Context, found: &Found, urgency: Urgency) {
 
 fn handle_request(context: &Context, state: StateId) {
     if state == StateId::ALL {
+        if let Some(epoch) = context.epoch {
+            context.softc.agreement.lock().receive_bulk_request(epoch);
+        }
         return bulk_answer::request_received(context.softc);
     }
     match table::find(state) {
@@ -471,6 +502,9 @@ fn handle_bulk_status(context: &Context, raw: &RawBulkStatus) {
     match raw.check() {
         Ok(status) => {
             conflict::check_host_id(status.creator, StateId::ALL);
+            if let Some(epoch) = context.epoch {
+                context.softc.agreement.lock().receive_mark(epoch, status.mark);
+            }
             bulk_request::mark_received(context.softc, context.from, &status);
         }
         Err(_) => reject(Some(Action::BulkStatus), Rejected::Value),

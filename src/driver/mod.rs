@@ -11,6 +11,8 @@
 //! - To defer: [`deferral`] keeps the first packet of a connection until a peer knows its
 //!   state.
 //! - A bulk update: [`bulk_request`] requests one, and [`bulk_answer`] answers a request.
+//! - To agree with the peers on what is missing: [`agreement`] has the numbers of frames,
+//!   [`hello`] reports, and [`repair`] tells again what peers lack.
 //! - To choose what is sent: [`format`] follows what the peers read.
 //! - To configure: [`ifconfig`] has the ioctls, and [`configuration`] carries them out.
 //! - To start and end: [`module`] has the entry points from C, [`lifecycle`] counts the
@@ -19,6 +21,7 @@
 //!
 //! These modules import each other without a circle, which `tests/modules.rs` checks.
 
+mod agreement;
 mod buffer;
 mod bulk_answer;
 mod bulk_request;
@@ -26,18 +29,21 @@ mod configuration;
 mod conflict;
 mod deferral;
 mod format;
+mod hello;
 mod hooks;
 mod ifconfig;
 mod import;
 mod input;
 mod instance;
 mod kernel;
+mod keys;
 mod lifecycle;
 mod link;
 mod module;
 mod output;
 mod pf;
 mod probe;
+mod repair;
 mod sender;
 mod softc;
 mod stats;

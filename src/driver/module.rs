@@ -5,7 +5,7 @@
 use crate::driver::hooks::HOOKS;
 use crate::driver::ifconfig::ioctl;
 use crate::driver::input::{input4, input6};
-use crate::driver::kernel::alloc::{KBox, Wait};
+use crate::driver::kernel::alloc::{KBox, KSlice, Wait};
 use crate::driver::kernel::epoch;
 use crate::driver::kernel::error::{to_c, Errno, Result};
 use crate::driver::kernel::event::Registration;
@@ -17,7 +17,9 @@ use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::Link;
 use crate::driver::pf::{rules, table};
 use crate::driver::softc::{Softc, TimerFunctions};
-use crate::driver::{bulk_request, configuration, deferral, instance, lifecycle, sender, storage};
+use crate::driver::keys::{self, KeyPair};
+use crate::driver::{agreement, bulk_request, configuration, deferral, hello, instance, lifecycle, sender, storage};
+use crate::engine::agreement::{KEY_LEN, TABLE_LEN};
 use crate::wire::{Header, IPPROTO_PFSYNC};
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::NonNull;
@@ -163,6 +165,8 @@ fn start() -> Result<()> {
 #[no_mangle]
 extern "C" fn pfs_vnet_uninit(_arg: *const c_void) {
     lifecycle::leave(stop);
+    // SAFETY: there is no interface any more.
+    unsafe { KeyPair::none().store() };
 }
 
 /// Takes down what [`start`] set up before it succeeded or failed. May sleep.
@@ -204,6 +208,7 @@ const TIMERS: TimerFunctions = TimerFunctions {
     sender: sender::resume,
     bulk_request: bulk_request::tick,
     bucket: sender::bucket_timeout,
+    hello: hello::timeout,
     deferral: deferral::timeout,
     link: configuration::reopen,
 };
@@ -287,5 +292,93 @@ unsafe extern "C" fn pfs_sysctl_bulk_request(
         (0, false, 1) => to_c(lifecycle::call(bulk_request::start_by_operator)),
         (0, false, _) => to_c(Err(Errno::EINVAL)),
         (error, ..) => error,
+    }
+}
+
+/// `net.pfsync.key` and, if `arg2` is not 0, `net.pfsync.key_also`. A reading gives nothing.
+#[no_mangle]
+unsafe extern "C" fn pfs_sysctl_key(
+    _oid: *mut sys::sysctl_oid,
+    _arg1: *mut c_void,
+    arg2: isize,
+    request: *mut sys::sysctl_req,
+) -> c_int {
+    let mut text = [0u8; 2 * KEY_LEN];
+    // SAFETY: the kernel passes a valid request. `newfunc` copies as many bytes as the buffer
+    // has at most.
+    let result = unsafe {
+        if (*request).newptr.is_null() {
+            return to_c(Err(Errno::EPERM));
+        }
+        match (text.get_mut(..(*request).newlen), (*request).newfunc) {
+            (Some(text), Some(copy)) => match copy(request, text.as_mut_ptr().cast(), text.len()) {
+                0 => keys::parse(text).ok_or(Errno::EINVAL),
+                error => return error,
+            },
+            _ => Err(Errno::EINVAL),
+        }
+    };
+    text.fill(0);
+    core::hint::black_box(&text);
+    to_c(result.and_then(|key| lifecycle::call(|| configuration::set_key(arg2 == 0, key))))
+}
+
+/// `net.pfsync.peers`
+#[no_mangle]
+unsafe extern "C" fn pfs_sysctl_peers(
+    oid: *mut sys::sysctl_oid,
+    _arg1: *mut c_void,
+    _arg2: isize,
+    request: *mut sys::sysctl_req,
+) -> c_int {
+    let buffer = KSlice::new(TABLE_LEN, Wait::Sleep, |_| Ok(0u8));
+    let Ok(mut buffer) = buffer else { return to_c(Err(Errno::ENOMEM)) };
+    lifecycle::call(|| agreement::write_table(&mut buffer));
+    // SAFETY: the kernel passes a valid request. The string is terminated and lives during the
+    // call; its sysctl cannot be written.
+    unsafe { sys::sysctl_handle_string(oid, buffer.as_mut_ptr().cast(), 0, request) }
+}
+
+/// The sysctls of `net.pfsync.agreement`, and `net.pfsync.in_sync`. `arg2` says which.
+#[no_mangle]
+unsafe extern "C" fn pfs_sysctl_agreement(
+    oid: *mut sys::sysctl_oid,
+    _arg1: *mut c_void,
+    arg2: isize,
+    request: *mut sys::sysctl_req,
+) -> c_int {
+    let value = lifecycle::call(|| agreement::read(arg2 as u32));
+    // SAFETY: as the caller promises.
+    unsafe { show(oid, value, request) }
+}
+
+/// The sysctls of `net.pfsync.peer`. `arg2` has the place and the field.
+#[no_mangle]
+unsafe extern "C" fn pfs_sysctl_peer(
+    oid: *mut sys::sysctl_oid,
+    _arg1: *mut c_void,
+    arg2: isize,
+    request: *mut sys::sysctl_req,
+) -> c_int {
+    let value = lifecycle::call(|| agreement::read_peer((arg2 >> 8) as usize, (arg2 & 0xff) as u32));
+    // SAFETY: as the caller promises.
+    unsafe { show(oid, value, request) }
+}
+
+/// Shows a number as the type of the sysctl demands.
+///
+/// # Safety
+///
+/// The kernel passed the sysctl, which cannot be written, and the request.
+unsafe fn show(oid: *mut sys::sysctl_oid, value: u64, request: *mut sys::sysctl_req) -> c_int {
+    // SAFETY: as the caller promises. The value lives during the call.
+    unsafe {
+        if (*oid).oid_kind & sys::CTLTYPE == sys::CTLTYPE_ULONG {
+            let mut value = value;
+            sys::sysctl_handle_long(oid, (&raw mut value).cast(), 0, request)
+        } else {
+            let mut value = u32::try_from(value).unwrap_or(u32::MAX);
+            sys::sysctl_handle_int(oid, (&raw mut value).cast(), 0, request)
+        }
     }
 }

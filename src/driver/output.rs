@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Output: fills frames with messages, shows them to bpf(4), and sends them as packets.
 
+use crate::driver::agreement;
 use crate::driver::buffer::Buffer;
 use crate::driver::kernel::epoch::NetEpoch;
 use crate::driver::kernel::error::Errno;
@@ -11,7 +12,7 @@ use crate::driver::kernel::time;
 use crate::driver::link::Link;
 use crate::driver::pf::{status, Locked, StateRef};
 use crate::driver::probe;
-use crate::driver::softc::Softc;
+use crate::driver::softc::{Ending, Softc};
 use crate::driver::stats::{count, Stat};
 use crate::wire::{
     Action, Format, Frame, FrameWriter, Full, RawCompressedUpdate, RawId, RawState1301, RawState1400,
@@ -59,6 +60,8 @@ pub(crate) fn send_frame(
     let Ok(mut writer) = FrameWriter::new(buffer.frame_mut(frame_len), &status::checksum()) else {
         return Sent::Empty;
     };
+    let ending = softc.options.ending();
+    end_with(&mut writer, ending);
     writer.announce(Format::NEWEST);
     fill(&mut writer);
     if writer.is_empty() {
@@ -70,9 +73,42 @@ pub(crate) fn send_frame(
         softc.ifp.tap(buffer.frame(len));
     }
     if let (Some(link), Some(start)) = (link, start) {
+        let len = agreement::number_frame(softc, buffer.frame_mut(frame_len), len, ending);
         send_buffer(softc, buffer, len, link, start, epoch);
     }
     Sent::Yes
+}
+
+/// Sends a hello. bpf(4) does not see it: without its trailer, it is an empty frame.
+/// [`Sent::Empty`] if the sync interface has no address that it could have as its source.
+pub(crate) fn send_hello(softc: &Softc, link: &Link, epoch: &NetEpoch) -> Sent {
+    let frame_len = softc.frame_len(Some(link));
+    let Ok(start) = PacketStart::new(softc, link, frame_len, epoch) else { return Sent::Later };
+    if start.source.is_none() {
+        return Sent::Empty;
+    }
+    let mut buffer = softc.buffer.lock();
+    if buffer.unsent.is_some() {
+        return Sent::Later;
+    }
+    let has_tag = softc.options.has_key();
+    let Ok(mut writer) = FrameWriter::new(buffer.frame_mut(frame_len), &status::checksum()) else {
+        return Sent::Empty;
+    };
+    writer.end_with_trailer(has_tag);
+    writer.announce(Format::NEWEST);
+    let len = writer.finish();
+    let len = agreement::write_hello(softc, buffer.frame_mut(frame_len), len, has_tag);
+    send_buffer(softc, buffer, len, link, start, epoch);
+    Sent::Yes
+}
+
+fn end_with(writer: &mut FrameWriter, ending: Ending) {
+    match ending {
+        Ending::Mark => {}
+        Ending::Trailer => writer.end_with_trailer(false),
+        Ending::TaggedTrailer => writer.end_with_trailer(true),
+    }
 }
 
 /// Sends the frame that stayed in the buffer, if there is one. Without a link, forgets it.

@@ -118,6 +118,8 @@ pub(crate) enum Rejected {
     State = 8,
     /// A limit on what the peers may cause was reached.
     Limit = 9,
+    /// Its tag is wrong or missing, or it is a recording.
+    Auth = 10,
 }
 
 /// `pfsync::message:rejected`: action, or -1 for a whole packet, and [`Rejected`].
@@ -178,5 +180,47 @@ pub(crate) fn deferred(state: StateId, event: DeferralEvent) {
         let (id, creator) = name(state);
         // SAFETY: takes only numbers.
         unsafe { sys::pfs_probe_packet_deferred(id, creator, event as i32) };
+    }
+}
+
+/// `pfsync::agreement:gap`: numbers of a peer are missing. The arguments are the peer's
+/// epoch, and the first and the last of the numbers.
+pub(crate) fn gap(epoch: u64, first: u64, last: u64) {
+    if enabled() {
+        // SAFETY: takes only numbers.
+        unsafe { sys::pfs_probe_agreement_gap(epoch, first, last) };
+    }
+}
+
+/// `pfsync::agreement:repaired`: a peer told again what this many missing frames told.
+pub(crate) fn repaired(count: u64) {
+    if enabled() {
+        // SAFETY: takes only numbers.
+        unsafe { sys::pfs_probe_agreement_repaired(count as i32) };
+    }
+}
+
+/// `pfsync::agreement:retold`: this many messages were told again for peers.
+pub(crate) fn retold(count: usize) {
+    if enabled() {
+        // SAFETY: takes only numbers.
+        unsafe { sys::pfs_probe_agreement_retold(count as i32) };
+    }
+}
+
+/// `pfsync::agreement:refused`: a packet was refused. The reason is 1 for a wrong or
+/// missing tag, 2 for an epoch that is not fresh, 3 without space for another peer.
+pub(crate) fn refused(reason: i32) {
+    if enabled() {
+        // SAFETY: takes only numbers.
+        unsafe { sys::pfs_probe_agreement_refused(reason) };
+    }
+}
+
+/// `pfsync::agreement:epoch`: this firewall began an epoch.
+pub(crate) fn epoch(epoch: u64) {
+    if enabled() {
+        // SAFETY: takes only numbers.
+        unsafe { sys::pfs_probe_agreement_epoch(epoch) };
     }
 }

@@ -2,10 +2,12 @@
 //! The sender: one thread in each vnet that sends what is ready, and holds no lock while
 //! it sends.
 
+use crate::driver::agreement;
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
 use crate::driver::deferral;
 use crate::driver::format;
+use crate::driver::hello;
 use crate::driver::instance;
 use crate::driver::kernel::epoch::{self, NetEpoch};
 use crate::driver::kernel::time;
@@ -13,6 +15,7 @@ use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::Link;
 use crate::driver::output::{self, Sent};
 use crate::driver::pf::status;
+use crate::driver::repair;
 use crate::driver::softc::{Bucket, Softc};
 use crate::driver::storage;
 use crate::engine::bucket::Queue;
@@ -64,6 +67,8 @@ fn send_all(softc: &Softc, epoch: &NetEpoch) {
     follow_source(softc, link, epoch);
     output::send_unsent(softc, link, epoch);
     deferral::send_released(softc, epoch);
+    agreement::choose_ending(softc, link);
+    request_what_is_lost(softc);
     if !send_control(softc, link, epoch) {
         return;
     }
@@ -73,7 +78,20 @@ fn send_all(softc: &Softc, epoch: &NetEpoch) {
         }
         deferral::send_released(softc, epoch);
     }
-    bulk_answer::send_burst(softc, link, epoch);
+    let is_allowed = softc.bulk_burst_allowed.swap(false, Ordering::AcqRel);
+    repair::send_burst(softc, link, epoch, is_allowed);
+    bulk_answer::send_burst(softc, link, epoch, is_allowed);
+    hello::send_due(softc, link, epoch);
+}
+
+/// Requests a bulk update if it alone brings what is missing here, and none is awaited.
+fn request_what_is_lost(softc: &Softc) {
+    if agreement::needs_bulk(softc) && softc.ifp.is_running() {
+        let is_idle = softc.bulk_request.lock().is_idle();
+        if is_idle {
+            bulk_request::start_with_new_peers(softc);
+        }
+    }
 }
 
 /// Makes up for frames that were lost because the sync interface had no address, once it has

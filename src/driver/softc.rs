@@ -11,11 +11,13 @@ use crate::driver::kernel::ifnet::Ifnet;
 use crate::driver::kernel::mbuf::{Packet, PacketQueue};
 use crate::driver::kernel::mutex::Mutex;
 use crate::driver::kernel::task::Task;
-use crate::driver::kernel::time;
+use crate::driver::kernel::{random, time};
+use crate::driver::keys::KeyPair;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::{Link, HEADER_MAX};
 use crate::driver::pf::{status, Kstate, StateLists, NEWEST_FORMAT};
 use crate::driver::storage;
+use crate::engine::agreement::{Agreement, Entry, Peer, Retold, Storage, MAX_PEERS, RETOLD_SLOTS};
 use crate::engine::bucket::{FrameSize, Queues, Wake};
 use crate::engine::bulk::{Requester, Responder};
 use crate::engine::config::Config;
@@ -23,14 +25,18 @@ use crate::engine::control::{Control, MAX_QUEUED_REQUESTS};
 use crate::engine::defer::{Deferral, Deferrals, PLACES_PER_BUCKET};
 use crate::engine::format_choice::FormatChoice;
 use crate::engine::limit::Rates;
+use crate::wire::trailer::{trailer_len, Epoch};
 use crate::wire::{Format, Header, StateId, Subheader};
 use core::num::NonZeroUsize;
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// The smallest MTU that an operator may set, in bytes. A smaller packet could not carry
 /// a state.
 pub(crate) const MTU_MIN: usize =
     HEADER_MAX + size_of::<Header>() + 2 * size_of::<Subheader>() + NEWEST_FORMAT.size();
+
+/// What this firewall and its peers know of each other's frames.
+pub(crate) type PeerAgreement = Agreement<KSlice<Peer>, KSlice<Entry>, KSlice<Retold>>;
 
 /// The deferred packets of a bucket.
 pub(crate) type DeferredPackets = Deferrals<Packet, KSlice<Option<Deferral<Packet>>>>;
@@ -44,6 +50,8 @@ pub(crate) struct TimerFunctions {
     pub(crate) bulk_request: fn(usize),
     /// The second of a bucket is over.
     pub(crate) bucket: fn(usize),
+    /// A hello may be due.
+    pub(crate) hello: fn(usize),
     /// The oldest deferred packet of a bucket may have waited long enough.
     pub(crate) deferral: fn(usize),
     /// The sync interface, which was away, may be there again.
@@ -73,16 +81,83 @@ pub(crate) struct Options {
     pub(crate) defer: AtomicBool,
     /// The number of a [`Format`].
     format: AtomicU16,
+    /// How frames end: the number of an [`Ending`].
+    ending: AtomicU8,
+    /// Frames get tags.
+    has_key: AtomicBool,
+    /// Tags are checked.
+    has_any_key: AtomicBool,
+}
+
+/// How frames end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With an end mark, as those of stock modules.
+    Mark,
+    /// With a trailer.
+    Trailer,
+    /// With a trailer that has a tag.
+    TaggedTrailer,
+}
+
+impl Ending {
+    /// Its length in bytes.
+    fn len(self) -> usize {
+        match self {
+            Ending::Mark => size_of::<Subheader>(),
+            Ending::Trailer => trailer_len(false),
+            Ending::TaggedTrailer => trailer_len(true),
+        }
+    }
 }
 
 impl Options {
     fn new(config: &Config) -> Options {
-        Options { defer: AtomicBool::new(config.defer), format: AtomicU16::new(NEWEST_FORMAT as u16) }
+        Options {
+            defer: AtomicBool::new(config.defer),
+            format: AtomicU16::new(NEWEST_FORMAT as u16),
+            ending: AtomicU8::new(Ending::Mark as u8),
+            has_key: AtomicBool::new(false),
+            has_any_key: AtomicBool::new(false),
+        }
     }
 
     /// Sets the message format in which states are sent.
     pub(crate) fn set_format(&self, format: Format) {
         self.format.store(format as u16, Ordering::Relaxed);
+    }
+
+    /// Sets how frames end from now on. Only the sender does.
+    pub(crate) fn set_ending(&self, ending: Ending) {
+        self.ending.store(ending as u8, Ordering::Relaxed);
+    }
+
+    /// How frames end.
+    pub(crate) fn ending(&self) -> Ending {
+        const TRAILER: u8 = Ending::Trailer as u8;
+        const TAGGED: u8 = Ending::TaggedTrailer as u8;
+        match self.ending.load(Ordering::Relaxed) {
+            TRAILER => Ending::Trailer,
+            TAGGED => Ending::TaggedTrailer,
+            _ => Ending::Mark,
+        }
+    }
+
+    /// Follows the keys.
+    pub(crate) fn follow_keys(&self, keys: &KeyPair) {
+        let keys = keys.keys(false);
+        self.has_key.store(keys.key.is_some(), Ordering::Relaxed);
+        self.has_any_key.store(keys.key.is_some() || keys.also.is_some(), Ordering::Relaxed);
+    }
+
+    /// Whether frames get tags.
+    pub(crate) fn has_key(&self) -> bool {
+        self.has_key.load(Ordering::Relaxed)
+    }
+
+    /// Whether tags are checked.
+    pub(crate) fn has_any_key(&self) -> bool {
+        self.has_any_key.load(Ordering::Relaxed)
     }
 
     /// The message format in which states are sent.
@@ -133,6 +208,14 @@ pub(crate) struct Softc {
     pub(crate) bulk_answer: Mutex<Responder>,
     /// Allows the sender the next packets of a bulk update, once a tick.
     pub(crate) bulk_burst_allowed: AtomicBool,
+    /// Which frames of the peers arrived, and what this firewall's frames told.
+    pub(crate) agreement: Mutex<PeerAgreement>,
+    /// Lets the sender send a hello.
+    pub(crate) hello_timer: Callout,
+    /// When `hello_timer` expires, 0 if it is not armed.
+    pub(crate) hello_armed: AtomicI64,
+    /// The keys that frames are tagged with.
+    pub(crate) keys: Mutex<KeyPair>,
     /// What the peers caused in this second.
     pub(crate) rates: Rates,
     /// Packets that were deferred, and that the sender sends on now.
@@ -156,6 +239,17 @@ impl Bucket {
     }
 }
 
+/// An agreement with no peers and no log.
+fn new_agreement() -> Result<PeerAgreement> {
+    let storage = Storage {
+        peers: KSlice::new(MAX_PEERS, Wait::Sleep, |_| Ok(Peer::FREE))?,
+        log: KSlice::new(0, Wait::Sleep, |_| Ok(Entry::UNUSED))?,
+        retold: KSlice::new(RETOLD_SLOTS, Wait::Sleep, |_| Ok(Retold::UNUSED))?,
+    };
+    let epoch = Epoch::new(random::number()).ok_or(Errno::EINVAL)?;
+    Ok(Agreement::new(storage, epoch, random::number(), time::now()))
+}
+
 impl Softc {
     /// Makes the data of an interface for the current vnet, and has `attach` attach the
     /// interface. May sleep. Fails if there is no memory, or as `attach` does.
@@ -167,6 +261,12 @@ impl Softc {
         let vnet = Vnet::current().ok_or(Errno::EINVAL)?;
         let callout = |run| Callout::new(Handler { vnet, index: 0, run }, Wait::Sleep);
         let config = Config::new(NEWEST_FORMAT);
+        let agreement = new_agreement()?;
+        // SAFETY: only a thread that has locked the configuration of an existing interface
+        // stores keys, and this interface does not exist yet.
+        let keys = unsafe { KeyPair::stored() };
+        let options = Options::new(&config);
+        options.follow_keys(&keys);
         let requests = KSlice::new(MAX_QUEUED_REQUESTS, Wait::Sleep, |_| Ok(None))?;
         Ok(Softc {
             sender_timer: callout(timers.sender)?,
@@ -174,7 +274,7 @@ impl Softc {
             link_task: Task::new(vnet, timers.link, Wait::Sleep)?,
             config: Mutex::new(c"pfsync settings", config, Wait::Sleep)?,
             link: EpochCell::new(),
-            options: Options::new(&config),
+            options,
             format_choice: Mutex::new(c"pfsync format", FormatChoice::new(NEWEST_FORMAT), Wait::Sleep)?,
             last_heard: AtomicU64::new(0),
             shown_format: AtomicU16::new(NEWEST_FORMAT as u16),
@@ -190,6 +290,10 @@ impl Softc {
             pf_since: AtomicU32::new(status::since()),
             bulk_answer: Mutex::new(c"pfsync bulk answer", Responder::new(), Wait::Sleep)?,
             bulk_burst_allowed: AtomicBool::new(false),
+            agreement: Mutex::new(c"pfsync agreement", agreement, Wait::Sleep)?,
+            hello_timer: callout(timers.hello)?,
+            hello_armed: AtomicI64::new(0),
+            keys: Mutex::new(c"pfsync keys", keys, Wait::Sleep)?,
             rates: Rates::default(),
             released: Mutex::new(c"pfsync released", PacketQueue::new(), Wait::Sleep)?,
             ifp: attach()?,
@@ -230,7 +334,7 @@ impl Softc {
     /// The space for messages in a frame, and the size of a state in it.
     pub(crate) fn frame_size(&self, link: Option<&Link>) -> FrameSize {
         FrameSize {
-            payload_len: self.frame_len(link).saturating_sub(size_of::<Header>() + size_of::<Subheader>()),
+            payload_len: self.frame_len(link).saturating_sub(size_of::<Header>() + self.options.ending().len()),
             state_len: self.options.format().size(),
         }
     }
@@ -257,6 +361,7 @@ impl Softc {
     pub(crate) fn stop(&self) {
         self.link_task.drain();
         self.sender_timer.drain();
+        self.hello_timer.drain();
         self.bulk_request_timer.drain();
         for bucket in self.buckets.iter() {
             bucket.timer.drain();

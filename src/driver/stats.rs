@@ -29,6 +29,8 @@ pub(crate) enum Stat {
     /// Updates that are older than what is known here, and deletes of states that are in
     /// use here.
     Stale,
+    /// Packets whose tag is wrong or missing, or that are a recording.
+    BadAuth,
     /// Messages with impossible values.
     BadValue,
     /// Messages whose state could not be inserted or found, and messages that a limit
@@ -135,6 +137,7 @@ pub(crate) fn count(stat: Stat, by: usize) {
             Stat::BadAction => &raw mut (*stats).pfsyncs_badact,
             Stat::BadLength => &raw mut (*stats).pfsyncs_badlen,
             Stat::Stale => &raw mut (*stats).pfsyncs_stale,
+            Stat::BadAuth => &raw mut (*stats).pfsyncs_badauth,
             Stat::BadValue => &raw mut (*stats).pfsyncs_badval,
             Stat::BadState => &raw mut (*stats).pfsyncs_badstate,
             Stat::OutputPackets => &raw mut (*stats).pfsyncs_opackets,

@@ -26,6 +26,10 @@ pub(crate) struct Sysctls {
     pub(crate) peer_requests: u32,
     /// `net.pfsync.only_peer`
     pub(crate) only_peer: bool,
+    /// `net.pfsync.numbered`
+    pub(crate) numbered: bool,
+    /// `net.pfsync.require_key`
+    pub(crate) require_key: bool,
 }
 
 /// The values of the current vnet's sysctls at this moment.
@@ -41,6 +45,8 @@ pub(crate) fn sysctls() -> Sysctls {
             peer_inserts: (&raw const (*vnet).peer_inserts).read_volatile(),
             peer_requests: (&raw const (*vnet).peer_requests).read_volatile(),
             only_peer: (&raw const (*vnet).only_peer).read_volatile() != 0,
+            numbered: (&raw const (*vnet).numbered).read_volatile() != 0,
+            require_key: (&raw const (*vnet).require_key).read_volatile() != 0,
         }
     }
 }
@@ -62,6 +68,29 @@ pub(crate) fn bucket_count() -> NonZeroUsize {
         count
     };
     NonZeroUsize::new(count as usize).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// `net.pfsync.numbered` of the current vnet.
+pub(crate) fn is_numbered() -> bool {
+    // SAFETY: as in `sysctls`.
+    unsafe { (&raw const (*sys::pfs_vnet()).numbered).read_volatile() != 0 }
+}
+
+/// The length of the log that remembers what frames told (`net.pfsync.log_entries`).
+pub(crate) fn log_entries() -> usize {
+    /// 256 MiB.
+    const MAX: u32 = 1 << 24;
+    // SAFETY: the kernel writes the tunable at boot.
+    let entries = unsafe { (&raw const sys::pfs_log_entries).read_volatile() };
+    entries.min(MAX) as usize
+}
+
+/// The keys of the current vnet (`net.pfsync.key`, `net.pfsync.key_also`): all zeroes stand
+/// for no key. `keys` says which threads use them.
+pub(crate) fn keys() -> *mut [[u8; 32]; 2] {
+    // SAFETY: this only computes the address of a field. The storage lives as long as the
+    // vnet.
+    unsafe { &raw mut (*sys::pfs_vnet()).keys }
 }
 
 /// The pointer to the current vnet's interface, null without one. Only `instance` uses

@@ -46,6 +46,7 @@ mod hello;
 mod log;
 mod peer;
 mod repair;
+mod table;
 mod tag;
 
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub use gaps::{Gaps, MAX_GAPS};
 pub use hello::{ALONE, BUSY, GREETING, IDLE, SPACING};
 pub use log::{Entry, Log, Record, Told};
 pub use peer::{BulkNeed, Kind, Peer, Standing, MAX_GAP, MAX_PEERS, SILENCE};
+pub use table::{write_table, TABLE_LEN};
 pub use repair::{Retold, RETOLD_SLOTS};
 pub use tag::{seal, tag, BadTag, Key, Keys, Trust, KEY_LEN};
 
@@ -180,6 +182,8 @@ pub struct Agreement<P, L, R> {
     repair: Repair<R>,
     schedule: Schedule,
     strangers: [Option<Ident>; MAX_STRANGERS],
+    /// The place of the peer that the next hello names first, in case that not all fit.
+    first_in_hello: usize,
     counts: Counts,
 }
 
@@ -199,8 +203,20 @@ where
             repair: Repair::new(storage.retold),
             schedule: Schedule::new(now),
             strangers: [None; MAX_STRANGERS],
+            first_in_hello: 0,
             counts: Counts::default(),
         }
+    }
+
+    /// Whether the log has any slots.
+    pub fn has_log(&mut self) -> bool {
+        self.log.has_slots()
+    }
+
+    /// Gives the log slots, before a link is opened, and returns the old ones. The log is
+    /// empty then.
+    pub fn replace_log(&mut self, slots: L) -> L {
+        self.log.replace(slots)
     }
 
     /// Another link was opened: a new epoch begins, and all peers are forgotten.
@@ -513,9 +529,8 @@ where
         self.counts.hellos_sent = self.counts.hellos_sent.saturating_add(1);
         let _ = writer.node(&Node { challenge: self.challenge, hello, ..node });
         let peers = self.peers.as_mut();
-        // Each has its turn to be the first, in case that not all fit.
-        peers.rotate_left(1.min(peers.len()));
-        for peer in peers.iter_mut().filter(|peer| peer.is_live(now)) {
+        let (before, from) = peers.split_at_mut(self.first_in_hello.min(peers.len()));
+        for peer in from.iter_mut().chain(before).filter(|peer| peer.is_live(now)) {
             if let Some(repaired) = peer.repaired_block() {
                 let _ = writer.repaired(&repaired);
             }
@@ -524,6 +539,8 @@ where
             }
             peer.unreported = 0;
         }
+        let next = self.first_in_hello.saturating_add(1);
+        self.first_in_hello = if next < self.peers.as_ref().len() { next } else { 0 };
         for stranger in self.strangers.iter_mut().filter_map(Option::take) {
             let _ = writer.report(stranger, 0, []);
         }

@@ -158,6 +158,12 @@ impl<T> DerefMut for KSlice<T> {
     }
 }
 
+impl<T> AsRef<[T]> for KSlice<T> {
+    fn as_ref(&self) -> &[T] {
+        self
+    }
+}
+
 impl<T> AsMut<[T]> for KSlice<T> {
     fn as_mut(&mut self) -> &mut [T] {
         self

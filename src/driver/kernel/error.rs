@@ -19,7 +19,7 @@ macro_rules! errno {
     };
 }
 
-errno!(EADDRNOTAVAIL EEXIST EFBIG EINVAL ENOBUFS ENOEXEC ENOMEM ENOTTY ENXIO EOPNOTSUPP);
+errno!(EADDRNOTAVAIL EEXIST EFBIG EINVAL ENOBUFS ENOEXEC ENOMEM ENOTTY EPERM ENXIO EOPNOTSUPP);
 
 /// The result of a kernel function that can fail.
 pub(crate) type Result<T> = core::result::Result<T, Errno>;

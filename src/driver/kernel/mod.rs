@@ -21,6 +21,7 @@ pub(crate) mod ip;
 pub(crate) mod mbuf;
 pub(crate) mod mutex;
 pub(crate) mod nvlist;
+pub(crate) mod random;
 pub(crate) mod softint;
 pub(crate) mod sx;
 pub(crate) mod task;

@@ -83,6 +83,17 @@ impl<S: AsMut<[Entry]>> Log<S> {
         self.bulk_ended = None;
     }
 
+    /// Whether the log can remember anything.
+    pub fn has_slots(&mut self) -> bool {
+        !self.slots.as_mut().is_empty()
+    }
+
+    /// Gives the log other slots, and empties it. Returns the old slots.
+    pub fn replace(&mut self, slots: S) -> S {
+        (self.len, self.forgotten) = (0, self.number);
+        core::mem::replace(&mut self.slots, slots)
+    }
+
     /// The number of the last frame, 0 if there was none.
     pub fn number(&self) -> u64 {
         self.number

@@ -16,6 +16,10 @@ pub const SILENCE: Instant = 60 << 32;
 /// More numbers than this cannot be repaired, because no log is that long.
 pub const MAX_GAP: u64 = 1 << 16;
 
+/// What a peer told in so few frames, before it was heard, is told again even if a bulk
+/// update is awaited.
+const YOUNG: u64 = 64;
+
 /// What a place in the table holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Kind {
@@ -284,7 +288,10 @@ impl Peer {
             return Noted::default();
         }
         let gap = Gap { first, last };
-        let needs_bulk = is_first && awaits_bulk || gap.count() > MAX_GAP;
+        // A bulk update does not tell of states that have ended. This matters only if some of
+        // these frames arrived before the peer numbered them.
+        let is_old = gap.count() > YOUNG;
+        let needs_bulk = is_first && awaits_bulk && is_old || gap.count() > MAX_GAP;
         if needs_bulk {
             self.need_bulk();
         } else {

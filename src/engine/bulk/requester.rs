@@ -103,6 +103,8 @@ pub struct Requester {
     incomplete: bool,
     /// Every frame that arrived in this second of uptime or later was read.
     listening_since: u32,
+    /// Numbers of peers are missing, so that a bulk update is not complete.
+    lacks_numbers: bool,
     wait: Option<Wait>,
 }
 
@@ -131,7 +133,7 @@ pub enum Tick {
 impl Requester {
     /// Nothing is missing, and no bulk update is awaited.
     pub const fn new() -> Requester {
-        Requester { incomplete: false, listening_since: 0, wait: None }
+        Requester { incomplete: false, listening_since: 0, lacks_numbers: false, wait: None }
     }
 
     /// Whether no state is known to be missing. ifconfig(8) shows it as `syncok`
@@ -157,6 +159,27 @@ impl Requester {
         self.listening_since = now.wrapping_add(1);
         if let Some(wait) = &mut self.wait {
             wait.answers = [None; MAX_ANSWERS];
+        }
+    }
+
+    /// Notes whether numbers of peers are missing here. If they no longer are, and the bulk
+    /// update is complete, returns what to take off carp's demotion.
+    #[must_use]
+    pub fn note_numbers(&mut self, are_missing: bool, now: u32) -> Option<i32> {
+        self.lacks_numbers = are_missing;
+        self.end_if_complete(now)
+    }
+
+    /// Whether a bulk update is awaited that every peer has sent to its end.
+    pub fn has_ended(&self, now: u32) -> bool {
+        self.wait.as_ref().is_some_and(|wait| wait.is_complete(now))
+    }
+
+    fn end_if_complete(&mut self, now: u32) -> Option<i32> {
+        if self.has_ended(now) && !self.lacks_numbers {
+            self.forget()
+        } else {
+            None
         }
     }
 
@@ -189,10 +212,12 @@ impl Requester {
     }
 
     /// Updates of whole states arrived from a peer. They may be part of its
-    /// answer.
-    pub fn receive_states(&mut self, from: PeerAddress, states: usize, now: u32) {
+    /// answer. `is_numbered`: its frames are numbered. Then a start mark that was lost
+    /// shows, and other states that are told again look like these.
+    pub fn receive_states(&mut self, from: PeerAddress, states: usize, is_numbered: bool, now: u32) {
         let Some(wait) = &mut self.wait else { return };
         match wait.answer(from).map(|answer| answer.progress) {
+            None if is_numbered => {}
             None => wait.set(from, Progress::Unmarked),
             Some(Progress::Began { .. }) => {
                 wait.heard = now;
@@ -234,11 +259,7 @@ impl Requester {
                 }
                 wait.heard = now;
                 wait.set(from, Progress::Ended);
-                if wait.is_complete(now) {
-                    self.forget()
-                } else {
-                    None
-                }
+                self.end_if_complete(now)
             }
         }
     }
@@ -256,7 +277,8 @@ impl Requester {
             return Tick::Idle;
         };
         let demotion = wait.demotion;
-        if wait.is_complete(now) {
+        let has_ended = wait.is_complete(now);
+        if has_ended && !self.lacks_numbers {
             let _ = self.forget();
             return Tick::Done { demotion };
         }
@@ -358,7 +380,7 @@ mod tests {
     #[test]
     fn a_lost_start_mark_costs_nothing() {
         let mut requester = requested(100, Audience::One);
-        requester.receive_states(A, 100, 101);
+        requester.receive_states(A, 100, false, 101);
         assert_eq!(requester.receive_mark(A, &end(2), 103), Some(240));
         assert!(requester.is_complete());
     }
@@ -395,7 +417,7 @@ mod tests {
         assert_eq!(requester.tick(101, MOST), Tick::Wait);
         let _ = requester.receive_mark(B, &start(), 101);
         for now in 102..110 {
-            requester.receive_states(B, 1000, now);
+            requester.receive_states(B, 1000, false, now);
             assert_eq!(requester.tick(now, MOST), Tick::Wait);
         }
         assert_eq!(requester.receive_mark(B, &end(9), 110), Some(240));
@@ -405,10 +427,10 @@ mod tests {
     fn a_peer_whose_start_was_lost_is_waited_for() {
         let mut requester = requested(100, Audience::Group);
         assert_eq!(requester.receive_mark(A, &end(0), 100), None);
-        requester.receive_states(B, 1000, 101);
+        requester.receive_states(B, 1000, false, 101);
         assert_eq!(requester.tick(103, MOST), Tick::Wait);
         // Its states are not progress, so that the request is repeated.
-        requester.receive_states(B, 1000, 104);
+        requester.receive_states(B, 1000, false, 104);
         assert_eq!(requester.tick(105, MOST), Tick::Request);
         let _ = requester.receive_mark(B, &start(), 105);
         assert_eq!(requester.tick(108, MOST), Tick::Wait);
@@ -459,7 +481,7 @@ mod tests {
         let mut requester = requested(0, Audience::One);
         // One every second, as of a busy peer; the request for a bulk update was lost.
         let repeated = (1..20).find(|now| {
-            requester.receive_states(A, 1, *now);
+            requester.receive_states(A, 1, false, *now);
             requester.tick(*now, MOST) == Tick::Request
         });
         assert_eq!(repeated, Some(QUIET_SECONDS));
@@ -470,7 +492,7 @@ mod tests {
         let mut requester = requested(0, Audience::One);
         let _ = requester.receive_mark(A, &start(), 0);
         for now in 1..=20 {
-            requester.receive_states(A, 50, now);
+            requester.receive_states(A, 50, false, now);
             assert_eq!(requester.tick(now, MOST), Tick::Wait);
         }
         assert_eq!((21..).find(|now| requester.tick(*now, MOST) == Tick::Request), Some(25));
@@ -491,7 +513,7 @@ mod tests {
         let mut requester = requested(0, Audience::One);
         let _ = requester.receive_mark(A, &start(), 0);
         for now in 1..=1300 {
-            requester.receive_states(A, 1500, now);
+            requester.receive_states(A, 1500, false, now);
             assert_eq!(requester.tick(now, 2_000_000), Tick::Wait);
         }
         assert_eq!(requester.receive_mark(A, &end(1300), 1300), Some(240));
@@ -502,7 +524,7 @@ mod tests {
         let mut requester = requested(0, Audience::One);
         let _ = requester.receive_mark(A, &start(), 0);
         let last = (1..100_000).find(|now| {
-            requester.receive_states(A, 100_000, *now);
+            requester.receive_states(A, 100_000, false, *now);
             matches!(requester.tick(*now, MOST), Tick::GiveUp { .. })
         });
         assert_eq!(last, Some(GIVE_UP_SECONDS + MOST / SLOWEST_STATES_PER_SECOND));
@@ -533,7 +555,7 @@ mod tests {
                     0 => demotion += requester.request(now, 240, Audience::Group),
                     1 => demotion -= requester.receive_mark(from, &end(0), now).unwrap_or(0),
                     2 => demotion -= requester.cancel().unwrap_or(0),
-                    3 => requester.receive_states(from, 7, now),
+                    3 => requester.receive_states(from, 7, false, now),
                     4 => assert!(requester.receive_mark(from, &start(), now).is_none()),
                     5 => requester.mark_incomplete(),
                     6 => requester.miss(now),
@@ -570,7 +592,7 @@ mod tests {
                 }
                 if !lose() {
                     heard_of[index] = true;
-                    requester.receive_states(peer, 10, begins);
+                    requester.receive_states(peer, 10, false, begins);
                 }
             }
             for now in 2..5 {

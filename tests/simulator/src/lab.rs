@@ -49,11 +49,14 @@ pub struct Config {
     pub defer: bool,
     /// The message format; 0 stands for the default.
     pub version: u64,
+    /// Whether frames are numbered (`net.pfsync.numbered`). Most tests are about frames as
+    /// stock modules send them.
+    pub numbered: bool,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { syncdev: Some(SYNC.to_string()), syncpeer: None, maxupd: 128, defer: false, version: 0 }
+        Config { syncdev: Some(SYNC.to_string()), syncpeer: None, maxupd: 128, defer: false, version: 0, numbered: false }
     }
 }
 
@@ -324,6 +327,7 @@ impl Firewall {
         if self.kernel.module.borrow().is_none() {
             self.kernel.load()?;
         }
+        self.write_sysctl("net.pfsync.numbered", &i32::from(config.numbered).to_le_bytes())?;
         self.configure(config)?.map_err(|error| anyhow::anyhow!("configure: error {error}"))?;
         self.set_up(true)?.map_err(|error| anyhow::anyhow!("up: error {error}"))
     }
@@ -474,6 +478,25 @@ impl Firewall {
     /// `sysctl net.pfsync.bulk_request=1`
     pub fn request_bulk_update(&self) -> Result<()> {
         self.kernel.sysctl_write(&self.vnet, "net.pfsync.bulk_request", &1i32.to_le_bytes())
+    }
+
+    /// `sysctl name=value`, with the bytes of the value.
+    pub fn write_sysctl(&self, name: &str, value: &[u8]) -> Result<()> {
+        self.kernel.sysctl_write(&self.vnet, name, value)
+    }
+
+    /// `sysctl name`, of a number with 32 or 64 bits.
+    pub fn number(&self, name: &str) -> Result<u64> {
+        let mut bytes = self.kernel.sysctl_read(&self.vnet, name, 8).or_else(|_| self.kernel.sysctl_read(&self.vnet, name, 4))?;
+        bytes.resize(8, 0);
+        Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+    }
+
+    /// `sysctl net.pfsync.peers`
+    pub fn peers(&self) -> Result<String> {
+        let bytes = self.kernel.sysctl_read(&self.vnet, "net.pfsync.peers", 2048)?;
+        let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(text).into_owned())
     }
 
     /// Unloads the module.

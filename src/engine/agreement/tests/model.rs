@@ -414,17 +414,19 @@ impl Model {
         // A look at every state takes long: a hello is worth it, and some of the frames.
         let is_checked = !firewall.is_stock && (!has_messages || self.random.permille(50));
         if let Some(trailer) = trailer.filter(|_| is_checked) {
-            self.check_promise(to, trailer.epoch, trailer.number);
+            self.check_promise(to, trailer.epoch);
         }
     }
 
     /// A firewall that says nothing of a peer is missing knows all that the peer has told
     /// of its own states.
-    fn check_promise(&mut self, to: usize, epoch: Epoch, number: u64) {
+    fn check_promise(&mut self, to: usize, epoch: Epoch) {
         let from = epoch.get() as usize - 1;
         let firewall = &self.firewalls[to];
-        let is_whole =
-            firewall.node.agreement.peers().iter().any(|peer| peer.epoch() == Some(epoch) && peer.is_whole());
+        let mut peers = firewall.node.agreement.peers().iter();
+        let Some(peer) = peers.find(|peer| peer.epoch() == Some(epoch)) else { return };
+        // A hello may be overtaken by frames that were sent after it.
+        let (is_whole, number) = (peer.is_whole(), peer.highest.unwrap_or(0));
         let (known, must_know) = self.must_know.entry((from, to)).or_default();
         for told in &self.firewalls[from].history[*known as usize..number.max(*known) as usize] {
             must_know.extend(told.iter().copied());
@@ -509,7 +511,9 @@ fn a_wire_without_faults_needs_no_repair() {
     model.assert_equal();
     for firewall in &model.firewalls {
         let counts = firewall.node.agreement.counts();
-        assert_eq!((counts.retold, counts.late, counts.untracked), (0, 0, 0));
+        assert_eq!((counts.late, counts.untracked), (0, 0));
+        // Only what was told before the first hello arrived, without numbers.
+        assert!(counts.retold < 20, "{counts:?}");
     }
 }
 
@@ -560,7 +564,6 @@ proptest! {
     /// seconds are enough. Never does a firewall say that nothing is missing although
     /// something is.
     #[test]
-    #[ignore = "fails with reordering: seed 7941600983858013, two nodes, 6 % reordered, rate 4"]
     fn everything_told_is_repaired(
         seed: u64,
         nodes in 2..5usize,

@@ -85,6 +85,8 @@ pub struct Kernel {
     pub has_32bit_programs: Cell<bool>,
     /// How long it takes to copy user memory, as with a slow file system.
     pub user_memory_delay: Cell<Sbt>,
+    /// How many random numbers were drawn.
+    pub(crate) drawn: Cell<u64>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
     /// Dropped last: the fields above refer to it.
@@ -118,6 +120,7 @@ impl Kernel {
             forgot_unlocked_callers: Cell::new(false),
             frees_both_keys: Cell::new(false),
             has_32bit_programs: Cell::new(false),
+            drawn: Cell::default(),
             image: RefCell::default(),
             crashed: Cell::new(false),
             low,
@@ -125,6 +128,11 @@ impl Kernel {
         kernel.variables.initialise(&kernel);
         kernel.add_vnet(rules)?;
         Ok(kernel)
+    }
+
+    /// When it booted.
+    pub(crate) fn booted(&self) -> Sbt {
+        self.booted
     }
 
     /// The world of the kernel.

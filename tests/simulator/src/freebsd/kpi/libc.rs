@@ -3,7 +3,11 @@
 
 use super::symbols;
 use crate::freebsd::kernel::thread;
+use rand::{RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::{c_char, c_void, CStr};
+use std::hash::{Hash, Hasher};
 use std::ptr;
 
 symbols! {
@@ -33,6 +37,19 @@ symbols! {
     pub unsafe extern "C" fn strlen(text: *const c_char) -> usize {
         // SAFETY: as the caller promises.
         unsafe { ::libc::strlen(text) }
+    }
+
+    /// The numbers depend only on the firewall's name, the time of its start and how many were
+    /// drawn before.
+    pub unsafe extern "C" fn arc4random_buf(to: *mut c_void, len: usize) {
+        let kernel = thread::current().kernel.clone();
+        let drawn = kernel.drawn.get();
+        kernel.drawn.set(drawn + 1);
+        let mut hasher = DefaultHasher::new();
+        (&kernel.name, kernel.booted(), drawn).hash(&mut hasher);
+        let mut rng = ChaCha8Rng::seed_from_u64(hasher.finish());
+        // SAFETY: the caller promises that `len` bytes may be written.
+        rng.fill_bytes(unsafe { std::slice::from_raw_parts_mut(to.cast(), len) });
     }
 
     /// Takes as many arguments as registers hold, unlike the kernel's.

@@ -15,12 +15,25 @@ impl Kernel {
     /// The node of that name, such as `net.pfsync.defer_delay`.
     fn sysctl(&self, name: &str) -> Option<*mut sys::sysctl_oid> {
         let nodes = self.sysctls.borrow();
-        nodes.iter().map(|oid| *oid as *mut sys::sysctl_oid).find(|oid| {
-            // SAFETY: the nodes are the module's; names are terminated.
-            unsafe { CStr::from_ptr((**oid).oid_name) }
-                .to_str()
-                .is_ok_and(|last| name.rsplit('.').next() == Some(last))
-        })
+        let nodes = || nodes.iter().map(|oid| *oid as *mut sys::sysctl_oid);
+        // SAFETY: the nodes are the module's; names are terminated.
+        let last = |oid: *mut sys::sysctl_oid| unsafe { CStr::from_ptr((*oid).oid_name) }.to_string_lossy();
+        // SAFETY: as above. A node names its parent by the list of the parent's children.
+        let is_parent = |parent: *mut sys::sysctl_oid, oid: *mut sys::sysctl_oid| unsafe {
+            std::ptr::eq(&raw const (*parent).oid_children, (*oid).oid_parent)
+        };
+        let matches = |oid: *mut sys::sysctl_oid| {
+            let (mut oid, mut names) = (Some(oid), name.rsplit('.'));
+            // The node `net` is the kernel's.
+            while let Some(child) = oid {
+                if names.next() != Some(&*last(child)) {
+                    return false;
+                }
+                oid = nodes().find(|parent| is_parent(*parent, child));
+            }
+            names.next() == Some("net")
+        };
+        nodes().find(|oid| matches(*oid))
     }
 
     /// Reads a node of `size` bytes.
@@ -62,6 +75,7 @@ fn call(oid: *mut sys::sysctl_oid, size: usize, new: Option<&[u8]>) -> (i32, Vec
         if let Some(new) = new {
             request.newptr = new.as_ptr().cast();
             request.newlen = new.len();
+            request.newfunc = Some(copy_in);
         }
         let handler = (*oid).oid_handler.unwrap_or_else(|| violation("a sysctl without a handler".into()));
         crate::freebsd::machine::cpu::into_module(|| {
@@ -107,6 +121,21 @@ unsafe fn exchange(
 }
 
 symbols! {
+    /// What `newfunc` of a request points to.
+    pub unsafe extern "C" fn copy_in(request: *mut sys::sysctl_req, to: *mut c_void, len: usize) -> i32 {
+        // SAFETY: as the kernel calls it: the request is valid, and `len` bytes may be written.
+        unsafe {
+            let left = (*request).newlen - (*request).newidx;
+            if len > left {
+                return sys::EINVAL as i32;
+            }
+            let from = (*request).newptr.cast::<u8>().add((*request).newidx);
+            ptr::copy_nonoverlapping(from, to.cast(), len);
+            (*request).newidx += len;
+        }
+        0
+    }
+
     pub unsafe extern "C" fn sysctl_handle_int(
         oid: *mut sys::sysctl_oid,
         arg1: *mut c_void,

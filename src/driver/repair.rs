@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Repair: telling again what frames told that peers lack.
+
+use crate::driver::bulk_answer;
+use crate::driver::kernel::epoch::NetEpoch;
+use crate::driver::kernel::time;
+use crate::driver::link::Link;
+use crate::driver::output::{self, Sent};
+use crate::driver::pf::{status, table};
+use crate::driver::probe;
+use crate::driver::softc::Softc;
+use crate::driver::storage;
+use crate::engine::agreement::Told;
+use crate::engine::bulk::Instant;
+use crate::wire::{
+    Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus, RawClear, RawId, StateId,
+};
+
+/// Messages that are taken out of the log at a time.
+const BATCH: usize = 16;
+
+/// Sends the next packets of a repair, if a peer lacks something. `is_allowed`: a tick has
+/// passed since the last packets. Only the sender calls this.
+pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, is_allowed: bool) {
+    if !storage::is_numbered() || !is_repairing(softc) {
+        return;
+    }
+    if link.is_none() || !softc.frame_size(link).fits_a_state() {
+        return;
+    }
+    let mut burst = if is_allowed { bulk_answer::packets_per_tick() } else { 0 };
+    while burst > 0 && is_repairing(softc) {
+        burst = burst.saturating_sub(1);
+        let mut is_limited = false;
+        let sent = output::send_frame(softc, link, epoch, |writer| is_limited = fill(softc, writer));
+        if is_limited || sent == Sent::Later {
+            break;
+        }
+    }
+    if is_repairing(softc) {
+        softc.sender_timer.arm(time::tick());
+    }
+}
+
+fn is_repairing(softc: &Softc) -> bool {
+    softc.agreement.lock().is_repairing(time::now())
+}
+
+/// Fills a frame. Returns whether the limit on what is sent for peers ended it.
+fn fill(softc: &Softc, writer: &mut FrameWriter) -> bool {
+    let most_per_second = storage::sysctls().peer_requests;
+    let format = softc.options.format();
+    loop {
+        let fits = writer.fits(format.update(), format.size()).min(BATCH);
+        let mut batch = [const { None }; BATCH];
+        let mut is_limited = false;
+        let mut agreement = softc.agreement.lock();
+        for slot in batch.iter_mut().take(fits) {
+            if !agreement.is_repairing(time::now()) {
+                break;
+            }
+            if !softc.rates.answers.allows(time::uptime(), most_per_second) {
+                is_limited = true;
+                break;
+            }
+            *slot = agreement.next_to_repair();
+        }
+        drop(agreement);
+        let taken = batch.iter().flatten().count();
+        if taken == 0 {
+            return is_limited;
+        }
+        probe::retold(taken);
+        for told in batch.into_iter().flatten() {
+            // It fits: no message is larger than a state.
+            let _ = write(softc, told, writer);
+        }
+    }
+}
+
+/// Writes what is true now of something that was told.
+fn write(softc: &Softc, told: Told, writer: &mut FrameWriter) -> Result<(), Full> {
+    match told {
+        Told::State(id) => write_state(softc, id, writer).unwrap_or(Ok(())),
+        Told::Deleted(id) => write_state(softc, id, writer)
+            .unwrap_or_else(|| writer.append(Action::DeleteCompressed, &RawId::from(id))),
+        Told::Cleared(clear) => {
+            // It also ends the states that were made since.
+            bulk_answer::request_received(softc);
+            writer.append(Action::Clear, &RawClear::from(&clear))
+        }
+        Told::BulkEnded(requested) => {
+            writer.end_run();
+            writer.append(Action::BulkStatus, &end_mark(requested))
+        }
+    }
+}
+
+/// Writes a state. `None` if there is none, or if it has ended.
+fn write_state(softc: &Softc, id: StateId, writer: &mut FrameWriter) -> Option<Result<(), Full>> {
+    let found = table::find(id).filter(|found| found.is_alive())?;
+    if found.is_nosync() {
+        return Some(Ok(()));
+    }
+    Some(output::write_whole(softc.options.format().update(), &found, writer))
+}
+
+/// The end mark of a bulk update that was requested at that time.
+fn end_mark(requested: Instant) -> RawBulkStatus {
+    // The age is rounded down, as in `bulk_answer`.
+    let age = time::now().saturating_sub(time::tick()).saturating_sub(requested).max(0) >> 32;
+    let age = u32::try_from(age).unwrap_or(u32::MAX);
+    RawBulkStatus::from(&BulkStatus { creator: status::host_id(), age, mark: BulkMark::End })
+}

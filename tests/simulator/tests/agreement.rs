@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Peers that number their frames: what was lost is told again.
+
+mod common;
+
+use anyhow::Result;
+use common::{pair_with, plain_lab, record, tcp, unload};
+use pfsync::wire::trailer::Trailer;
+use pfsync::wire::{Frame, Run, StateId};
+use pfsync_simulator::freebsd::kernel::world::milliseconds;
+use pfsync_simulator::freebsd::net::{Faults, Sent};
+use pfsync_simulator::freebsd::pf::traffic::Id;
+use pfsync_simulator::lab::{Config, Firewall, Lab};
+use std::cell::Cell;
+use std::rc::Rc;
+
+const KEY: &[u8] = b"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+const OTHER_KEY: &[u8] = b"ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+fn numbered() -> Config {
+    Config { numbered: true, ..Config::default() }
+}
+
+fn numbered_pair(lab: &Lab) -> Result<[Firewall; 2]> {
+    pair_with(lab, [numbered(), numbered()])
+}
+
+fn open(firewall: &Firewall, numbers: std::ops::Range<u32>) -> Result<Vec<Id>> {
+    numbers.map(|number| firewall.open(&tcp(number))).collect()
+}
+
+fn kill(firewall: &Firewall, ids: &[Id]) -> Result<()> {
+    ids.iter().try_for_each(|id| firewall.kill(*id))
+}
+
+fn ids(firewall: &Firewall) -> Vec<Id> {
+    firewall.states().iter().map(|state| state.id).collect()
+}
+
+fn assert_in_sync(firewalls: [&Firewall; 2]) -> Result<()> {
+    let [one, two] = firewalls;
+    assert_eq!(ids(one), ids(two));
+    for firewall in firewalls {
+        assert!(firewall.is_complete()?);
+        assert_eq!(firewall.number("net.pfsync.in_sync")?, 1);
+        assert_eq!(firewall.number("net.pfsync.agreement.missing")?, 0);
+        assert_eq!(firewall.number("net.pfsync.agreement.forgotten")?, 0);
+    }
+    Ok(())
+}
+
+/// The trailer of a packet.
+fn trailer(sent: &Sent) -> Option<Trailer<'_>> {
+    Frame::parse(sent.frame()).expect("a frame").trailer().expect("a trailer")
+}
+
+/// Whether a packet asks for a bulk update.
+fn requests_bulk(sent: &Sent) -> bool {
+    Frame::parse(sent.frame()).expect("a frame").flatten().any(|run| match run {
+        Run::UpdateRequest(ids) => ids.iter().any(|raw| StateId::from(*raw) == StateId::ALL),
+        _ => false,
+    })
+}
+
+/// Cuts the wire as long as the cell is true.
+fn cut(lab: &Lab) -> Rc<Cell<bool>> {
+    let is_cut = Rc::new(Cell::new(false));
+    let flag = is_cut.clone();
+    lab.world.network.lose(move |_| flag.get());
+    is_cut
+}
+
+#[test]
+fn what_is_lost_is_told_again() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    let sent = record(&lab);
+    lab.world.network.set_faults(Faults { loss: 0.2, delay: milliseconds(5), duplication: 0.1, ..Faults::NONE });
+    let mut opened = Vec::new();
+    for round in 0..40 {
+        opened.extend(open(&one, round * 10..round * 10 + 10)?);
+        lab.advance(200)?;
+        kill(&one, &opened[(round * 3) as usize..(round * 3 + 3) as usize])?;
+    }
+    lab.world.network.set_faults(Faults::NONE);
+    lab.seconds(5)?;
+    assert_eq!(one.states().len(), 280);
+    assert_in_sync([&one, &two])?;
+    assert!(two.number("net.pfsync.agreement.lost")? > 0);
+    assert_eq!(
+        two.number("net.pfsync.agreement.repaired")?,
+        two.number("net.pfsync.agreement.lost")?
+    );
+    assert!(one.number("net.pfsync.agreement.retold")? > 0);
+    assert!(!sent.borrow().iter().any(requests_bulk));
+    unload([one, two])
+}
+
+#[test]
+fn a_cut_of_twenty_seconds_is_repaired_without_a_bulk_update() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    let opened = open(&one, 0..100)?;
+    lab.seconds(3)?;
+    let sent = record(&lab);
+    let is_cut = cut(&lab);
+    is_cut.set(true);
+    open(&one, 100..200)?;
+    kill(&one, &opened)?;
+    lab.seconds(20)?;
+    assert_eq!(two.states().len(), 100);
+    is_cut.set(false);
+    lab.seconds(5)?;
+    assert_eq!(one.states().len(), 100);
+    assert_in_sync([&one, &two])?;
+    assert!(!sent.borrow().iter().any(requests_bulk));
+    unload([one, two])
+}
+
+#[test]
+fn a_log_that_is_too_short_leads_to_a_bulk_update() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    lab.seconds(3)?;
+    let is_cut = cut(&lab);
+    is_cut.set(true);
+    // The log has 65,536 entries.
+    let opened = open(&one, 0..2000)?;
+    for round in 0..40u32 {
+        for id in &opened {
+            one.pass(*id, move |st| st.src.seqlo += 1 + round)?;
+        }
+        lab.advance(1100)?;
+    }
+    is_cut.set(false);
+    lab.seconds(10)?;
+    assert_eq!(ids(&one), ids(&two));
+    assert!(two.is_complete()?);
+    assert!(two.number("net.pfsync.agreement.forgotten")? > 0);
+    unload([one, two])
+}
+
+#[test]
+fn a_stock_peer_sees_the_frames_of_today() -> Result<()> {
+    let lab = plain_lab();
+    let sent = record(&lab);
+    let [one, two] = pair_with(&lab, [numbered(), Config::default()])?;
+    let opened = open(&one, 0..50)?;
+    lab.seconds(3)?;
+    kill(&one, &opened[..20])?;
+    lab.seconds(40)?;
+    assert_eq!((one.states().len(), two.states().len()), (30, 30));
+    let mut hellos = 0;
+    for packet in sent.borrow().iter() {
+        let frame = Frame::parse(packet.frame()).expect("a frame");
+        if frame.has_messages() {
+            assert!(trailer(packet).is_none());
+            assert!(matches!(frame.last(), Some(Ok(Run::Eof(1)))));
+        } else {
+            assert_eq!(packet.from, "fw1");
+            hellos += 1;
+        }
+    }
+    // One a second in the first ten, then one in ten.
+    assert!((10..20).contains(&hellos), "{hellos}");
+    assert!(one.peers()?.contains("stock"), "{}", one.peers()?);
+    assert_eq!(one.number("net.pfsync.in_sync")?, 1);
+    unload([one, two])
+}
+
+#[test]
+fn without_numbers_there_are_no_hellos() -> Result<()> {
+    let lab = plain_lab();
+    let sent = record(&lab);
+    let [one, two] = pair_with(&lab, [Config::default(), Config::default()])?;
+    open(&one, 0..50)?;
+    lab.seconds(30)?;
+    assert!(sent.borrow().iter().all(|packet| trailer(packet).is_none()));
+    assert!(sent.borrow().iter().all(|packet| Frame::parse(packet.frame()).expect("a frame").has_messages()));
+    unload([one, two])
+}
+
+#[test]
+fn the_table_shows_a_peer() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    open(&two, 0..30)?;
+    lab.seconds(3)?;
+    let table = one.peers()?;
+    let line = table.lines().nth(1).expect("a peer");
+    assert!(line.starts_with("192.0.2.2 ") && line.ends_with("in sync"), "{table}");
+    assert!(line.contains("01000002"), "{table}");
+    for (name, value) in [("present", 1), ("numbered", 1), ("hostid", 0x0100_0002), ("states", 30), ("state", 1)] {
+        assert_eq!(one.number(&format!("net.pfsync.peer.0.{name}"))?, value, "{name}");
+    }
+    assert_eq!(one.number("net.pfsync.peer.1.present")?, 0);
+    two.set_up(false)?.expect("down");
+    lab.seconds(61)?;
+    assert!(one.peers()?.contains("silent"));
+    unload([one, two])
+}
+
+/// Two firewalls with these keys. States follow from one to the other, or not.
+fn with_keys(keys: [Option<&[u8]>; 2], required: [bool; 2], follows: bool) -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    for (firewall, (key, is_required)) in [&one, &two].iter().zip(keys.into_iter().zip(required)) {
+        if let Some(key) = key {
+            firewall.write_sysctl("net.pfsync.key", key)?;
+        }
+        firewall.write_sysctl("net.pfsync.require_key", &i32::from(is_required).to_le_bytes())?;
+    }
+    lab.seconds(3)?;
+    open(&one, 0..50)?;
+    lab.seconds(5)?;
+    assert_eq!(two.states().len(), if follows { 50 } else { 0 });
+    if follows {
+        assert!(two.is_complete()?);
+    }
+    unload([one, two])
+}
+
+#[test]
+fn a_key_on_one_side_does_no_harm() -> Result<()> {
+    with_keys([Some(KEY), None], [false, false], true)?;
+    with_keys([None, Some(KEY)], [false, false], true)
+}
+
+#[test]
+fn a_key_on_both_sides_is_taken() -> Result<()> {
+    with_keys([Some(KEY), Some(KEY)], [false, false], true)?;
+    with_keys([Some(KEY), Some(KEY)], [true, true], true)
+}
+
+#[test]
+fn strangers_are_refused() -> Result<()> {
+    with_keys([Some(OTHER_KEY), Some(KEY)], [false, false], false)?;
+    with_keys([None, Some(KEY)], [false, true], false)?;
+    // A key that is required and not set: nobody is believed.
+    with_keys([Some(KEY), None], [false, true], false)
+}
+
+#[test]
+fn keys_change_without_a_gap() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    for firewall in [&one, &two] {
+        firewall.write_sysctl("net.pfsync.key", KEY)?;
+        firewall.write_sysctl("net.pfsync.require_key", &1i32.to_le_bytes())?;
+    }
+    lab.seconds(3)?;
+    let steps: [(&Firewall, &str, &[u8]); 6] = [
+        (&one, "net.pfsync.key_also", OTHER_KEY),
+        (&two, "net.pfsync.key_also", OTHER_KEY),
+        (&one, "net.pfsync.key", OTHER_KEY),
+        (&two, "net.pfsync.key", OTHER_KEY),
+        (&one, "net.pfsync.key_also", b""),
+        (&two, "net.pfsync.key_also", b""),
+    ];
+    for (number, (firewall, name, key)) in (0..).zip(steps) {
+        firewall.write_sysctl(name, key)?;
+        open(&one, number * 10..number * 10 + 10)?;
+        lab.seconds(2)?;
+        assert_in_sync([&one, &two])?;
+    }
+    assert_eq!(two.number("net.pfsync.agreement.lost")?, 0);
+    unload([one, two])
+}
+
+#[test]
+fn bad_keys_are_refused_and_no_key_is_shown() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    for bad in [&KEY[..63], b"x", &[b'0'; 64], &[b'g'; 64], &[b'a'; 65]] {
+        assert!(one.write_sysctl("net.pfsync.key", bad).is_err());
+    }
+    assert_eq!(one.number("net.pfsync.agreement.keyed")?, 0);
+    one.write_sysctl("net.pfsync.key", KEY)?;
+    assert_eq!(one.number("net.pfsync.agreement.keyed")?, 1);
+    let read = one.kernel.sysctl_read(&one.vnet, "net.pfsync.key", 100);
+    assert!(read.map_or(true, |bytes| bytes.iter().all(|byte| *byte == 0)));
+    // The interface may be made anew.
+    one.destroy()?.expect("destroyed");
+    one.create()?.expect("created");
+    assert_eq!(one.number("net.pfsync.agreement.keyed")?, 1);
+    one.write_sysctl("net.pfsync.key", b"")?;
+    assert_eq!(one.number("net.pfsync.agreement.keyed")?, 0);
+    unload([one, two])
+}
+
+#[test]
+fn recorded_packets_change_nothing() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    for firewall in [&one, &two] {
+        firewall.write_sysctl("net.pfsync.key", KEY)?;
+        firewall.write_sysctl("net.pfsync.require_key", &1i32.to_le_bytes())?;
+    }
+    lab.seconds(3)?;
+    let sent = record(&lab);
+    let opened = open(&one, 0..50)?;
+    lab.seconds(3)?;
+    kill(&one, &opened)?;
+    lab.seconds(3)?;
+    let recorded: Vec<_> = sent.borrow().iter().filter(|packet| packet.from == "fw1").cloned().collect();
+    let replay = |lab: &Lab| -> Result<()> {
+        for packet in &recorded {
+            lab.world.network.deliver(&lab.world, two.sync() as usize, &packet.packet);
+            lab.advance(1)?;
+        }
+        Ok(())
+    };
+    replay(&lab)?;
+    lab.seconds(1)?;
+    assert_eq!((one.states().len(), two.states().len()), (0, 0));
+    assert!(two.number("net.pfsync.agreement.late")? as usize >= recorded.len() - 1);
+    // The epoch is forgotten when the link is opened anew.
+    two.configure(&Config { syncdev: None, ..numbered() })?.expect("configured");
+    two.configure(&numbered())?.expect("configured");
+    let is_cut = cut(&lab);
+    is_cut.set(true);
+    replay(&lab)?;
+    assert_eq!(two.states().len(), 0);
+    is_cut.set(false);
+    lab.seconds(10)?;
+    open(&one, 0..50)?;
+    lab.seconds(3)?;
+    assert_eq!((one.states().len(), two.states().len()), (50, 50));
+    unload([one, two])
+}
+
+#[test]
+fn a_bulk_update_of_many_states_over_a_lossy_wire_is_complete() -> Result<()> {
+    let lab = plain_lab();
+    let one = lab.boot(1)?;
+    one.start_pfsync(&numbered())?;
+    open(&one, 0..4000)?;
+    lab.seconds(12)?;
+    lab.world.network.set_faults(Faults { loss: 0.05, ..Faults::NONE });
+    let two = lab.boot(2)?;
+    two.start_pfsync(&numbered())?;
+    for _ in 0..100 {
+        lab.advance(100)?;
+        if two.is_complete()? {
+            assert_eq!(two.states().len(), 4000);
+            break;
+        }
+    }
+    assert!(two.is_complete()?);
+    assert_eq!(two.demotion(), 0);
+    unload([one, two])
+}
