@@ -81,7 +81,7 @@ impl Gaps {
     pub fn remove_through(&mut self, number: u64) {
         let gone = self.iter().take_while(|gap| gap.last <= number).count();
         if let Some(used) = self.gaps.get_mut(..self.len) {
-            used.rotate_left(gone.min(used.len()));
+            move_down(used, gone);
             self.len = self.len.saturating_sub(gone);
         }
         if let (1.., Some(first)) = (self.len, self.gaps.first_mut()) {
@@ -100,7 +100,7 @@ impl Gaps {
             let Some(tail) = self.gaps.get_mut(index..) else { return };
             if let [first, second, ..] = tail {
                 second.first = first.first;
-                tail.rotate_left(1);
+                move_down(tail, 1);
             }
             if let Some(slot) = self.gaps.last_mut() {
                 *slot = new;
@@ -112,6 +112,17 @@ impl Gaps {
 
     fn used(&self) -> &[Gap] {
         self.gaps.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Moves each gap to a place `by` lower. The lowest are gone.
+fn move_down(gaps: &mut [Gap], by: usize) {
+    for index in by..gaps.len() {
+        if let (Some(gap), Some(to)) = (gaps.get(index).copied(), index.checked_sub(by)) {
+            if let Some(slot) = gaps.get_mut(to) {
+                *slot = gap;
+            }
+        }
     }
 }
 

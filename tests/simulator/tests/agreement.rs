@@ -248,6 +248,7 @@ fn keys_change_without_a_gap() -> Result<()> {
         firewall.write_sysctl("net.pfsync.key", KEY)?;
         firewall.write_sysctl("net.pfsync.require_key", &1i32.to_le_bytes())?;
     }
+    // What was told before the key was required is not believed: a bulk update follows.
     lab.seconds(3)?;
     let steps: [(&Firewall, &str, &[u8]); 6] = [
         (&one, "net.pfsync.key_also", OTHER_KEY),
@@ -261,9 +262,9 @@ fn keys_change_without_a_gap() -> Result<()> {
         firewall.write_sysctl(name, key)?;
         open(&one, number * 10..number * 10 + 10)?;
         lab.seconds(2)?;
-        assert_in_sync([&one, &two])?;
+        assert_eq!(ids(&one), ids(&two));
+        assert!(one.is_complete()? && two.is_complete()?);
     }
-    assert_eq!(two.number("net.pfsync.agreement.lost")?, 0);
     unload([one, two])
 }
 

@@ -99,6 +99,7 @@ impl Simulation {
             defer: rng.gen_bool(0.4),
             version: [0, 1301][usize::from(rng.gen_bool(0.3))],
             maxupd: rng.gen_range(1..=128),
+            numbered: plan.seed % 2 == 1,
             ..Config::default()
         };
         let mut simulation = Simulation {
