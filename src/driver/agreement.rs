@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What this firewall and its peers know of each other's frames:
 //! [`crate::engine::agreement`] decides, and this gives it what it needs.
+//!
+//! Functions that the sender calls are not inlined, so that the stack holds the variables of
+//! one of them, and not of all.
 
 use crate::driver::kernel::alloc::{KSlice, Wait};
 use crate::driver::kernel::epoch;
@@ -58,6 +61,7 @@ fn new_epoch() -> Epoch {
 }
 
 /// Decides how the next frames end. Only the sender calls this.
+#[inline(never)]
 pub(crate) fn choose_ending(softc: &Softc, link: Option<&Link>) {
     let has_tag = softc.options.has_key();
     let is_numbered = link.is_some() && storage::is_numbered();
@@ -71,6 +75,7 @@ pub(crate) fn choose_ending(softc: &Softc, link: Option<&Link>) {
 
 /// Gives the frame in the first `len` bytes of `packet` its number, and writes its trailer
 /// behind it. Returns the length of both.
+#[inline(never)]
 pub(crate) fn number_frame(softc: &Softc, packet: &mut [u8], len: usize, ending: Ending) -> usize {
     if !storage::is_numbered() {
         return len;
@@ -93,6 +98,7 @@ pub(crate) fn number_frame(softc: &Softc, packet: &mut [u8], len: usize, ending:
 
 /// Writes the trailer of a hello behind the empty frame in the first `len` bytes of `packet`.
 /// Returns the length of both.
+#[inline(never)]
 pub(crate) fn write_hello(softc: &Softc, packet: &mut [u8], len: usize, has_tag: bool) -> usize {
     let node = Node {
         challenge: 0,
@@ -114,6 +120,7 @@ pub(crate) fn write_hello(softc: &Softc, packet: &mut [u8], len: usize, has_tag:
 }
 
 /// Writes the tag into the last bytes of a packet of `len` bytes.
+#[inline(never)]
 fn seal(softc: &Softc, packet: &mut [u8], len: usize, has_tag: bool) {
     if !has_tag {
         return;

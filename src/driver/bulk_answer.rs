@@ -46,6 +46,7 @@ fn packets_allowed(softc: &Softc, is_allowed: bool) -> u64 {
 
 /// Sends the next packets of a bulk update, if a peer waits for one. `is_allowed`: a tick has
 /// passed since the last packets.
+#[inline(never)]
 pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, is_allowed: bool) {
     if !softc.bulk_answer.lock().is_busy() {
         return;

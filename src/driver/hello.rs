@@ -13,6 +13,7 @@ use core::sync::atomic::Ordering;
 
 /// Sends a hello if one is due, and has the timer let the sender run when the next is. Only
 /// the sender calls this.
+#[inline(never)]
 pub(crate) fn send_due(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     let is_listening = softc.ifp.is_running() && status::is_running();
     let Some(link) = link.filter(|_| is_listening && storage::is_numbered()) else { return };

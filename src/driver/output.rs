@@ -81,6 +81,7 @@ pub(crate) fn send_frame(
 
 /// Sends a hello. bpf(4) does not see it: without its trailer, it is an empty frame.
 /// [`Sent::Empty`] if the sync interface has no address that it could have as its source.
+#[inline(never)]
 pub(crate) fn send_hello(softc: &Softc, link: &Link, epoch: &NetEpoch) -> Sent {
     let frame_len = softc.frame_len(Some(link));
     let Ok(start) = PacketStart::new(softc, link, frame_len, epoch) else { return Sent::Later };
@@ -112,6 +113,7 @@ fn end_with(writer: &mut FrameWriter, ending: Ending) {
 }
 
 /// Sends the frame that stayed in the buffer, if there is one. Without a link, forgets it.
+#[inline(never)]
 pub(crate) fn send_unsent(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     let mut buffer = softc.buffer.lock();
     let Some(len) = buffer.unsent else { return };
@@ -146,6 +148,7 @@ impl PacketStart {
 
 /// Sends the frame in the buffer, and unlocks the buffer before. If the sync interface has
 /// no space, the frame stays in the buffer. If it has no address, the frame is lost.
+#[inline(never)]
 fn send_buffer(
     softc: &Softc,
     mut buffer: Guard<Buffer>,

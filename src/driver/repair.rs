@@ -16,11 +16,9 @@ use crate::wire::{
     Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus, RawClear, RawId, StateId,
 };
 
-/// Messages that are taken out of the log at a time.
-const BATCH: usize = 16;
-
 /// Sends the next packets of a repair, if a peer lacks something. `is_allowed`: a tick has
 /// passed since the last packets. Only the sender calls this.
+#[inline(never)]
 pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, is_allowed: bool) {
     if !storage::is_numbered() || !is_repairing(softc) {
         return;
@@ -50,35 +48,27 @@ fn is_repairing(softc: &Softc) -> bool {
 fn fill(softc: &Softc, writer: &mut FrameWriter) -> bool {
     let most_per_second = storage::sysctls().peer_requests;
     let format = softc.options.format();
-    loop {
-        let fits = writer.fits(format.update(), format.size()).min(BATCH);
-        let mut batch = [const { None }; BATCH];
-        let mut is_limited = false;
-        let mut agreement = softc.agreement.lock();
-        for slot in batch.iter_mut().take(fits) {
-            if !agreement.is_repairing(time::now()) {
-                break;
-            }
-            if !softc.rates.answers.allows(time::uptime(), most_per_second) {
-                is_limited = true;
-                break;
-            }
-            *slot = agreement.next_to_repair();
+    // No message is larger than a state.
+    while writer.fits(format.update(), format.size()) > 0 && is_repairing(softc) {
+        if !softc.rates.answers.allows(time::uptime(), most_per_second) {
+            return true;
         }
-        drop(agreement);
-        let taken = batch.iter().flatten().count();
-        if taken == 0 {
-            return is_limited;
-        }
-        probe::retold(taken);
-        for told in batch.into_iter().flatten() {
-            // It fits: no message is larger than a state.
+        if let Some(told) = next(softc) {
+            probe::retold(1);
             let _ = write(softc, told, writer);
         }
     }
+    false
+}
+
+/// The next thing to tell again, if there is one.
+#[inline(never)]
+fn next(softc: &Softc) -> Option<Told> {
+    softc.agreement.lock().next_to_repair()
 }
 
 /// Writes what is true now of something that was told.
+#[inline(never)]
 fn write(softc: &Softc, told: Told, writer: &mut FrameWriter) -> Result<(), Full> {
     match told {
         Told::State(id) => write_state(softc, id, writer).unwrap_or(Ok(())),

@@ -85,6 +85,7 @@ fn send_all(softc: &Softc, epoch: &NetEpoch) {
 }
 
 /// Requests a bulk update if it alone brings what is missing here, and none is awaited.
+#[inline(never)]
 fn request_what_is_lost(softc: &Softc) {
     if agreement::needs_bulk(softc) && softc.ifp.is_running() {
         let is_idle = softc.bulk_request.lock().is_idle();
@@ -97,6 +98,7 @@ fn request_what_is_lost(softc: &Softc) {
 /// Makes up for frames that were lost because the sync interface had no address, once it has
 /// one: requests what may be missing here, and sends the peers the whole table. No event
 /// tells that an address of IPv6 is no longer tentative.
+#[inline(never)]
 fn follow_source(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     if !softc.lost_without_source.load(Ordering::Relaxed) {
         return;
@@ -116,6 +118,7 @@ fn follow_source(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
 ///
 /// They leave before what is in the buckets: a clear ends the states that were made before
 /// it, and must not end those that were made since.
+#[inline(never)]
 fn send_control(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) -> bool {
     while !softc.control.lock().is_empty() {
         let sent = output::send_frame(softc, link, epoch, |writer| {
