@@ -14,11 +14,13 @@ use crate::driver::kernel::ip;
 use crate::driver::kernel::mbuf::Packet;
 use crate::driver::kernel::softint::SoftInterrupt;
 use crate::driver::kernel::vnet::Vnet;
+use crate::driver::keys::{self, KeyPair};
 use crate::driver::link::Link;
 use crate::driver::pf::{rules, table};
 use crate::driver::softc::{Softc, TimerFunctions};
-use crate::driver::keys::{self, KeyPair};
-use crate::driver::{agreement, bulk_request, configuration, deferral, hello, instance, lifecycle, sender, storage};
+use crate::driver::{
+    agreement, bulk_request, configuration, deferral, hello, instance, lifecycle, sender, storage,
+};
 use crate::engine::agreement::{KEY_LEN, TABLE_LEN};
 use crate::wire::{Header, IPPROTO_PFSYNC};
 use core::ffi::{c_char, c_int, c_void};

@@ -12,9 +12,7 @@ use crate::driver::softc::Softc;
 use crate::driver::storage;
 use crate::engine::agreement::Told;
 use crate::engine::bulk::Instant;
-use crate::wire::{
-    Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus, RawClear, RawId, StateId,
-};
+use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus, RawClear, RawId, StateId};
 
 /// Sends the next packets of a repair, if a peer lacks something. `is_allowed`: a tick has
 /// passed since the last packets. Only the sender calls this.

@@ -11,9 +11,9 @@ use crate::driver::kernel::ifnet::Ifnet;
 use crate::driver::kernel::mbuf::{Packet, PacketQueue};
 use crate::driver::kernel::mutex::Mutex;
 use crate::driver::kernel::task::Task;
+use crate::driver::kernel::vnet::Vnet;
 use crate::driver::kernel::{random, time};
 use crate::driver::keys::KeyPair;
-use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::{Link, HEADER_MAX};
 use crate::driver::pf::{status, Kstate, StateLists, NEWEST_FORMAT};
 use crate::driver::storage;
@@ -28,7 +28,7 @@ use crate::engine::limit::Rates;
 use crate::wire::trailer::{trailer_len, Epoch};
 use crate::wire::{Format, Header, StateId, Subheader};
 use core::num::NonZeroUsize;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering};
 
 /// The smallest MTU that an operator may set, in bytes. A smaller packet could not carry
 /// a state.
@@ -334,7 +334,9 @@ impl Softc {
     /// The space for messages in a frame, and the size of a state in it.
     pub(crate) fn frame_size(&self, link: Option<&Link>) -> FrameSize {
         FrameSize {
-            payload_len: self.frame_len(link).saturating_sub(size_of::<Header>() + self.options.ending().len()),
+            payload_len: self
+                .frame_len(link)
+                .saturating_sub(size_of::<Header>() + self.options.ending().len()),
             state_len: self.options.format().size(),
         }
     }

@@ -57,8 +57,8 @@ pub use gaps::{Gaps, MAX_GAPS};
 pub use hello::{ALONE, BUSY, GREETING, IDLE, SPACING};
 pub use log::{Entry, Log, Record, Told};
 pub use peer::{BulkNeed, Kind, Peer, Standing, MAX_GAP, MAX_PEERS, SILENCE};
-pub use table::{write_table, TABLE_LEN};
 pub use repair::{Retold, RETOLD_SLOTS};
+pub use table::{write_table, TABLE_LEN};
 pub use tag::{seal, tag, BadTag, Key, Keys, Trust, KEY_LEN};
 
 use crate::engine::bulk::Instant;

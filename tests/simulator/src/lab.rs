@@ -56,7 +56,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { syncdev: Some(SYNC.to_string()), syncpeer: None, maxupd: 128, defer: false, version: 0, numbered: false }
+        Config {
+            syncdev: Some(SYNC.to_string()),
+            syncpeer: None,
+            maxupd: 128,
+            defer: false,
+            version: 0,
+            numbered: false,
+        }
     }
 }
 
@@ -487,7 +494,10 @@ impl Firewall {
 
     /// `sysctl name`, of a number with 32 or 64 bits.
     pub fn number(&self, name: &str) -> Result<u64> {
-        let mut bytes = self.kernel.sysctl_read(&self.vnet, name, 8).or_else(|_| self.kernel.sysctl_read(&self.vnet, name, 4))?;
+        let mut bytes = self
+            .kernel
+            .sysctl_read(&self.vnet, name, 8)
+            .or_else(|_| self.kernel.sysctl_read(&self.vnet, name, 4))?;
         bytes.resize(8, 0);
         Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
     }

@@ -75,7 +75,12 @@ fn what_is_lost_is_told_again() -> Result<()> {
     let lab = plain_lab();
     let [one, two] = numbered_pair(&lab)?;
     let sent = record(&lab);
-    lab.world.network.set_faults(Faults { loss: 0.2, delay: milliseconds(5), duplication: 0.1, ..Faults::NONE });
+    lab.world.network.set_faults(Faults {
+        loss: 0.2,
+        delay: milliseconds(5),
+        duplication: 0.1,
+        ..Faults::NONE
+    });
     let mut opened = Vec::new();
     for round in 0..40 {
         opened.extend(open(&one, round * 10..round * 10 + 10)?);
@@ -87,10 +92,7 @@ fn what_is_lost_is_told_again() -> Result<()> {
     assert_eq!(one.states().len(), 280);
     assert_in_sync([&one, &two])?;
     assert!(two.number("net.pfsync.agreement.lost")? > 0);
-    assert_eq!(
-        two.number("net.pfsync.agreement.repaired")?,
-        two.number("net.pfsync.agreement.lost")?
-    );
+    assert_eq!(two.number("net.pfsync.agreement.repaired")?, two.number("net.pfsync.agreement.lost")?);
     assert!(one.number("net.pfsync.agreement.retold")? > 0);
     assert!(!sent.borrow().iter().any(requests_bulk));
     unload([one, two])
@@ -190,7 +192,9 @@ fn the_table_shows_a_peer() -> Result<()> {
     let line = table.lines().nth(1).expect("a peer");
     assert!(line.starts_with("192.0.2.2 ") && line.ends_with("in sync"), "{table}");
     assert!(line.contains("01000002"), "{table}");
-    for (name, value) in [("present", 1), ("numbered", 1), ("hostid", 0x0100_0002), ("states", 30), ("state", 1)] {
+    for (name, value) in
+        [("present", 1), ("numbered", 1), ("hostid", 0x0100_0002), ("states", 30), ("state", 1)]
+    {
         assert_eq!(one.number(&format!("net.pfsync.peer.0.{name}"))?, value, "{name}");
     }
     assert_eq!(one.number("net.pfsync.peer.1.present")?, 0);
