@@ -233,9 +233,9 @@ fn write_queue(softc: &Softc, bucket: &Bucket, queue: Queue, most: usize, writer
         if batch.iter().all(Option::is_none) {
             return;
         }
-        for state in batch.into_iter().flatten() {
+        for state in batch.iter().flatten() {
             // It fits: the batch is not larger than the space.
-            let _ = output::write_state(action, &state, writer);
+            let _ = output::write_state(action, state, writer);
         }
     }
 }

@@ -480,7 +480,7 @@ state_lines() {
 # counted WHERE WORDS: the number in front of these words in `netstat -s -p pfsync`.
 counted() {
 	at "$1" netstat -s -p pfsync | sed 's/^[[:space:]]*//' |
-	    awk -v words="$2" '{ n = $1; sub(/^[0-9]+ /, "") } $0 == words { print n; exit }'
+	    awk -v words="$2" '{ n = $1; sub(/^[0-9]+ /, "") } $0 == words || $0 "s" == words { print n; exit }'
 }
 
 # sent WHERE MESSAGE, received WHERE MESSAGE: how many messages of a kind, named as netstat does.

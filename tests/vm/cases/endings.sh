@@ -26,7 +26,7 @@ sleep 4
 must jexec two pfctl -q -k $CLIENT
 soon "two did not get the state back" has_state two "icmp.*$CLIENT"
 must has_state one "icmp.*$CLIENT"
-[ "$(counted one stale)" -gt 0 ] || fail "one does not count the delete as stale"
+[ "$(counted one 'stale states')" -gt 0 ] || fail "one does not count the delete as stale"
 
 echo "one deletes it"
 stop_helpers

@@ -145,10 +145,12 @@ barrier inserts
 as_one client_traffic here
 compare inserted
 as_two must_hold ESTABLISHED:ESTABLISHED [A-Z]
+barrier inserted-held
 
 as_one more_client_traffic
 compare updated
 as_two must_hold ESTABLISHED:ESTABLISHED MULTIPLE
+barrier updated-held
 
 as_two forget
 barrier forgotten
@@ -156,6 +158,7 @@ as_two start_sync
 wait_for $PATIENCE in_sync here || fail "the bulk update does not end"
 compare bulk
 as_two must_hold ESTABLISHED:ESTABLISHED MULTIPLE
+barrier bulk-held
 
 as_one pfctl -q -k $CLIENT
 compare deleted

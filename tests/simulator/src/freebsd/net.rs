@@ -64,17 +64,25 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// What follows the IP header: a frame, since pfsync alone sends packets.
+    /// See [`frame_of`].
     pub fn frame(&self) -> &[u8] {
-        let (_, header, _) = header_of(&self.packet);
-        &self.packet[header..]
+        frame_of(&self.packet)
     }
+}
+
+/// What follows the IP header of a packet: a frame, since pfsync alone sends packets.
+pub fn frame_of(packet: &[u8]) -> &[u8] {
+    let (_, header, _) = header_of(packet);
+    &packet[header..]
 }
 
 /// A function that chooses packets.
 type Choice = Box<dyn Fn(&Sent) -> bool>;
 /// A function that is called for every packet.
 type Observer = Box<dyn Fn(&Sent)>;
+
+/// A function that is called with the name of a kernel and a packet that arrives there.
+type Receiver = Box<dyn Fn(&str, &[u8])>;
 
 /// All segments, each known by a number.
 pub struct Network {
@@ -85,6 +93,7 @@ pub struct Network {
     loses: RefCell<Option<Choice>>,
     rng: RefCell<ChaCha8Rng>,
     observers: RefCell<Vec<Observer>>,
+    receivers: RefCell<Vec<Receiver>>,
     forwarded: RefCell<Vec<(String, Vec<u8>)>>,
 }
 
@@ -116,6 +125,7 @@ impl Network {
             loses: RefCell::default(),
             rng: RefCell::new(ChaCha8Rng::seed_from_u64(seed ^ 0x6e65_7477)),
             observers: RefCell::default(),
+            receivers: RefCell::default(),
             forwarded: RefCell::default(),
         }
     }
@@ -150,6 +160,12 @@ impl Network {
     /// Calls `observer` for every packet from now on.
     pub fn observe(&self, observer: impl Fn(&Sent) + 'static) {
         self.observers.borrow_mut().push(Box::new(observer));
+    }
+
+    /// Calls `receiver` for every packet that arrives from now on, just before the kernel
+    /// handles it.
+    pub fn observe_arrivals(&self, receiver: impl Fn(&str, &[u8]) + 'static) {
+        self.receivers.borrow_mut().push(Box::new(receiver));
     }
 
     /// `in_joingroup`
@@ -261,6 +277,7 @@ impl Network {
         let for_us = for_us && interface::is_up(ifp) && interface::has_link(ifp);
         drop(ports);
         if for_us && !kernel.is_crashed() {
+            self.receivers.borrow().iter().for_each(|receiver| receiver(&kernel.name, packet));
             let piece = self.piece(packet.len());
             let packet = packet.to_vec();
             world.spawn(&kernel, "netisr", vnet.raw(), move || {

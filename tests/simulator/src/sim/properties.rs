@@ -2,6 +2,7 @@
 //! What must hold all the time, and what must hold in the end.
 
 use super::workload::{number_of, Workload};
+use crate::freebsd::net::frame_of;
 use crate::freebsd::pf::traffic::{Id, Seen};
 use crate::lab::{Firewall, Lab};
 use anyhow::{bail, ensure, Result};
@@ -51,6 +52,8 @@ impl Watch {
                 observer.complaint.borrow_mut().get_or_insert(format!("{}: {complaint:#}", sent.from));
             }
         });
+        let receiver = watch.clone();
+        lab.world.network.observe_arrivals(move |name, packet| receiver.arrived(name, packet));
         watch
     }
 
@@ -112,6 +115,14 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// A mark that was on its way when states were lost tells of states that follow it.
+    fn arrived(&self, name: &str, packet: &[u8]) {
+        let runs = Frame::parse(frame_of(packet)).into_iter().flatten();
+        if runs.into_iter().any(|run| matches!(run, Ok(Run::BulkStatus(_)))) {
+            self.owing.borrow_mut().remove(name);
+        }
     }
 
     fn update(&self, state: StateId) {
