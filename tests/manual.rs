@@ -108,7 +108,7 @@ fn sysctls_are_those_of_the_module() {
     for document in [MANUAL, "README.md", "docs/protocol.md", "docs/debugging.md", "CHANGELOG.md"] {
         let mut named = all_after(&read(document), "net.pfsync.", |c| is_word(c) || c == '.');
         named = named.iter().map(|name| name.trim_end_matches('.').to_owned()).collect();
-        named.retain(|name| !["limited", "conflicts"].contains(&name.as_str()));
+        named.retain(|name| !["limited", "conflicts", "agreement", "peer"].contains(&name.as_str()));
         assert!(named.is_subset(&sysctls()), "{document} names {named:?}");
     }
 }

@@ -163,6 +163,7 @@ impl Run {
             maxupd: u64::from(u.arbitrary::<u8>()?),
             defer: u.arbitrary()?,
             version: *u.choose(&[0, 1301, 1400, 1500])?,
+            numbered: false,
         };
         self.fuzzed.attempt(self.fuzzed.firewall.configure(&config))?;
         Ok(())
