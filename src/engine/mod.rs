@@ -16,6 +16,7 @@
 //!
 //! | module | decides |
 //! |---|---|
+//! | [`agreement`] | which frames of peers are missing, and what is told again |
 //! | [`bucket`] | which changes of states are sent, and when |
 //! | [`bulk`] | when to request a bulk update, and how to answer a request |
 //! | [`config`] | what a configuration means |
@@ -59,6 +60,7 @@
 //!
 //! [`bucket`] has an example that drives the queues of a bucket.
 
+pub mod agreement;
 pub mod bucket;
 pub mod bulk;
 pub mod config;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Reading and writing whole frames.
 
+use super::trailer::{trailer_len, Trailer, TrailerError};
 use super::{Action, Format, Header, Run, States, Subheader, VERSION};
 use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -34,7 +35,7 @@ pub enum FrameError {
         /// The number of messages in the subheader.
         count: u16,
     },
-    /// Bytes follow the end mark.
+    /// Bytes follow the end mark, in the frame or behind it.
     TrailingBytes,
 }
 
@@ -51,8 +52,8 @@ pub struct Frame<'a> {
     pub announced: Option<Format>,
     /// The part of the frame that was not read yet.
     rest: &'a [u8],
-    /// Bytes of the packet after the end of the frame.
-    trailing: usize,
+    /// What follows the frame in the packet.
+    behind: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
@@ -64,11 +65,21 @@ impl<'a> Frame<'a> {
             return Err(HeaderError::Version(header.version));
         }
         let len = usize::from(header.len.get());
-        let frame = packet.get(..len).ok_or(HeaderError::Length)?;
+        let (frame, behind) = packet.split_at_checked(len).ok_or(HeaderError::Length)?;
         let rest = frame.get(size_of::<Header>()..).ok_or(HeaderError::Length)?;
-        let trailing = packet.len().saturating_sub(len);
         let announced = Format::announced_as(header.reads);
-        Ok(Frame { checksum: &header.pfcksum, announced, rest, trailing })
+        Ok(Frame { checksum: &header.pfcksum, announced, rest, behind })
+    }
+
+    /// Whether the frame carries messages that were not read yet. A frame without any
+    /// is a hello, if it has a trailer.
+    pub fn has_messages(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
+    /// The trailer of the frame, if it has one.
+    pub fn trailer(&self) -> Result<Option<Trailer<'a>>, TrailerError> {
+        Trailer::parse(self.behind)
     }
 
     /// Bytes of the frame that were not read yet.
@@ -108,7 +119,7 @@ impl<'a> Frame<'a> {
             Action::DeleteCompressed => self.messages(count).map(Run::DeleteCompressed),
             Action::BulkStatus => self.messages(count).map(Run::BulkStatus),
             Action::Tdb => self.messages(count).map(Run::Tdb),
-            Action::Eof if self.rest.is_empty() && self.trailing == 0 => Some(Run::Eof(count)),
+            Action::Eof if self.rest.is_empty() && self.behind.is_empty() => Some(Run::Eof(count)),
             Action::Eof => return Err(FrameError::TrailingBytes),
             Action::Delete | Action::InsertFragment | Action::DeleteFragment => {
                 return Err(FrameError::Action { number: action as u8, count });
@@ -152,13 +163,34 @@ const EMPTY_LEN: usize = size_of::<Header>() + size_of::<Subheader>();
 ///
 /// Messages of one action that are appended one after the other become one run,
 /// or several if they exceed 2,048 bytes. The writer always keeps space for the
-/// end mark.
+/// end mark, or for a trailer.
 pub struct FrameWriter<'b> {
     buffer: &'b mut [u8],
+    ending: Ending,
     /// Bytes written.
     used: usize,
     /// The run that the next message may join.
     last_run: Option<WrittenRun>,
+}
+
+/// What ends a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The end mark.
+    Mark,
+    /// A trailer with the least length, in bytes. There is no end mark: a stock
+    /// receiver refuses bytes that follow one.
+    Trailer(usize),
+}
+
+impl Ending {
+    /// Bytes of the buffer that messages leave free.
+    const fn len(self) -> usize {
+        match self {
+            Ending::Mark => size_of::<Subheader>(),
+            Ending::Trailer(len) => len,
+        }
+    }
 }
 
 /// A run in the buffer.
@@ -185,7 +217,7 @@ impl<'b> FrameWriter<'b> {
             return Err(Full);
         }
         header.write_to_prefix(buffer).map_err(|_| Full)?;
-        Ok(FrameWriter { buffer, used: size_of::<Header>(), last_run: None })
+        Ok(FrameWriter { buffer, ending: Ending::Mark, used: size_of::<Header>(), last_run: None })
     }
 
     /// Announces the newest format that the sender reads.
@@ -193,6 +225,12 @@ impl<'b> FrameWriter<'b> {
         if let Ok((header, _)) = Header::mut_from_prefix(self.buffer) {
             header.reads = format.announcement();
         }
+    }
+
+    /// Lets a trailer end the frame, with or without a tag, and keeps space for its
+    /// head. To be called before the first message is appended.
+    pub fn end_with_trailer(&mut self, has_tag: bool) {
+        self.ending = Ending::Trailer(trailer_len(has_tag));
     }
 
     /// Whether the frame has no message yet.
@@ -222,7 +260,7 @@ impl<'b> FrameWriter<'b> {
             None => (size_of::<Subheader>(), 0),
         };
         let fit_in_run = RUN_MAX.saturating_sub(run_len).checked_div(size).unwrap_or(0);
-        let taken = self.used.saturating_add(subheader).saturating_add(size_of::<Subheader>());
+        let taken = self.used.saturating_add(subheader).saturating_add(self.ending.len());
         self.buffer.len().saturating_sub(taken).checked_div(size).unwrap_or(0).min(fit_in_run)
     }
 
@@ -246,12 +284,13 @@ impl<'b> FrameWriter<'b> {
         Ok(())
     }
 
-    /// Writes the end mark and the length into the header. Returns the length of
-    /// the frame in bytes.
+    /// Writes the end mark, unless a trailer ends the frame, and the length into the
+    /// header. Returns the length of the frame in bytes, where a trailer begins.
     pub fn finish(mut self) -> usize {
-        let end_mark = Subheader { action: Action::Eof as u8, pad: 0, count: U16::new(1) };
-        // It fits: `new` and `fits` leave space for it.
-        let _ = self.write(&end_mark);
+        if self.ending == Ending::Mark {
+            // It fits: `new` and `fits` leave space for it.
+            let _ = self.write(&subheader(Action::Eof, 1));
+        }
         if let Ok((header, _)) = Header::mut_from_prefix(self.buffer) {
             header.len = U16::new(self.used.try_into().unwrap_or(u16::MAX));
         }
@@ -413,6 +452,38 @@ mod tests {
             bytes[1] = number;
             assert_eq!(Frame::parse(&bytes).unwrap().announced, Some(Format::NEWEST));
         }
+    }
+
+    #[test]
+    fn a_trailer_takes_the_place_of_the_end_mark() {
+        for (has_tag, len) in [(false, 16), (true, 36)] {
+            let bytes = written(20 + 4 + 2 * 12 + len, |w| {
+                w.end_with_trailer(has_tag);
+                assert_eq!(w.fits(Action::InsertAck, 12), 2);
+                while w.append(Action::InsertAck, &id(1)).is_ok() {}
+            });
+            let frame = Frame::parse(&bytes).unwrap();
+            assert!(frame.has_messages());
+            assert_eq!(frame.map(Result::unwrap).collect::<Vec<_>>(), [Run::InsertAck(&[id(1), id(1)])]);
+        }
+    }
+
+    /// A trailer costs no state in a packet of 1,500 bytes, except with a key and format
+    /// 1500.
+    #[test]
+    fn states_fit_a_packet_with_a_trailer() {
+        let fit = |len, has_tag, format: Format| {
+            let mut buffer = vec![0; len];
+            let mut writer = FrameWriter::new(&mut buffer, &[0; 16]).unwrap();
+            writer.end_with_trailer(has_tag);
+            writer.fits(format.update(), format.size())
+        };
+        for ip_header in [20, 40] {
+            assert_eq!(fit(1500 - ip_header, false, Format::V1400), 5);
+            assert_eq!(fit(1500 - ip_header, true, Format::V1400), 5);
+        }
+        assert_eq!(fit(1480, false, Format::V1500), 4);
+        assert_eq!(fit(1480, true, Format::V1500), 3);
     }
 
     proptest! {

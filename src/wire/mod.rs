@@ -18,7 +18,7 @@
 //! the frame alone, with link type `DLT_PFSYNC`. A frame consists of a
 //! [`Header`] and *runs*. A run consists of a [`Subheader`] and the *messages*
 //! that it announces, all of the same [`Action`]. The last run is the end mark,
-//! [`Action::Eof`].
+//! [`Action::Eof`], unless a [`trailer`] follows the frame.
 //!
 //! [`Frame`] reads a frame without copying it. [`FrameWriter`] writes one into
 //! a buffer that the caller provides.
@@ -85,6 +85,7 @@ mod ip;
 mod message;
 mod run;
 mod state;
+pub mod trailer;
 
 pub use endpoint::{Endpoint, RawEndpoint, Scrub};
 pub use frame::{Frame, FrameError, FrameWriter, Full, HeaderError};
@@ -163,4 +164,13 @@ pub enum Invalid {
     Tag,
     /// The bulk status is neither start nor end.
     BulkStatus,
+    /// The value of a trailer's block does not have the length of its kind.
+    BlockLength,
+    /// The epoch of a peer is 0.
+    Epoch,
+    /// The number of a frame has more than 48 bits.
+    Number,
+    /// The gaps of a report are empty, touch each other, or end beyond what the
+    /// report is about.
+    Gaps,
 }

@@ -85,5 +85,9 @@ fn invalid(field: Invalid) -> &'static str {
         Invalid::Priority => "priority is above 7",
         Invalid::Tag => "tag is not terminated",
         Invalid::BulkStatus => "bulk status is neither start nor end",
+        Invalid::BlockLength => "length of the block is not that of its kind",
+        Invalid::Epoch => "epoch is zero",
+        Invalid::Number => "number has more than 48 bits",
+        Invalid::Gaps => "gaps contradict each other",
     }
 }

@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The agreement between peers: which frames arrived, what was lost, and what is told
+//! again.
+//!
+//! Every frame with messages has a *number*. A peer that sees a gap in the numbers says so
+//! in a *hello*, and the sender looks in its *log* what these frames told, and tells what
+//! is true of it now. [`crate::wire::trailer`] is what is on the wire.
+//!
+//! # In order or not at all
+//!
+//! A frame whose number is not above all known ones is late or doubled, and is dropped. So
+//! the messages of a peer take effect in the order in which it sent them: an insert never
+//! arrives after the delete of its state. What a dropped frame told is missing, and is told
+//! again like what was lost. A frame can therefore not be replayed within an epoch either.
+//!
+//! # What is told again
+//!
+//! The log knows identities. A state that exists is told of as it is now. For the end of a
+//! state, a delete is sent if the state does not exist. Nothing is sent for a state that has
+//! ended since it was told of: its end was told in a frame with a number of its own. Frames
+//! that tell something again have numbers too, and what is lost of them is told once more.
+//!
+//! Once all that a peer had reported is told again, the next hello says so: the peer
+//! then misses only what it lacks of the newer numbers.
+//!
+//! # When repair is not possible
+//!
+//! If a peer lacks numbers that the log has forgotten, or more than any log has, it needs a
+//! bulk update, and [`Reception::needs_bulk`] says so. The bulk update counts if its start
+//! mark and its end mark arrived, and is complete when nothing is missing any more.
+//!
+//! # Keys
+//!
+//! [`Keys::judge`] looks at the tag. If a key is required, a frame counts only if its epoch is
+//! *fresh*: a hello of it has repeated this node's *challenge*, a random number. When a
+//! fresh epoch is forgotten, the challenge is replaced, so that nobody can bring the epoch
+//! back with what was recorded.
+//!
+//! The caller holds the lock of an [`Agreement`]. Messages are only sent by one thread at a
+//! time: what [`Agreement::next_to_repair`] returns must be in the next frame that is given
+//! a number, before a hello is written.
+
+mod flow;
+mod gaps;
+mod hello;
+mod log;
+mod peer;
+mod repair;
+mod tag;
+
+#[cfg(test)]
+mod tests;
+
+pub use flow::{MAX_WINDOW, MIN_WINDOW, REPORT_FRAMES};
+pub use gaps::{Gaps, MAX_GAPS};
+pub use hello::{ALONE, BUSY, GREETING, IDLE, SPACING};
+pub use log::{Entry, Log, Record, Told};
+pub use peer::{BulkNeed, Kind, Peer, Standing, MAX_GAP, MAX_PEERS, SILENCE};
+pub use repair::{Retold, RETOLD_SLOTS};
+pub use tag::{seal, tag, BadTag, Key, Keys, Trust, KEY_LEN};
+
+use crate::engine::bulk::Instant;
+use crate::wire::trailer::{Block, Epoch, Gap, Ident, Node, Repaired, Report, Trailer, TrailerWriter};
+use crate::wire::{BulkMark, Format, Frame, PeerAddress};
+use hello::{Pace, Schedule};
+use peer::ReportNews;
+use repair::Repair;
+
+/// Time in which a peer that requested a bulk update must report, or the bulk update does
+/// not wait for its reports.
+const REPORT_TIMEOUT: Instant = 1 << 32;
+/// Epochs that are answered without being known: recorded ones, or peers that are not
+/// proved yet.
+const MAX_STRANGERS: usize = 4;
+
+/// A packet of a peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// Where it comes from.
+    pub from: PeerAddress,
+    /// Its trailer, if it has one.
+    pub trailer: Option<Trailer<'a>>,
+    /// Whether the frame carries messages. If not, it is a hello.
+    pub has_messages: bool,
+    /// The newest format that the sender says it reads.
+    pub reads: Option<Format>,
+    /// What the tag tells.
+    pub trust: Trust,
+    /// Whether a bulk update is awaited, which will bring what peers told before.
+    pub awaits_bulk: bool,
+    /// A random number, which nobody can foretell.
+    pub random: u64,
+}
+
+/// Why a packet is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// It is this node's own.
+    Reflected,
+    /// A key is required, and the sender's epoch is not fresh.
+    NotFresh,
+    /// A key is required, and there is no space for another peer.
+    TooManyPeers,
+    /// A hello without a valid node block.
+    BadHello,
+}
+
+/// What to do with a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Carry out its messages, if it has any.
+    Take,
+    /// Drop it: its number is known.
+    Late,
+    /// Drop it: it is the first hello of a sender that must prove itself. It is answered.
+    Greeting,
+    /// Drop it.
+    Refuse(Refusal),
+}
+
+/// What came of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Reception {
+    /// What to do with it.
+    pub verdict: Verdict,
+    /// Numbers that are now known to be missing.
+    pub gap: Option<Gap>,
+    /// A bulk update is needed, because something is missing that cannot be repaired.
+    pub needs_bulk: bool,
+    /// A hello is due soon, or there is something to repair: the sender should look.
+    pub wake: bool,
+}
+
+impl Reception {
+    const fn verdict(verdict: Verdict) -> Reception {
+        Reception { verdict, gap: None, needs_bulk: false, wake: false }
+    }
+}
+
+/// What an [`Agreement`] has counted since the link was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Numbers that were missing here.
+    pub lost: u64,
+    /// Of these, those that were told again.
+    pub repaired: u64,
+    /// Frames that were late or doubled.
+    pub late: u64,
+    /// Messages that were told again for peers.
+    pub retold: u64,
+    /// Times that a peer did not know any more what was missing here, or that too much
+    /// was.
+    pub bulk_needed: u64,
+    /// Hellos sent.
+    pub hellos_sent: u64,
+    /// Hellos received.
+    pub hellos_received: u64,
+    /// Packets of peers for which there was no place.
+    pub untracked: u64,
+}
+
+/// The storage of an [`Agreement`].
+pub struct Storage<P, L, R> {
+    /// [`MAX_PEERS`] places.
+    pub peers: P,
+    /// The slots of the log.
+    pub log: L,
+    /// [`RETOLD_SLOTS`] slots.
+    pub retold: R,
+}
+
+/// What this node and its peers know of each other's frames.
+pub struct Agreement<P, L, R> {
+    epoch: Epoch,
+    /// What a peer must repeat to prove that it is no recording.
+    challenge: u64,
+    peers: P,
+    log: Log<L>,
+    repair: Repair<R>,
+    schedule: Schedule,
+    strangers: [Option<Ident>; MAX_STRANGERS],
+    counts: Counts,
+}
+
+impl<P, L, R> Agreement<P, L, R>
+where
+    P: AsMut<[Peer]> + AsRef<[Peer]>,
+    L: AsMut<[Entry]>,
+    R: AsMut<[Retold]>,
+{
+    /// A link was opened. All places and slots are free. `challenge` is random.
+    pub fn new(storage: Storage<P, L, R>, epoch: Epoch, challenge: u64, now: Instant) -> Self {
+        Agreement {
+            epoch,
+            challenge,
+            peers: storage.peers,
+            log: Log::new(storage.log),
+            repair: Repair::new(storage.retold),
+            schedule: Schedule::new(now),
+            strangers: [None; MAX_STRANGERS],
+            counts: Counts::default(),
+        }
+    }
+
+    /// Another link was opened: a new epoch begins, and all peers are forgotten.
+    pub fn restart(&mut self, epoch: Epoch, challenge: u64, now: Instant) {
+        self.epoch = epoch;
+        self.challenge = challenge;
+        self.peers.as_mut().iter_mut().for_each(|peer| peer.reset(Kind::Free, PeerAddress([0; 16])));
+        self.log.restart();
+        self.repair.restart();
+        self.schedule = Schedule::new(now);
+        self.strangers = [None; MAX_STRANGERS];
+        self.counts = Counts::default();
+    }
+
+    /// This node's epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The number of the last frame.
+    pub fn number(&self) -> u64 {
+        self.log.number()
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The places of the table of peers.
+    pub fn peers(&self) -> &[Peer] {
+        self.peers.as_ref()
+    }
+
+    /// Whether a peer is heard that numbers its frames. Only then do frames get trailers:
+    /// without one, they are those of a stock module. They have numbers all the same.
+    pub fn is_spoken(&self, now: Instant) -> bool {
+        self.peers.as_ref().iter().any(|peer| peer.is_live(now))
+    }
+
+    /// Whether nothing is missing here that a peer which is heard has told.
+    pub fn is_whole(&self, now: Instant) -> bool {
+        self.peers.as_ref().iter().filter(|peer| peer.is_live(now)).all(Peer::is_whole)
+    }
+
+    /// Whether a bulk update is needed.
+    pub fn needs_bulk(&self, now: Instant) -> bool {
+        self.peers.as_ref().iter().any(|peer| peer.is_live(now) && peer.bulk != BulkNeed::No)
+    }
+
+    /// Gives a frame, which is written and about to be sent, the next number.
+    pub fn number_frame(&mut self, frame: Frame, now: Instant) -> u64 {
+        self.log.append(frame, now)
+    }
+
+    /// Nobody listened for a while. What peers told meanwhile is missing, and the next
+    /// number of each tells how much that is. Until then, nothing is whole. Returns whether
+    /// a peer numbers its frames; without one, only a bulk update helps.
+    pub fn stop_trusting_silence(&mut self, now: Instant) -> bool {
+        self.schedule.hurry();
+        let mut any = false;
+        for peer in self.peers.as_mut().iter_mut().filter(|peer| peer.is_live(now)) {
+            peer.awaits_number = true;
+            any = true;
+        }
+        any
+    }
+
+    /// A packet arrived.
+    pub fn receive(&mut self, packet: &Received, now: Instant) -> Reception {
+        let reception = match &packet.trailer {
+            None => self.receive_unnumbered(packet, now),
+            Some(trailer) if trailer.epoch == self.epoch => {
+                Reception::verdict(Verdict::Refuse(Refusal::Reflected))
+            }
+            Some(trailer) if packet.has_messages => self.receive_messages(packet, trailer, now),
+            Some(trailer) => self.receive_hello(packet, trailer, now),
+        };
+        self.counts.lost = self.counts.lost.saturating_add(reception.gap.map_or(0, |gap| gap.count()));
+        self.counts.late = self.counts.late.saturating_add(u64::from(reception.verdict == Verdict::Late));
+        self.counts.bulk_needed = self.counts.bulk_needed.saturating_add(u64::from(reception.needs_bulk));
+        if reception.gap.is_some() {
+            self.schedule.hurry();
+        }
+        reception
+    }
+
+    /// A packet without a trailer: of a stock peer, or of a peer that hears no other that
+    /// numbers its frames.
+    fn receive_unnumbered(&mut self, packet: &Received, now: Instant) -> Reception {
+        let peers = self.peers.as_ref();
+        let is_numbered = peers.iter().any(|peer| peer.is_live(now) && peer.address == packet.from);
+        if !is_numbered {
+            match self.place(Kind::Stock, packet, now) {
+                Some(peer) => peer.hear(packet.from, packet.reads, now),
+                None => self.counts.untracked = self.counts.untracked.saturating_add(1),
+            }
+        }
+        Reception::verdict(Verdict::Take)
+    }
+
+    /// A numbered frame with messages.
+    fn receive_messages(&mut self, packet: &Received, trailer: &Trailer, now: Instant) -> Reception {
+        let must_be_fresh = packet.trust == Trust::MustBeFresh;
+        let is_fresh = self.find(trailer.epoch).is_some_and(|peer| peer.is_fresh);
+        if must_be_fresh && !is_fresh {
+            return Reception::verdict(Verdict::Refuse(Refusal::NotFresh));
+        }
+        let Some(peer) = self.place(Kind::Numbered(trailer.epoch), packet, now) else {
+            self.counts.untracked = self.counts.untracked.saturating_add(1);
+            return Reception::verdict(Verdict::Take);
+        };
+        let was_distrusted = peer.is_tainted && must_be_fresh;
+        if was_distrusted {
+            peer.distrust_numbers();
+        }
+        peer.is_tainted |= packet.trust == Trust::Anyone;
+        let is_new = peer.highest.is_none();
+        let noted = peer.note_number(trailer.number, false, packet.awaits_bulk);
+        if noted.is_late {
+            peer.late = peer.late.saturating_add(1);
+            return Reception::verdict(Verdict::Late);
+        }
+        peer.hear(packet.from, packet.reads, now);
+        peer.unreported = peer.unreported.saturating_add(1);
+        let is_report_due = packet.awaits_bulk && peer.unreported >= REPORT_FRAMES;
+        if is_new || is_report_due {
+            self.schedule.hurry();
+        }
+        Reception {
+            verdict: Verdict::Take,
+            gap: noted.gap,
+            needs_bulk: noted.needs_bulk || was_distrusted,
+            wake: is_new || is_report_due || noted.gap.is_some(),
+        }
+    }
+
+    /// A hello.
+    fn receive_hello(&mut self, packet: &Received, trailer: &Trailer, now: Instant) -> Reception {
+        self.counts.hellos_received = self.counts.hellos_received.saturating_add(1);
+        let Some(hello) = Hello::read(trailer, self.epoch) else {
+            return Reception::verdict(Verdict::Refuse(Refusal::BadHello));
+        };
+        let repeats_challenge = hello.report.is_some_and(|report| report.of.challenge == self.challenge);
+        let is_proof = packet.trust != Trust::Anyone && repeats_challenge;
+        let must_be_fresh = packet.trust == Trust::MustBeFresh;
+        let is_fresh = is_proof || self.find(trailer.epoch).is_some_and(|peer| peer.is_fresh);
+        if must_be_fresh && !is_fresh {
+            self.greet(Ident { epoch: trailer.epoch, challenge: hello.node.challenge });
+            return Reception { wake: true, ..Reception::verdict(Verdict::Greeting) };
+        }
+        let last_number = self.log.number();
+        let Some(peer) = self.place(Kind::Numbered(trailer.epoch), packet, now) else {
+            self.counts.untracked = self.counts.untracked.saturating_add(1);
+            let refusal = Verdict::Refuse(Refusal::TooManyPeers);
+            return Reception::verdict(if must_be_fresh { refusal } else { Verdict::Take });
+        };
+        if peer.node.is_some_and(|node| node.hello >= hello.node.hello) {
+            peer.late = peer.late.saturating_add(1);
+            return Reception::verdict(Verdict::Late);
+        }
+        let was_distrusted = peer.is_tainted && must_be_fresh;
+        if was_distrusted {
+            peer.distrust_numbers();
+        }
+        peer.is_tainted |= packet.trust == Trust::Anyone;
+        peer.is_fresh |= is_proof;
+        peer.hear(packet.from, packet.reads, now);
+        // Who does not know this node's challenge has not heard it yet.
+        let is_new = peer.node.is_none() || !repeats_challenge;
+        peer.node = Some(hello.node);
+        let noted = peer.note_number(trailer.number, true, packet.awaits_bulk);
+        let before = peer.repaired;
+        let has_forgotten = hello.repaired.is_some_and(|repaired| peer.receive_repaired(&repaired));
+        let repaired = peer.repaired.saturating_sub(before);
+        let news = hello.report.map(|report| peer.receive_report(&report, last_number, now));
+        self.counts.repaired = self.counts.repaired.saturating_add(repaired);
+        if is_new || news == Some(ReportNews::Unaware) {
+            self.schedule.hurry();
+        }
+        Reception {
+            verdict: Verdict::Take,
+            gap: noted.gap,
+            needs_bulk: noted.needs_bulk || has_forgotten || was_distrusted,
+            wake: is_new || news.is_some_and(|news| news != ReportNews::Nothing) || noted.gap.is_some(),
+        }
+    }
+
+    fn find(&mut self, epoch: Epoch) -> Option<&mut Peer> {
+        self.peers.as_mut().iter_mut().find(|peer| peer.epoch() == Some(epoch))
+    }
+
+    /// The place of the sender of a packet: its own, that of what was at its address
+    /// before, a free one, or that of the peer which has been silent for longest. A peer
+    /// that is heard keeps its place, however many others come.
+    fn place(&mut self, kind: Kind, packet: &Received, now: Instant) -> Option<&mut Peer> {
+        let peers = self.peers.as_ref();
+        let position = |is_it: &dyn Fn(&Peer) -> bool| peers.iter().position(is_it);
+        let is_own = |peer: &Peer| match kind {
+            Kind::Numbered(_) => peer.kind == kind,
+            _ => peer.kind == kind && peer.address == packet.from,
+        };
+        let own = position(&is_own);
+        let silent = || {
+            let silent = peers.iter().enumerate().filter(|(_, peer)| peer.is_silent(now));
+            silent.min_by_key(|(_, peer)| (peer.kind != Kind::Free, peer.heard)).map(|(index, _)| index)
+        };
+        let before = || position(&|peer| peer.kind != Kind::Free && peer.address == packet.from);
+        let index = own.or_else(before).or_else(silent)?;
+        let peer = self.peers.as_mut().get_mut(index)?;
+        if own.is_none() {
+            if peer.is_fresh {
+                // Nothing that was recorded of its epoch may prove it fresh again.
+                self.challenge = packet.random;
+            }
+            let lacked = peer.address == packet.from && peer.epoch().is_some() && !peer.is_whole();
+            peer.reset(kind, packet.from);
+            if lacked {
+                // The epoch that could have repaired it is over.
+                peer.need_bulk();
+            }
+        }
+        Some(peer)
+    }
+
+    /// Has the next hello name an epoch that must prove itself.
+    fn greet(&mut self, stranger: Ident) {
+        self.schedule.hurry();
+        if !self.strangers.contains(&Some(stranger)) {
+            self.strangers.rotate_right(1);
+            if let Some(first) = self.strangers.first_mut() {
+                *first = Some(stranger);
+            }
+        }
+    }
+
+    /// A mark of a bulk update arrived in a frame of this epoch that was taken.
+    pub fn receive_mark(&mut self, epoch: Epoch, mark: BulkMark) {
+        let Some(peer) = self.find(epoch) else { return };
+        match (mark, peer.bulk) {
+            (BulkMark::Start, BulkNeed::Needed) => peer.bulk = BulkNeed::Began,
+            (BulkMark::End, BulkNeed::Began) => peer.bulk = BulkNeed::No,
+            _ => {}
+        }
+    }
+
+    /// A peer requests a bulk update. Its reports will pace it.
+    pub fn receive_bulk_request(&mut self, epoch: Epoch) {
+        if let Some(peer) = self.find(epoch) {
+            if !peer.awaits_bulk {
+                peer.flow = flow::Flow::new();
+            }
+            peer.awaits_bulk = true;
+        }
+    }
+
+    /// The bulk update was sent.
+    pub fn finish_bulk(&mut self) {
+        self.peers.as_mut().iter_mut().for_each(|peer| peer.awaits_bulk = false);
+    }
+
+    /// How many more frames of a bulk update the peers that requested it can take. `None`
+    /// if none of them reports.
+    pub fn bulk_space(&self, now: Instant) -> Option<u64> {
+        let reports = |peer: &&Peer| {
+            let since = peer.reported_at.map(|at| now.saturating_sub(at));
+            peer.awaits_bulk && since.is_some_and(|since| since < REPORT_TIMEOUT)
+        };
+        let waiting = self.peers.as_ref().iter().filter(reports);
+        waiting.map(|peer| peer.flow.space(peer.reported, self.log.number())).min()
+    }
+
+    /// Whether a peer lacks something that can be told again.
+    pub fn is_repairing(&self, now: Instant) -> bool {
+        self.peers.as_ref().iter().any(|peer| peer.is_live(now) && !peer.lacks.is_empty())
+    }
+
+    /// The next thing to tell again, which must be in the next frame. `None` if there is
+    /// none at the moment; [`Agreement::is_repairing`] says whether there will be.
+    pub fn next_to_repair(&mut self) -> Option<Told> {
+        let told = self.repair.next(&mut self.log, self.peers.as_mut());
+        if self.repair.take_finished() {
+            self.schedule.hurry();
+        }
+        let told = told?;
+        self.counts.retold = self.counts.retold.saturating_add(1);
+        Some(told)
+    }
+
+    /// When the next hello is due: in the past if it is. `is_bulk`: a bulk update is being
+    /// sent or awaited.
+    pub fn hello_due(&self, is_bulk: bool, now: Instant) -> Instant {
+        let peers = self.peers.as_ref();
+        let live = || peers.iter().filter(|peer| peer.is_live(now));
+        let is_busy = |peer: &Peer| !peer.is_whole() || !peer.lacks.is_empty();
+        // A peer that fell silent may come back, and should not wait long for a hello.
+        let is_known = peers.iter().any(|peer| peer.epoch().is_some());
+        let pace = match live().next() {
+            Some(_) if is_bulk || live().any(is_busy) => Pace::Busy,
+            _ if is_known => Pace::Idle,
+            _ => Pace::Alone,
+        };
+        self.schedule.due(pace, now)
+    }
+
+    /// Writes the blocks of a hello, which is sent now. `node` is this node, whose
+    /// challenge and count are filled in here.
+    pub fn write_hello(&mut self, writer: &mut TrailerWriter, node: Node, now: Instant) {
+        let hello = self.schedule.send(now);
+        self.counts.hellos_sent = self.counts.hellos_sent.saturating_add(1);
+        let _ = writer.node(&Node { challenge: self.challenge, hello, ..node });
+        let peers = self.peers.as_mut();
+        // Each has its turn to be the first, in case that not all fit.
+        peers.rotate_left(1.min(peers.len()));
+        for peer in peers.iter_mut().filter(|peer| peer.is_live(now)) {
+            if let Some(repaired) = peer.repaired_block() {
+                let _ = writer.repaired(&repaired);
+            }
+            if let Some(ident) = peer.ident() {
+                let _ = writer.report(ident, peer.highest.unwrap_or(0), peer.missing.iter());
+            }
+            peer.unreported = 0;
+        }
+        for stranger in self.strangers.iter_mut().filter_map(Option::take) {
+            let _ = writer.report(stranger, 0, []);
+        }
+    }
+}
+
+/// The blocks of a hello that matter here.
+struct Hello<'a> {
+    node: Node,
+    report: Option<Report<'a>>,
+    repaired: Option<Repaired>,
+}
+
+impl<'a> Hello<'a> {
+    /// Reads a hello: what its sender says of itself and of the node in the epoch `own`.
+    /// `None` without a node block. A block with a bad value is ignored.
+    fn read(trailer: &Trailer<'a>, own: Epoch) -> Option<Hello<'a>> {
+        let (mut node, mut report, mut repaired) = (None, None, None);
+        for block in trailer.blocks().flatten() {
+            match block {
+                Block::Node(block) => node = Some(block),
+                Block::Report(block) if block.of.epoch == own => report = Some(block),
+                Block::Repaired(block) if block.of == own => repaired = Some(block),
+                Block::Report(_) | Block::Repaired(_) => {}
+            }
+        }
+        Some(Hello { node: node?, report, repaired })
+    }
+}

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is known of a peer: which of its frames arrived here, and which of this
+//! node's frames it lacks.
+
+use super::flow::Flow;
+use super::gaps::Gaps;
+use crate::engine::bulk::Instant;
+use crate::wire::trailer::{Epoch, Gap, Ident, Node, Repaired, Report};
+use crate::wire::{Format, PeerAddress};
+
+/// The most peers that are remembered.
+pub const MAX_PEERS: usize = 8;
+/// Time after which a peer that was not heard is silent: it does not count any more, and
+/// its place may go to another.
+pub const SILENCE: Instant = 60 << 32;
+/// More numbers than this cannot be repaired, because no log is that long.
+pub const MAX_GAP: u64 = 1 << 16;
+
+/// What a place in the table holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Kind {
+    /// Nothing.
+    #[default]
+    Free,
+    /// A peer that does not number its frames.
+    Stock,
+    /// A peer in this epoch.
+    Numbered(Epoch),
+}
+
+/// Whether a bulk update of a peer is needed, because numbers are missing that cannot
+/// be repaired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BulkNeed {
+    /// None is.
+    #[default]
+    No,
+    /// One is, and it did not begin yet.
+    Needed,
+    /// Its start mark arrived.
+    Began,
+}
+
+/// How a peer stands, for people and monitoring. The numbers are an interface: a sysctl
+/// has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Standing {
+    /// Nothing that it told is missing here.
+    InSync = 1,
+    /// Something that it told is missing here, and it was asked to tell it again.
+    Repairing = 2,
+    /// A bulk update of it is needed.
+    BulkUpdate = 3,
+    /// It was not heard for [`SILENCE`].
+    Silent = 4,
+    /// It does not number its frames.
+    Stock = 5,
+    /// A key is required, and it has not proved that it is no recording.
+    Unproven = 6,
+}
+
+/// What became of the number of a frame or of a hello.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Noted {
+    /// The number is one that is known already.
+    pub(super) is_late: bool,
+    /// Numbers of which this was the first news.
+    pub(super) gap: Option<Gap>,
+    /// They are too many to be repaired.
+    pub(super) needs_bulk: bool,
+}
+
+/// What is new in a report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ReportNews {
+    Nothing,
+    /// The peer lacks something, and lacked nothing before.
+    LacksMore,
+    /// The peer does not know yet that something was told again.
+    Unaware,
+}
+
+/// A place in the table of peers.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub(super) kind: Kind,
+    /// Where its last frame came from.
+    pub(super) address: PeerAddress,
+    /// When its last frame came.
+    pub(super) heard: Instant,
+    /// The newest format that it says it reads.
+    pub(super) reads: Option<Format>,
+    /// Frames that were taken, hellos included.
+    pub(super) frames: u64,
+
+    /// What its last hello said of it.
+    pub(super) node: Option<Node>,
+    /// It has proved that it has the key, and that it is no recording.
+    pub(super) is_fresh: bool,
+    /// Frames without a right tag were taken of it.
+    pub(super) is_tainted: bool,
+    /// The highest number that is known: of a frame that arrived, or that a hello
+    /// announced. `None` before the first.
+    pub(super) highest: Option<u64>,
+    /// Numbers up to `highest` that are missing here.
+    pub(super) missing: Gaps,
+    pub(super) bulk: BulkNeed,
+    /// It may have told something that nobody listened to. The next number tells.
+    pub(super) awaits_number: bool,
+    /// Frames that arrived since the last hello of this node.
+    pub(super) unreported: u32,
+    /// Numbers that were missing here at some time.
+    pub(super) lost: u64,
+    /// Of these, those that were told again.
+    pub(super) repaired: u64,
+    /// Frames that were dropped, because their number was known.
+    pub(super) late: u64,
+
+    /// Numbers of this node that it reports as missing, without those that were told
+    /// again.
+    pub(super) lacks: Gaps,
+    /// The highest number of this node that its report is about.
+    pub(super) reported: u64,
+    /// When it reported last.
+    pub(super) reported_at: Option<Instant>,
+    /// What it lacked up to this number was told again.
+    pub(super) told_again: u64,
+    /// Of what it lacked up to this number, nothing is known any more.
+    pub(super) forgotten: u64,
+    /// It requested the bulk update that is being sent.
+    pub(super) awaits_bulk: bool,
+    pub(super) flow: Flow,
+}
+
+impl Peer {
+    /// A free place.
+    pub const FREE: Peer = Peer {
+        kind: Kind::Free,
+        address: PeerAddress([0; 16]),
+        heard: 0,
+        reads: None,
+        frames: 0,
+        node: None,
+        is_fresh: false,
+        is_tainted: false,
+        highest: None,
+        missing: Gaps::new(),
+        bulk: BulkNeed::No,
+        awaits_number: false,
+        unreported: 0,
+        lost: 0,
+        repaired: 0,
+        late: 0,
+        lacks: Gaps::new(),
+        reported: 0,
+        reported_at: None,
+        told_again: 0,
+        forgotten: 0,
+        awaits_bulk: false,
+        flow: Flow::new(),
+    };
+
+    /// Whether the place is free, or its peer was not heard for [`SILENCE`].
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.kind == Kind::Free || now.saturating_sub(self.heard) >= SILENCE
+    }
+
+    /// The peer's epoch, if it numbers its frames.
+    pub fn epoch(&self) -> Option<Epoch> {
+        match self.kind {
+            Kind::Numbered(epoch) => Some(epoch),
+            Kind::Free | Kind::Stock => None,
+        }
+    }
+
+    /// Whether the place has a peer that numbers its frames and was heard lately.
+    pub fn is_live(&self, now: Instant) -> bool {
+        self.epoch().is_some() && !self.is_silent(now)
+    }
+
+    /// Whether nothing that the peer told is missing here.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.bulk == BulkNeed::No && !self.awaits_number
+    }
+
+    /// How the peer stands. `is_key_required`: only a peer that has proved itself
+    /// counts. `None` for a free place.
+    pub fn standing(&self, is_key_required: bool, now: Instant) -> Option<Standing> {
+        Some(match self.kind {
+            Kind::Free => return None,
+            _ if self.is_silent(now) => Standing::Silent,
+            Kind::Stock => Standing::Stock,
+            Kind::Numbered(_) if is_key_required && !self.is_fresh => Standing::Unproven,
+            Kind::Numbered(_) if self.bulk != BulkNeed::No => Standing::BulkUpdate,
+            Kind::Numbered(_) if !self.is_whole() => Standing::Repairing,
+            Kind::Numbered(_) => Standing::InSync,
+        })
+    }
+
+    /// The address that its last frame came from.
+    pub fn address(&self) -> PeerAddress {
+        self.address
+    }
+
+    /// When its last frame came.
+    pub fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// The newest format that it says it reads.
+    pub fn reads(&self) -> Option<Format> {
+        self.reads
+    }
+
+    /// What its last hello said of it.
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// Frames that were taken, hellos included.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Numbers that were missing here at some time.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Of the numbers that were missing, those that were told again.
+    pub fn repaired(&self) -> u64 {
+        self.repaired
+    }
+
+    /// Frames that were dropped because they were late or doubled.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Numbers of the peer that are missing here.
+    pub fn missing(&self) -> u64 {
+        self.missing.count()
+    }
+
+    /// Numbers of this node that the peer reports as missing, and that were not told
+    /// again yet.
+    pub fn lacks(&self) -> u64 {
+        self.lacks.count()
+    }
+
+    /// Gives the place to another peer.
+    pub(super) fn reset(&mut self, kind: Kind, address: PeerAddress) {
+        self.clone_from(&Peer::FREE);
+        self.kind = kind;
+        self.address = address;
+    }
+
+    /// Notes that a frame was taken.
+    pub(super) fn hear(&mut self, from: PeerAddress, reads: Option<Format>, now: Instant) {
+        self.address = from;
+        self.reads = reads.or(self.reads);
+        self.heard = now;
+        self.frames = self.frames.saturating_add(1);
+    }
+
+    /// Notes the number of a frame, or the last number, which a hello announces. A bulk
+    /// update that is awaited anyway brings what an unknown peer told before.
+    pub(super) fn note_number(&mut self, number: u64, is_hello: bool, awaits_bulk: bool) -> Noted {
+        let is_known = self.highest.is_some_and(|highest| number <= highest);
+        if is_known {
+            let is_late = !is_hello || self.highest > Some(number);
+            if !is_late {
+                self.awaits_number = false;
+            }
+            return Noted { is_late, ..Noted::default() };
+        }
+        self.awaits_number = false;
+        let is_first = self.highest.is_none();
+        let first = self.highest.map_or(1, |highest| highest.saturating_add(1));
+        let last = if is_hello { number } else { number.saturating_sub(1) };
+        self.highest = Some(number);
+        if last < first {
+            return Noted::default();
+        }
+        let gap = Gap { first, last };
+        let needs_bulk = is_first && awaits_bulk || gap.count() > MAX_GAP;
+        if needs_bulk {
+            self.need_bulk();
+        } else {
+            self.missing.append(gap);
+            self.lost = self.lost.saturating_add(gap.count());
+        }
+        Noted { is_late: false, gap: Some(gap), needs_bulk }
+    }
+
+    /// Numbers are missing that cannot be repaired.
+    pub(super) fn need_bulk(&mut self) {
+        self.missing.clear();
+        self.bulk = BulkNeed::Needed;
+    }
+
+    /// Forgets what is known of the peer's numbers: the next is the first that counts.
+    pub(super) fn distrust_numbers(&mut self) {
+        self.highest = None;
+        self.is_tainted = false;
+        self.need_bulk();
+    }
+
+    /// The peer has told again what is missing here. Returns whether it has forgotten
+    /// some of it.
+    pub(super) fn receive_repaired(&mut self, repaired: &Repaired) -> bool {
+        if self.missing.first_from(0).is_some_and(|gap| gap.first <= repaired.forgotten) {
+            self.need_bulk();
+            return true;
+        }
+        let before = self.missing.count();
+        self.missing.remove_through(repaired.through);
+        self.repaired = self.repaired.saturating_add(before.saturating_sub(self.missing.count()));
+        false
+    }
+
+    /// The peer reports which frames of this node arrived. `number` is the last number
+    /// that was given here. A report of numbers that were never given is ignored.
+    pub(super) fn receive_report(&mut self, report: &Report, number: u64, now: Instant) -> ReportNews {
+        if report.heard > number {
+            return ReportNews::Nothing;
+        }
+        let had_told = self.lacks.is_empty();
+        self.lacks.clear();
+        let (mut last_missing, mut is_unaware) = (None, false);
+        for gap in report.gaps() {
+            last_missing = Some(gap.last);
+            is_unaware |= gap.first <= self.told_again;
+            if gap.last > self.told_again {
+                self.lacks.append(Gap { first: gap.first.max(self.told_again.saturating_add(1)), ..gap });
+            }
+        }
+        let frames = report.heard.saturating_sub(self.reported);
+        self.flow.receive_report(frames, last_missing, number);
+        self.reported = report.heard;
+        self.reported_at = Some(now);
+        if self.lacks.is_empty() {
+            self.told_again = self.told_again.max(report.heard);
+        }
+        match () {
+            () if had_told && !self.lacks.is_empty() => ReportNews::LacksMore,
+            () if is_unaware => ReportNews::Unaware,
+            () => ReportNews::Nothing,
+        }
+    }
+
+    /// What the peer lacked up to a number was told again. Returns whether that was all.
+    pub(super) fn tell_again_through(&mut self, number: u64) -> bool {
+        if self.lacks.first_from(0).is_none_or(|gap| gap.first > number) {
+            return false;
+        }
+        self.lacks.remove_through(number);
+        let through = if self.lacks.is_empty() { self.reported } else { number.min(self.reported) };
+        self.told_again = self.told_again.max(through);
+        self.lacks.is_empty()
+    }
+
+    /// Nothing is known any more of what was told up to a number. Returns whether the peer
+    /// lacks nothing else.
+    pub(super) fn forget_through(&mut self, number: u64) -> bool {
+        let first = self.lacks.first_from(0).filter(|gap| gap.first <= number);
+        if let Some(gap) = first {
+            self.forgotten = gap.last.min(number);
+        }
+        first.is_some() && self.tell_again_through(number)
+    }
+
+    /// What this node has to say about the numbers that the peer reported.
+    pub(super) fn repaired_block(&self) -> Option<Repaired> {
+        let of = self.epoch()?;
+        (self.reported_at.is_some()).then_some(Repaired {
+            of,
+            through: self.told_again,
+            forgotten: self.forgotten,
+        })
+    }
+
+    /// How the peer names itself.
+    pub(super) fn ident(&self) -> Option<Ident> {
+        let challenge = self.node.as_ref().map_or(0, |node| node.challenge);
+        self.epoch().map(|epoch| Ident { epoch, challenge })
+    }
+}

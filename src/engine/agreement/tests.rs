@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: BSD-2-Clause
+
+mod model;
+
+use super::*;
+use crate::wire::trailer::TrailerWriter;
+use crate::wire::{Action, FrameWriter, RawCompressedUpdate, RawId, StateId};
+use zerocopy::FromZeros;
+
+const MS: Instant = (1 << 32) / 1000;
+const KEY: Key = [7; 32];
+
+type TestAgreement = Agreement<Vec<Peer>, Vec<Entry>, Vec<Retold>>;
+
+fn epoch(number: u64) -> Epoch {
+    Epoch::new(number).unwrap()
+}
+
+fn address(number: u8) -> PeerAddress {
+    PeerAddress([number; 16])
+}
+
+fn id(number: u64) -> StateId {
+    StateId { id: number.to_be_bytes(), creator: [1; 4] }
+}
+
+fn storage(log: usize) -> Storage<Vec<Peer>, Vec<Entry>, Vec<Retold>> {
+    Storage {
+        peers: vec![Peer::FREE; MAX_PEERS],
+        log: vec![Entry::UNUSED; log],
+        retold: vec![Retold::UNUSED; RETOLD_SLOTS],
+    }
+}
+
+/// A node that can write frames, and read those of others.
+struct TestNode {
+    agreement: TestAgreement,
+    address: PeerAddress,
+    key: Option<Key>,
+    is_required: bool,
+    awaits_bulk: bool,
+}
+
+impl TestNode {
+    fn new(number: u8) -> TestNode {
+        let agreement = Agreement::new(storage(1000), epoch(number.into()), u64::from(number) * 100, 0);
+        TestNode { agreement, address: address(number), key: None, is_required: false, awaits_bulk: false }
+    }
+
+    fn with_key(number: u8) -> TestNode {
+        TestNode { key: Some(KEY), is_required: true, ..TestNode::new(number) }
+    }
+
+    /// A frame that tells of the end of these states.
+    fn deletes(&mut self, states: std::ops::Range<u64>, now: Instant) -> Vec<u8> {
+        let mut packet = vec![0; 1480];
+        let mut writer = FrameWriter::new(&mut packet, &[0; 16]).unwrap();
+        writer.end_with_trailer(self.key.is_some());
+        states.for_each(|n| writer.append(Action::DeleteCompressed, &RawId::from(id(n))).unwrap());
+        let len = writer.finish();
+        let number = self.agreement.number_frame(Frame::parse(&packet[..len]).unwrap(), now);
+        self.finish(packet, len, number, |_, _| ())
+    }
+
+    fn hello(&mut self, now: Instant) -> Vec<u8> {
+        let mut packet = vec![0; 1480];
+        let mut writer = FrameWriter::new(&mut packet, &[0; 16]).unwrap();
+        writer.end_with_trailer(self.key.is_some());
+        let len = writer.finish();
+        let number = self.agreement.number();
+        let node =
+            Node { challenge: 0, hello: 0, creator: [1; 4], states: 3, version: [0, 3, 0], freebsd: 14 };
+        self.finish(packet, len, number, |agreement, writer| agreement.write_hello(writer, node, now))
+    }
+
+    fn finish(
+        &mut self,
+        mut packet: Vec<u8>,
+        len: usize,
+        number: u64,
+        fill: impl FnOnce(&mut TestAgreement, &mut TrailerWriter),
+    ) -> Vec<u8> {
+        let mut writer =
+            TrailerWriter::new(&mut packet[len..], self.agreement.epoch(), number, self.key.is_some())
+                .unwrap();
+        fill(&mut self.agreement, &mut writer);
+        let len = len + writer.finish();
+        packet.truncate(len);
+        if let Some(key) = &self.key {
+            seal(key, &mut packet);
+        }
+        packet
+    }
+
+    /// `None` if the tag is wrong.
+    fn receive_from(&mut self, from: PeerAddress, packet: &[u8], now: Instant) -> Option<Reception> {
+        let frame = Frame::parse(packet).unwrap();
+        let trailer = frame.trailer().unwrap();
+        let keys = Keys { key: self.key.as_ref(), also: None, is_required: self.is_required };
+        let trust = keys.judge(packet, trailer.and_then(|trailer| trailer.tag)).ok()?;
+        let received = Received {
+            from,
+            trailer,
+            has_messages: frame.has_messages(),
+            reads: frame.announced,
+            trust,
+            awaits_bulk: self.awaits_bulk,
+            random: 4711,
+        };
+        Some(self.agreement.receive(&received, now))
+    }
+
+    fn receive(&mut self, from: &TestNode, packet: &[u8], now: Instant) -> Reception {
+        self.receive_from(from.address, packet, now).expect("the tag is right")
+    }
+
+    fn verdict(&mut self, from: &TestNode, packet: &[u8], now: Instant) -> Verdict {
+        self.receive(from, packet, now).verdict
+    }
+
+    fn repairs(&mut self) -> Vec<Told> {
+        let mut told = Vec::new();
+        for _ in 0..1000 {
+            told.extend(self.agreement.next_to_repair());
+        }
+        told
+    }
+}
+
+/// Two nodes that have greeted each other.
+fn pair() -> (TestNode, TestNode) {
+    let (mut a, mut b) = (TestNode::new(1), TestNode::new(2));
+    greet(&mut a, &mut b, 0);
+    (a, b)
+}
+
+fn greet(a: &mut TestNode, b: &mut TestNode, now: Instant) {
+    for _ in 0..3 {
+        let hello = a.hello(now);
+        let _ = b.receive(a, &hello, now);
+        let hello = b.hello(now);
+        let _ = a.receive(b, &hello, now);
+    }
+}
+
+#[test]
+fn what_a_peer_lacks_is_told_again_once() {
+    let (mut a, mut b) = pair();
+    let lost = [a.deletes(0..3, 0), a.deletes(2..5, 0)];
+    let frame = a.deletes(5..6, 0);
+    assert_eq!(lost.len(), 2);
+    let reception = b.receive(&a, &frame, MS);
+    assert_eq!((reception.verdict, reception.gap), (Verdict::Take, Some(Gap { first: 1, last: 2 })));
+    assert!(!b.agreement.is_whole(MS));
+    let hello = b.hello(MS);
+    assert!(a.receive(&b, &hello, 2 * MS).wake && a.agreement.is_repairing(2 * MS));
+    assert_eq!(a.repairs(), [0, 1, 2, 3, 4].map(|n| Told::Deleted(id(n))));
+    assert!(!a.agreement.is_repairing(2 * MS));
+    let repair = a.deletes(0..5, 2 * MS);
+    assert_eq!(b.verdict(&a, &repair, 3 * MS), Verdict::Take);
+    assert!(!b.agreement.is_whole(3 * MS));
+    assert!(a.agreement.hello_due(false, 12 * MS) <= 12 * MS);
+    let hello = a.hello(12 * MS);
+    assert_eq!(b.verdict(&a, &hello, 13 * MS), Verdict::Take);
+    assert!(b.agreement.is_whole(13 * MS));
+    assert_eq!(b.agreement.counts().repaired, 2);
+}
+
+#[test]
+fn a_repair_that_is_lost_is_told_again() {
+    let (mut a, mut b) = pair();
+    let _lost = a.deletes(0..1, 0);
+    let hello = a.hello(0);
+    assert_eq!(b.receive(&a, &hello, 0).gap, Some(Gap { first: 1, last: 1 }));
+    let hello = b.hello(0);
+    let _ = a.receive(&b, &hello, 0);
+    assert_eq!(a.repairs().len(), 1);
+    let _lost = a.deletes(0..1, 0);
+    let hello = a.hello(20 * MS);
+    // Number 1 was told again by number 2, which is missing now.
+    assert_eq!(b.receive(&a, &hello, 0).gap, Some(Gap { first: 2, last: 2 }));
+    assert_eq!(b.agreement.peers().iter().map(Peer::missing).sum::<u64>(), 1);
+    let hello = b.hello(20 * MS);
+    let _ = a.receive(&b, &hello, 20 * MS);
+    assert_eq!(a.repairs(), [Told::Deleted(id(0))]);
+}
+
+#[test]
+fn the_end_of_a_state_is_told_although_the_state_was_told_of_before() {
+    let (mut a, mut b) = pair();
+    let mut packet = vec![0; 1480];
+    let mut writer = FrameWriter::new(&mut packet, &[0; 16]).unwrap();
+    writer.append(Action::UpdateCompressed, &update(7)).unwrap();
+    writer.append(Action::UpdateCompressed, &update(7)).unwrap();
+    writer.append(Action::DeleteCompressed, &RawId::from(id(7))).unwrap();
+    let len = writer.finish();
+    let _ = a.agreement.number_frame(Frame::parse(&packet[..len]).unwrap(), 0);
+    let _lost = a.deletes(7..8, 0);
+    let hello = a.hello(0);
+    let _ = b.receive(&a, &hello, 0);
+    let hello = b.hello(0);
+    let _ = a.receive(&b, &hello, 0);
+    // The caller sends nothing for the first, because the state is gone.
+    assert_eq!(a.repairs(), [Told::State(id(7)), Told::Deleted(id(7))]);
+}
+
+fn update(state: u64) -> RawCompressedUpdate {
+    let mut update = RawCompressedUpdate::new_zeroed();
+    (update.id, update.creator) = (id(state).id, id(state).creator);
+    update
+}
+
+#[test]
+fn late_and_doubled_frames_are_dropped() {
+    let (mut a, mut b) = pair();
+    let (first, second) = (a.deletes(0..1, 0), a.deletes(1..2, 0));
+    assert_eq!(b.verdict(&a, &second, 0), Verdict::Take);
+    assert_eq!(b.verdict(&a, &first, 0), Verdict::Late);
+    assert_eq!(b.verdict(&a, &second, 0), Verdict::Late);
+    let (first, second) = (a.hello(0), a.hello(0));
+    assert_eq!(b.verdict(&a, &second, 0), Verdict::Take);
+    assert_eq!(b.verdict(&a, &first, 0), Verdict::Late);
+    assert_eq!(b.agreement.counts().late, 3);
+}
+
+#[test]
+fn what_the_log_has_forgotten_needs_a_bulk_update() {
+    let (mut a, mut b) = pair();
+    for n in 0..40 {
+        let _lost = a.deletes(n * 100..n * 100 + 100, 0);
+    }
+    let hello = a.hello(0);
+    assert_eq!(b.receive(&a, &hello, 0).gap, Some(Gap { first: 1, last: 40 }));
+    let hello = b.hello(0);
+    let _ = a.receive(&b, &hello, 0);
+    assert_eq!(a.repairs().len(), 1000);
+    let hello = a.hello(20 * MS);
+    let reception = b.receive(&a, &hello, 20 * MS);
+    assert!(reception.needs_bulk && !b.agreement.is_whole(20 * MS));
+    // An end mark alone does not count: the bulk update may have begun before.
+    b.agreement.receive_mark(epoch(1), BulkMark::End);
+    assert!(b.agreement.needs_bulk(20 * MS));
+    b.agreement.receive_mark(epoch(1), BulkMark::Start);
+    b.agreement.receive_mark(epoch(1), BulkMark::End);
+    assert!(!b.agreement.needs_bulk(20 * MS) && b.agreement.is_whole(20 * MS));
+}
+
+#[test]
+fn a_node_that_awaits_a_bulk_update_does_not_ask_for_what_came_before() {
+    let (mut a, mut b) = (TestNode::new(1), TestNode::new(2));
+    for n in 0..10 {
+        let _ = a.deletes(n..n + 1, 0);
+    }
+    b.awaits_bulk = true;
+    let frame = a.deletes(10..11, 0);
+    assert!(b.receive(&a, &frame, 0).needs_bulk);
+    assert_eq!(b.agreement.peers().iter().map(Peer::missing).sum::<u64>(), 0);
+    // A node that awaits none wants it all.
+    let mut c = TestNode::new(3);
+    assert_eq!(c.receive(&a, &frame, 0).gap, Some(Gap { first: 1, last: 10 }));
+}
+
+#[test]
+fn stock_peers_get_no_trailers() {
+    let mut a = TestNode::new(1);
+    let mut stock = vec![0; 1480];
+    let len = FrameWriter::new(&mut stock, &[0; 16]).unwrap().finish();
+    let _ = a.receive_from(address(9), &stock[..len], 0);
+    assert!(!a.agreement.is_spoken(0));
+    assert_eq!(a.agreement.peers().iter().find_map(|peer| peer.standing(false, 0)), Some(Standing::Stock));
+    let mut b = TestNode::new(2);
+    let hello = b.hello(0);
+    let _ = a.receive(&b, &hello, 0);
+    assert!(a.agreement.is_spoken(0) && !a.agreement.is_spoken(SILENCE));
+}
+
+#[test]
+fn a_flood_of_peers_evicts_nobody_and_is_bounded() {
+    let (mut a, mut b) = pair();
+    for n in 3..200 {
+        let mut other = TestNode::new(n);
+        let frame = other.deletes(0..1, 0);
+        assert_eq!(a.verdict(&other, &frame, MS), Verdict::Take);
+    }
+    assert_eq!(a.agreement.peers().len(), MAX_PEERS);
+    assert_eq!(a.agreement.counts().untracked, 197 - 7);
+    let frame = b.deletes(0..1, 0);
+    let _ = a.receive(&b, &frame, MS);
+    assert_eq!(a.verdict(&b, &frame, MS), Verdict::Late);
+}
+
+#[test]
+fn a_rebooted_peer_takes_its_place() {
+    let (mut a, _) = pair();
+    let mut again = TestNode::new(2);
+    again.agreement.restart(epoch(99), 5, 0);
+    let frame = again.deletes(0..1, 0);
+    assert_eq!(a.verdict(&again, &frame, MS), Verdict::Take);
+    let peers = a.agreement.peers().iter().filter(|peer| peer.kind != Kind::Free);
+    assert_eq!(peers.map(|peer| peer.epoch()).collect::<Vec<_>>(), [Some(epoch(99))]);
+}
+
+#[test]
+fn after_a_silence_the_next_number_tells() {
+    let (mut a, mut b) = pair();
+    let frame = a.deletes(0..1, 0);
+    let _ = b.receive(&a, &frame, 0);
+    assert!(b.agreement.stop_trusting_silence(MS) && !b.agreement.is_whole(MS));
+    let hello = a.hello(2 * MS);
+    let _ = b.receive(&a, &hello, 2 * MS);
+    assert!(b.agreement.is_whole(2 * MS));
+    assert!(!TestNode::new(3).agreement.stop_trusting_silence(MS));
+}
+
+#[test]
+fn reports_pace_a_bulk_update() {
+    let (mut a, mut b) = pair();
+    assert_eq!(a.agreement.bulk_space(0), None);
+    a.agreement.receive_bulk_request(epoch(2));
+    assert_eq!(a.agreement.bulk_space(0), Some(MIN_WINDOW));
+    b.awaits_bulk = true;
+    for n in 0..MIN_WINDOW {
+        let frame = a.deletes(n..n + 1, 0);
+        let reception = b.receive(&a, &frame, 20 * MS);
+        assert_eq!(reception.wake, n + 1 >= u64::from(REPORT_FRAMES));
+    }
+    assert_eq!(a.agreement.bulk_space(0), Some(0));
+    assert!(b.agreement.hello_due(true, 20 * MS) <= 20 * MS);
+    let hello = b.hello(20 * MS);
+    let _ = a.receive(&b, &hello, 20 * MS);
+    assert_eq!(a.agreement.bulk_space(20 * MS), Some(2 * MIN_WINDOW));
+    assert_eq!(a.agreement.bulk_space(1030 * MS), None);
+    a.agreement.finish_bulk();
+    assert_eq!(a.agreement.bulk_space(20 * MS), None);
+}
+
+#[test]
+fn with_a_key_only_fresh_epochs_count() {
+    let (mut a, mut b) = (TestNode::with_key(1), TestNode::with_key(2));
+    let early = a.deletes(0..1, 0);
+    assert_eq!(b.verdict(&a, &early, 0), Verdict::Refuse(Refusal::NotFresh));
+    let first = a.hello(0);
+    assert_eq!(b.verdict(&a, &first, 0), Verdict::Greeting);
+    let answer = b.hello(0);
+    assert_eq!(a.verdict(&b, &answer, 0), Verdict::Take);
+    let second = a.hello(0);
+    assert_eq!(b.verdict(&a, &second, 0), Verdict::Take);
+    // What was refused is missing now, and is repaired.
+    assert!(!b.agreement.is_whole(0));
+    let frame = a.deletes(1..2, 0);
+    assert_eq!(b.verdict(&a, &frame, 0), Verdict::Take);
+    assert_eq!(b.verdict(&a, &frame, 0), Verdict::Late);
+}
+
+#[test]
+fn recordings_of_a_former_epoch_prove_nothing() {
+    let (mut a, mut b) = (TestNode::with_key(1), TestNode::with_key(2));
+    greet(&mut a, &mut b, 0);
+    let recorded = [a.hello(MS), a.deletes(0..1, MS), a.hello(MS)];
+    for packet in &recorded {
+        assert_eq!(b.verdict(&a, packet, MS), Verdict::Take);
+    }
+    // Played back at once, from the same address and from another.
+    for packet in &recorded {
+        assert_eq!(b.verdict(&a, packet, MS), Verdict::Late);
+        assert_eq!(b.receive_from(address(77), packet, MS).unwrap().verdict, Verdict::Late);
+    }
+    // The peer reboots.
+    let mut again = TestNode::with_key(1);
+    again.agreement.restart(epoch(99), 5, 0);
+    greet(&mut again, &mut b, 2 * MS);
+    assert!(b.agreement.peers().iter().all(|peer| peer.epoch() != Some(epoch(1))));
+    // None of it makes a change, and none takes a place.
+    for packet in &recorded {
+        let verdict = b.verdict(&a, packet, 3 * MS);
+        assert!(matches!(verdict, Verdict::Greeting | Verdict::Refuse(Refusal::NotFresh)), "{verdict:?}");
+    }
+    let frame = again.deletes(0..1, 3 * MS);
+    assert_eq!(b.verdict(&again, &frame, 3 * MS), Verdict::Take);
+    // This node reboots too: whatever was recorded names another challenge.
+    let mut b = TestNode::with_key(2);
+    b.agreement.restart(epoch(55), 6, 0);
+    for packet in &recorded {
+        assert!(b.verdict(&a, packet, 3 * MS) != Verdict::Take);
+    }
+}
+
+#[test]
+fn a_node_does_not_listen_to_itself() {
+    let mut a = TestNode::with_key(1);
+    let (frame, hello) = (a.deletes(0..1, 0), a.hello(0));
+    for packet in [frame, hello] {
+        let reception = a.receive_from(address(9), &packet, 0).unwrap();
+        assert_eq!(reception.verdict, Verdict::Refuse(Refusal::Reflected));
+    }
+}
+
+#[test]
+fn numbers_that_anyone_could_send_do_not_count_once_a_key_is_required() {
+    let (mut a, mut b) = pair();
+    // Someone without a key spoils the numbers.
+    let epoch = a.agreement.epoch();
+    let mut forged = vec![0; 100];
+    let mut writer = FrameWriter::new(&mut forged, &[0; 16]).unwrap();
+    writer.end_with_trailer(false);
+    writer.append(Action::DeleteCompressed, &RawId::from(id(1))).unwrap();
+    let len = writer.finish();
+    let len = len + TrailerWriter::new(&mut forged[len..], epoch, 1 << 40, false).unwrap().finish();
+    let _ = b.receive_from(address(1), &forged[..len], 0);
+    for node in [&mut a, &mut b] {
+        (node.key, node.is_required) = (Some(KEY), true);
+    }
+    greet(&mut a, &mut b, MS);
+    let frame = a.deletes(0..1, MS);
+    assert_eq!(b.verdict(&a, &frame, MS), Verdict::Take);
+    assert!(b.agreement.needs_bulk(MS));
+}
