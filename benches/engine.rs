@@ -2,14 +2,21 @@
 //! Times the decisions that pfsync makes for each packet that pf handles and each
 //! message from a peer, without locks and without a kernel.
 
-use criterion::{criterion_group, criterion_main, Criterion};
+use criterion::{criterion_group, criterion_main, Criterion, Throughput};
+use pfsync::engine::agreement::{
+    tag, Agreement, Entry, Peer, Received, Retold, Storage, Trust, Verdict, MAX_PEERS, RETOLD_SLOTS,
+};
 use pfsync::engine::bucket::{Change, FrameSize, Lists, Queue, Queues, QUEUES};
 use pfsync::engine::bulk::{Position, Responder};
 use pfsync::engine::merge::{self, LocalEndpoint};
-use pfsync::wire::{Endpoint, StateId};
+use pfsync::wire::trailer::{Epoch, Gap, Ident, Node, TrailerWriter};
+use pfsync::wire::{
+    Action, Endpoint, Frame, FrameWriter, PeerAddress, RawId, RawState1400, RawState1500, StateId,
+};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::Duration;
+use zerocopy::FromZeros;
 
 /// Lists of state numbers, and the queue that each state is in. Taking a state
 /// out of the middle of a queue costs more than in the kernel, where the states
@@ -156,9 +163,139 @@ fn bulk_update(criterion: &mut Criterion) {
     });
 }
 
+type Agreed = Agreement<Vec<Peer>, Vec<Entry>, Vec<Retold>>;
+
+/// Bytes of a packet of 1,500 bytes without its IPv4 header.
+const PACKET: usize = 1480;
+/// Places of the log by default.
+const LOG: usize = 65_536;
+const HEADER: usize = 20;
+const NODE: Node =
+    Node { challenge: 9, hello: 1, creator: [1; 4], states: 0, version: [0, 3, 0], freebsd: 14 };
+
+fn agreement(epoch: u64) -> Agreed {
+    let storage = Storage {
+        peers: vec![Peer::FREE; MAX_PEERS],
+        log: vec![Entry::UNUSED; LOG],
+        retold: vec![Retold::UNUSED; RETOLD_SLOTS],
+    };
+    Agreement::new(storage, Epoch::new(epoch).expect("it is not 0"), epoch, 0)
+}
+
+/// A frame that a trailer ends, with as many messages as `fill` appends.
+fn frame(fill: impl FnOnce(&mut FrameWriter)) -> Vec<u8> {
+    let mut packet = vec![0; PACKET];
+    let mut writer = FrameWriter::new(&mut packet, &[0; 16]).expect("space");
+    writer.end_with_trailer(true);
+    fill(&mut writer);
+    let len = writer.finish();
+    packet.truncate(len);
+    packet
+}
+
+fn deletes(count: u64) -> Vec<u8> {
+    frame(|writer| {
+        let ids = (0..count).map(|n| RawId { id: n.to_be_bytes(), creator: [1; 4] });
+        ids.for_each(|id| writer.append(Action::DeleteCompressed, &id).expect("space"));
+    })
+}
+
+fn numbering(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("number a frame");
+    let updates =
+        frame(|writer| while writer.append(Action::Update1400, &RawState1400::new_zeroed()).is_ok() {});
+    let newer =
+        frame(|writer| while writer.append(Action::Update1500, &RawState1500::new_zeroed()).is_ok() {});
+    let frames = [
+        ("1 delete", deletes(1)),
+        ("100 deletes", deletes(100)),
+        ("Update1400", updates),
+        ("Update1500", newer),
+    ];
+    for (name, frame) in frames {
+        let mut agreement = agreement(1);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| agreement.number_frame(Frame::parse(black_box(&frame)).expect("valid"), 1));
+        });
+    }
+}
+
+/// The packet with a trailer whose number is 0, and where the number is.
+fn with_trailer(mut packet: Vec<u8>, fill: impl FnOnce(&mut TrailerWriter)) -> (Vec<u8>, usize) {
+    let len = packet.len();
+    packet.resize(PACKET, 0);
+    let epoch = Epoch::new(2).expect("it is not 0");
+    let mut writer = TrailerWriter::new(&mut packet[len..], epoch, 0, false).expect("space");
+    fill(&mut writer);
+    let trailer = writer.finish();
+    packet.truncate(len + trailer);
+    (packet, len)
+}
+
+fn receive(agreement: &mut Agreed, packet: &[u8]) -> Verdict {
+    let frame = Frame::parse(packet).expect("valid");
+    let received = Received {
+        from: PeerAddress([2; 16]),
+        trailer: frame.trailer().expect("valid"),
+        has_messages: frame.has_messages(),
+        reads: frame.announced,
+        trust: Trust::Keyed,
+        awaits_bulk: false,
+        random: 7,
+    };
+    agreement.receive(&received, 1).verdict
+}
+
+fn receiving(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("receive");
+    for (name, step) in [("a numbered frame", 1), ("a numbered frame behind a gap", 2)] {
+        let (mut packet, trailer) = with_trailer(deletes(1), |_| ());
+        let (mut agreement, mut number) = (agreement(1), 0u64);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                number += step;
+                packet[trailer..][..8].copy_from_slice(&(0xa6e1 << 48 | number).to_be_bytes());
+                assert_eq!(receive(&mut agreement, black_box(&packet)), Verdict::Take);
+            });
+        });
+    }
+    for gaps in [0, 32] {
+        let own = Ident { epoch: Epoch::new(1).expect("it is not 0"), challenge: 1 };
+        let (mut packet, trailer) = with_trailer(deletes(0), |writer| {
+            writer.node(&NODE).expect("space");
+            let gaps = (0..gaps).map(|n| Gap { first: 3 * n + 1, last: 3 * n + 1 });
+            writer.report(own, 200, gaps).expect("space");
+        });
+        let (mut agreement, mut hello) = (agreement(1), 1u32);
+        let told = deletes(1);
+        for _ in 0..200 {
+            let _ = agreement.number_frame(Frame::parse(&told).expect("valid"), 1);
+        }
+        group.bench_function(format!("a hello with a report of {gaps} gaps"), |bencher| {
+            bencher.iter(|| {
+                hello += 1;
+                // Behind the head of the trailer, that of the block, and the challenge.
+                packet[trailer + 28..][..4].copy_from_slice(&hello.to_be_bytes());
+                assert_eq!(receive(&mut agreement, black_box(&packet)), Verdict::Take);
+            });
+        });
+    }
+}
+
+fn tagging(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tag");
+    for len in [HEADER + 100, PACKET, 8980] {
+        let packet = vec![7; len];
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(format!("a packet of {len} bytes"), |bencher| {
+            bencher.iter(|| tag(black_box(&[1; 32]), black_box(&packet)));
+        });
+    }
+}
+
 criterion_group! {
     name = engine;
     config = Criterion::default().warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
-    targets = queueing, merging, bulk_update
+    targets = queueing, merging, bulk_update, numbering, receiving, tagging
 }
 criterion_main!(engine);

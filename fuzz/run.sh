@@ -11,7 +11,7 @@ set -eu
 cd "$(dirname "$0")/.."
 seconds=$1
 shift
-[ $# -gt 0 ] || set -- frame roundtrip receive ioctl
+[ $# -gt 0 ] || set -- frame roundtrip trailer agreement receive ioctl
 
 PATH=$PWD/build/bin:$PATH
 # The options of the module's release profile would take minutes for each target.

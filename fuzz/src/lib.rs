@@ -3,11 +3,14 @@
 //!
 //! - [`frame`]: the reader of frames, on any bytes;
 //! - [`roundtrip`]: the reader and the writer of frames;
+//! - [`trailer`]: the reader and the writer of trailers;
+//! - [`agreement`]: what nodes with a key take;
 //! - [`receive`]: `pfsync.ko` in the simulator, under packets, traffic and time;
 //! - [`ioctl`]: `pfsync.ko` in the simulator, under configurations.
 //!
 //! The `run` of each target runs an input, and panics if something is wrong.
 
+pub mod agreement;
 mod feedback;
 mod firewall;
 pub mod frame;
@@ -16,6 +19,7 @@ mod messages;
 pub mod receive;
 pub mod roundtrip;
 mod seeds;
+pub mod trailer;
 
 #[cfg(fuzzing)]
 pub use libfuzzer_sys;
@@ -31,9 +35,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "frame", run: frame::run, seeds: seeds::frames },
     Target { name: "roundtrip", run: roundtrip::run, seeds: seeds::rewritten_frames },
+    Target { name: "trailer", run: trailer::run, seeds: seeds::trailers },
+    Target { name: "agreement", run: agreement::run, seeds: seeds::encounters },
     Target { name: "receive", run: receive::run, seeds: seeds::received_frames },
     Target { name: "ioctl", run: ioctl::run, seeds: seeds::configurations },
 ];

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The seeds: inputs to begin with, made from the captures in `tests/captures`.
 
+use crate::agreement::step;
 use crate::receive::frames::envelope;
 use crate::receive::{FRAME, TIME};
 use anyhow::{Context, Result};
 use pcap_file::pcap::PcapReader;
-use pfsync::wire::{Action, Format, Subheader};
+use pfsync::wire::trailer::{Epoch, Gap, Ident, Node, Repaired, TrailerWriter};
+use pfsync::wire::{Action, Format, Full, Subheader};
 use pfsync_simulator::lab::{Config, SyncPeer, GROUP6};
 use std::fs::File;
 use std::path::Path;
@@ -88,6 +90,59 @@ fn rename_interfaces(frame: &mut [u8]) {
         }
         rest = &mut messages[count * size..];
     }
+}
+
+/// The inputs for the target `trailer`: trailers to read, and bytes of which it makes blocks.
+pub(crate) fn trailers() -> Result<Vec<Vec<u8>>> {
+    let mut seeds = Vec::new();
+    for (has_tag, gaps) in [(false, 0), (false, 1), (true, 3), (true, 32)] {
+        seeds.push([vec![0], trailer(has_tag, gaps).map_err(|Full| anyhow::anyhow!("no space"))?].concat());
+    }
+    seeds.extend(frames()?.into_iter().step_by(20).map(|frame| [vec![1], frame].concat()));
+    Ok(seeds)
+}
+
+/// A trailer with one block of each kind.
+fn trailer(has_tag: bool, gaps: u64) -> core::result::Result<Vec<u8>, Full> {
+    let mut bytes = vec![0; 1000];
+    let epoch = Epoch::new(1).ok_or(Full)?;
+    let node = Node { challenge: 9, hello: 1, creator: [1; 4], states: 3, version: [0, 3, 0], freebsd: 14 };
+    let gaps = (0..gaps).map(|n| Gap { first: 10 * n + 5, last: 11 * n + 5 });
+    let mut writer = TrailerWriter::new(&mut bytes, epoch, 41, has_tag)?;
+    writer.node(&node)?;
+    writer.report(Ident { epoch, challenge: 7 }, 400, gaps)?;
+    writer.repaired(&Repaired { of: epoch, through: 40, forgotten: 2 })?;
+    let len = writer.finish();
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+/// The inputs for the target `agreement`: nodes that greet each other, and something after
+/// that.
+pub(crate) fn encounters() -> Result<Vec<Vec<u8>>> {
+    const ALL: u8 = 7;
+    const NOBODY: u8 = 0;
+    let greetings = || (0..9).flat_map(|n| [step::HELLO, n % 3, ALL]).collect::<Vec<_>>();
+    let deletes = |to| [&[step::DELETES, 0, 0][..], &[5; 8], &[to]].concat();
+    let replay = |index| vec![step::REPLAY, index, 1, 0];
+    let alter = |index, at| vec![step::ALTER, index, 1, 0, at, 2, 1, 0];
+    // By node 0 to node 1, as far as their bytes tell.
+    let forged_hello =
+        || vec![step::FORGE, 0, 0, 0, 0, 1, 0, 9, 0, 8, 255, 255, 255, 255, 0, 3, 9, 0, 0, 0, 1, 0];
+    let forged_frame = || vec![step::FORGE, 0, 1, 0, 0, 1, 0, 9, 0, 8, 1, 0];
+    let after = [
+        vec![deletes(ALL), replay(9), replay(8), replay(0)],
+        vec![deletes(NOBODY), deletes(ALL), greetings(), vec![step::REPAIR, 0, ALL], greetings(), replay(9)],
+        vec![deletes(ALL), vec![step::REBOOT, 1], replay(9), greetings(), replay(9)],
+        vec![deletes(NOBODY), vec![step::REBOOT, 0], greetings(), replay(9), deletes(ALL)],
+        vec![deletes(ALL), vec![step::NEXT_KEY, 1], deletes(ALL), vec![step::NEXT_KEY, 0], greetings()],
+        vec![deletes(NOBODY), alter(9, 30), alter(9, 44), vec![step::PASTE_TAG, 9, 8, 1, 0], replay(9)],
+        vec![deletes(ALL), forged_frame(), vec![step::REQUIRE, 1], replay(9), deletes(ALL), greetings()],
+        vec![deletes(ALL), forged_hello(), vec![step::REQUIRE, 1], replay(9), greetings(), deletes(ALL)],
+        vec![deletes(ALL), vec![step::TIME, 17], greetings(), replay(9), vec![step::RAW, 1, 2, 1, 1, 0]],
+    ];
+    let after = after.iter().map(|steps| steps.concat());
+    Ok(after.flat_map(|rest| [0, 1].map(|first| [vec![first], greetings(), rest.clone()].concat())).collect())
 }
 
 /// Configurations that ifconfig(8) sends, for the target `ioctl`.

@@ -73,6 +73,16 @@ fn roundtrip() {
 }
 
 #[test]
+fn trailer() {
+    short("trailer", 20_000);
+}
+
+#[test]
+fn agreement() {
+    short("agreement", 5_000);
+}
+
+#[test]
 fn receive() {
     short("receive", 3_000);
 }

@@ -18,6 +18,7 @@ inline string REASON[int reason] =
     reason == 6 ? "unknown kind of message" :
     reason == 7 ? "impossible value" :
     reason == 9 ? "limit on peers" :
+    reason == 10 ? "wrong tag, or may be a recording" :
     "state refused or unknown";
 
 inline string KIND[int action] =

@@ -320,19 +320,16 @@ where
 
     /// A numbered frame with messages.
     fn receive_messages(&mut self, packet: &Received, trailer: &Trailer, now: Instant) -> Reception {
-        let must_be_fresh = packet.trust == Trust::MustBeFresh;
+        let was_distrusted = self.distrust(packet, trailer.epoch);
         let is_fresh = self.find(trailer.epoch).is_some_and(|peer| peer.is_fresh);
-        if must_be_fresh && !is_fresh {
-            return Reception::verdict(Verdict::Refuse(Refusal::NotFresh));
+        if packet.trust == Trust::MustBeFresh && !is_fresh {
+            let refused = Reception::verdict(Verdict::Refuse(Refusal::NotFresh));
+            return Reception { needs_bulk: was_distrusted, wake: was_distrusted, ..refused };
         }
         let Some(peer) = self.place(Kind::Numbered(trailer.epoch), packet, now) else {
             self.counts.untracked = self.counts.untracked.saturating_add(1);
             return Reception::verdict(Verdict::Take);
         };
-        let was_distrusted = peer.is_tainted && must_be_fresh;
-        if was_distrusted {
-            peer.distrust_numbers();
-        }
         peer.is_tainted |= packet.trust == Trust::Anyone;
         let is_new = peer.highest.is_none();
         let noted = peer.note_number(trailer.number, false, packet.awaits_bulk);
@@ -349,7 +346,7 @@ where
         Reception {
             verdict: Verdict::Take,
             gap: noted.gap,
-            needs_bulk: noted.needs_bulk || was_distrusted,
+            needs_bulk: noted.needs_bulk,
             wake: is_new || is_report_due || noted.gap.is_some(),
         }
     }
@@ -360,13 +357,15 @@ where
         let Some(hello) = Hello::read(trailer, self.epoch) else {
             return Reception::verdict(Verdict::Refuse(Refusal::BadHello));
         };
+        let was_distrusted = self.distrust(packet, trailer.epoch);
         let repeats_challenge = hello.report.is_some_and(|report| report.of.challenge == self.challenge);
         let is_proof = packet.trust != Trust::Anyone && repeats_challenge;
         let must_be_fresh = packet.trust == Trust::MustBeFresh;
         let is_fresh = is_proof || self.find(trailer.epoch).is_some_and(|peer| peer.is_fresh);
         if must_be_fresh && !is_fresh {
             self.greet(Ident { epoch: trailer.epoch, challenge: hello.node.challenge });
-            return Reception { wake: true, ..Reception::verdict(Verdict::Greeting) };
+            let greeting = Reception::verdict(Verdict::Greeting);
+            return Reception { needs_bulk: was_distrusted, wake: true, ..greeting };
         }
         let last_number = self.log.number();
         let Some(peer) = self.place(Kind::Numbered(trailer.epoch), packet, now) else {
@@ -377,10 +376,6 @@ where
         if peer.node.is_some_and(|node| node.hello >= hello.node.hello) {
             peer.late = peer.late.saturating_add(1);
             return Reception::verdict(Verdict::Late);
-        }
-        let was_distrusted = peer.is_tainted && must_be_fresh;
-        if was_distrusted {
-            peer.distrust_numbers();
         }
         peer.is_tainted |= packet.trust == Trust::Anyone;
         peer.is_fresh |= is_proof;
@@ -400,7 +395,7 @@ where
         Reception {
             verdict: Verdict::Take,
             gap: noted.gap,
-            needs_bulk: noted.needs_bulk || has_forgotten || was_distrusted,
+            needs_bulk: noted.needs_bulk || has_forgotten,
             wake: is_new || news.is_some_and(|news| news != ReportNews::Nothing) || noted.gap.is_some(),
         }
     }
@@ -440,6 +435,20 @@ where
             }
         }
         Some(peer)
+    }
+
+    /// Once a key is required, what was taken of an epoch without it counts for nothing, and
+    /// the peer must prove itself again, with a new challenge: what was recorded may hold the
+    /// old one. Returns whether that is so.
+    fn distrust(&mut self, packet: &Received, epoch: Epoch) -> bool {
+        let must_be_fresh = packet.trust == Trust::MustBeFresh;
+        let Some(peer) = self.find(epoch).filter(|peer| must_be_fresh && peer.is_tainted) else {
+            return false;
+        };
+        peer.distrust();
+        self.challenge = packet.random;
+        self.schedule.hurry();
+        true
     }
 
     /// Has the next hello name an epoch that must prove itself.

@@ -307,10 +307,11 @@ impl Peer {
         self.bulk = BulkNeed::Needed;
     }
 
-    /// Forgets what is known of the peer's numbers: the next is the first that counts.
-    pub(super) fn distrust_numbers(&mut self) {
-        self.highest = None;
-        self.is_tainted = false;
+    /// Forgets all that the peer has told, but not that it was heard: it needs a bulk update.
+    pub(super) fn distrust(&mut self) {
+        let heard = self.heard;
+        self.reset(self.kind, self.address);
+        self.heard = heard;
         self.need_bulk();
     }
 

@@ -395,23 +395,73 @@ fn a_node_does_not_listen_to_itself() {
     }
 }
 
-#[test]
-fn numbers_that_anyone_could_send_do_not_count_once_a_key_is_required() {
-    let (mut a, mut b) = pair();
-    // Someone without a key spoils the numbers.
-    let epoch = a.agreement.epoch();
-    let mut forged = vec![0; 100];
-    let mut writer = FrameWriter::new(&mut forged, &[0; 16]).unwrap();
+/// A packet of `node` without a tag, with a high number. If it is a hello, its count is high
+/// too.
+fn forged(node: &TestNode, is_hello: bool) -> Vec<u8> {
+    let mut packet = vec![0; 200];
+    let mut writer = FrameWriter::new(&mut packet, &[0; 16]).unwrap();
     writer.end_with_trailer(false);
-    writer.append(Action::DeleteCompressed, &RawId::from(id(1))).unwrap();
-    let len = writer.finish();
-    let len = len + TrailerWriter::new(&mut forged[len..], epoch, 1 << 40, false).unwrap().finish();
-    let _ = b.receive_from(address(1), &forged[..len], 0);
-    for node in [&mut a, &mut b] {
-        (node.key, node.is_required) = (Some(KEY), true);
+    if !is_hello {
+        writer.append(Action::DeleteCompressed, &RawId::from(id(1))).unwrap();
     }
-    greet(&mut a, &mut b, MS);
-    let frame = a.deletes(0..1, MS);
-    assert_eq!(b.verdict(&a, &frame, MS), Verdict::Take);
+    let len = writer.finish();
+    let mut writer = TrailerWriter::new(&mut packet[len..], node.agreement.epoch(), 1 << 40, false).unwrap();
+    if is_hello {
+        let node = Node {
+            challenge: 1,
+            hello: u32::MAX,
+            creator: [1; 4],
+            states: 3,
+            version: [0, 3, 0],
+            freebsd: 14,
+        };
+        writer.node(&node).unwrap();
+    }
+    let len = len + writer.finish();
+    packet.truncate(len);
+    packet
+}
+
+#[test]
+fn what_anyone_could_send_does_not_count_once_a_key_is_required() {
+    for is_hello in [false, true] {
+        let (mut a, mut b) = pair();
+        let packet = forged(&a, is_hello);
+        let _ = b.receive_from(address(1), &packet, 0);
+        for node in [&mut a, &mut b] {
+            (node.key, node.is_required) = (Some(KEY), true);
+        }
+        greet(&mut a, &mut b, MS);
+        let frame = a.deletes(0..1, MS);
+        assert_eq!(b.verdict(&a, &frame, MS), Verdict::Take, "forged hello: {is_hello}");
+        assert!(b.agreement.needs_bulk(MS));
+    }
+}
+
+#[test]
+fn what_was_taken_before_a_key_is_required_is_not_taken_again() {
+    let (mut a, mut b) = pair();
+    for node in [&mut a, &mut b] {
+        node.key = Some(KEY);
+    }
+    greet(&mut a, &mut b, 0);
+    let recorded = [a.deletes(0..1, 0), a.hello(0)];
+    for packet in &recorded {
+        assert_eq!(b.verdict(&a, packet, 0), Verdict::Take);
+    }
+    // Someone without the key spoils the numbers, in the hope that they begin anew.
+    let packet = forged(&a, false);
+    let _ = b.receive_from(address(1), &packet, 0);
+    for node in [&mut a, &mut b] {
+        node.is_required = true;
+    }
+    for packet in &recorded {
+        let reception = b.receive(&a, packet, MS);
+        assert!(reception.verdict != Verdict::Take, "{:?}", reception.verdict);
+    }
     assert!(b.agreement.needs_bulk(MS));
+    greet(&mut a, &mut b, 2 * MS);
+    let frame = a.deletes(1..2, 2 * MS);
+    assert_eq!(b.verdict(&a, &frame, 2 * MS), Verdict::Take);
+    assert!(b.verdict(&a, &recorded[0], 2 * MS) != Verdict::Take);
 }

@@ -233,6 +233,11 @@ impl<'a> Blocks<'a> {
     pub(super) fn new(blocks: &'a [u8]) -> Blocks<'a> {
         Blocks { rest: blocks }
     }
+
+    /// Bytes of the blocks that were not read yet.
+    pub fn unread(&self) -> usize {
+        self.rest.len()
+    }
 }
 
 impl<'a> Iterator for Blocks<'a> {

@@ -10,6 +10,7 @@ use pfsync::wire::{
 };
 
 use crate::reason::{Reason, Rejection};
+use crate::trailer::DecodedTrailer;
 
 /// The content of a frame.
 #[derive(Debug, Default)]
@@ -20,8 +21,9 @@ pub(crate) struct Decoded {
     /// no format. `None` if the sender says nothing.
     pub(crate) announces: Option<u16>,
     pub(crate) runs: Vec<DecodedRun>,
-    /// What ended the frame before the end mark.
+    /// What ended the frame too early.
     pub(crate) rejection: Option<Rejection>,
+    pub(crate) trailer: Option<DecodedTrailer>,
 }
 
 /// A run: messages of one action that follow each other.
@@ -93,8 +95,24 @@ impl Decoded {
             announces: bytes.get(offset_of!(Header, reads)).copied().and_then(announced),
             ..Decoded::default()
         };
-        decoded.read_runs(frame, offset + size_of::<Header>());
+        let start = offset + size_of::<Header>();
+        decoded.read_trailer(&frame, offset + bytes.len(), start + frame.unread());
+        decoded.read_runs(frame, start);
         decoded
+    }
+
+    /// Reads the trailer, which begins at `start` in the recorded packet and ends at `end`.
+    fn read_trailer(&mut self, frame: &Frame, end: usize, start: usize) {
+        match frame.trailer() {
+            Ok(trailer) => {
+                self.trailer = trailer
+                    .map(|trailer| DecodedTrailer::new(&trailer, !frame.has_messages(), start, end - start));
+            }
+            Err(error) => {
+                let reason = Reason::Trailer(error);
+                self.rejection = Some(Rejection { offset: start, action: None, reason });
+            }
+        }
     }
 
     fn read_runs(&mut self, mut frame: Frame, start: usize) {
@@ -108,17 +126,17 @@ impl Decoded {
             }
             unread = frame.unread();
         }
-        let ended = self.runs.last().is_some_and(|run| run.action == Action::Eof);
-        if !ended && self.rejection.is_none() {
+        if unread > 0 && self.rejection.is_none() {
             let offset = start + len - unread;
-            self.rejection = Some(Rejection { offset, action: None, reason: Reason::NoEnd });
+            self.rejection = Some(Rejection { offset, action: None, reason: Reason::Rest });
         }
     }
 }
 
 /// What the byte says that a header has for this.
 fn announced(byte: u8) -> Option<u16> {
-    let number = Format::announced_as(byte).map_or(u16::from(byte), |format| format as u16);
+    let format = Format::announced_as(byte).filter(|format| format.announcement() == byte);
+    let number = format.map_or(u16::from(byte), |format| format as u16);
     (byte != 0).then_some(number)
 }
 
@@ -185,6 +203,7 @@ fn each<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pfsync::wire::trailer::{TrailerError, MAGIC};
     use pfsync::wire::{FrameWriter, HeaderError, RawBulkStatus, RawId};
 
     const ID: RawId = RawId { id: [1; 8], creator: [2; 4] };
@@ -251,13 +270,29 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_without_end_mark_is_told() {
+    fn a_frame_needs_no_end_mark() {
         let mut bytes = frame();
         let len = bytes.len() - 4;
         bytes.truncate(len);
         bytes[3] = len as u8;
         let decoded = Decoded::read(&bytes, 0);
+        assert_eq!((decoded.runs.len(), decoded.rejection, decoded.trailer), (2, None, None));
+        bytes.extend([0; 3]);
+        bytes[3] += 3;
+        let rejection = Rejection { offset: len, action: None, reason: Reason::Rest };
+        assert_eq!(Decoded::read(&bytes, 0).rejection, Some(rejection));
+    }
+
+    #[test]
+    fn a_bad_trailer_does_not_hide_the_messages() {
+        let mut bytes = frame();
+        bytes.truncate(bytes.len() - 4);
+        let len = bytes.len();
+        bytes[3] = len as u8;
+        bytes.extend(MAGIC);
+        let decoded = Decoded::read(&bytes, 100);
         assert_eq!(decoded.runs.len(), 2);
-        assert_eq!(decoded.rejection, Some(Rejection { offset: len, action: None, reason: Reason::NoEnd }));
+        let reason = Reason::Trailer(TrailerError::Short);
+        assert_eq!(decoded.rejection, Some(Rejection { offset: 100 + len, action: None, reason }));
     }
 }

@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use etherparse::IpNumber;
 use pfsync::wire::Action;
 
+use crate::trailer::{BlockContent, DecodedBlock, DecodedTrailer};
+
 /// Kinds of protocols: each has its own states of endpoints and its own timeouts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum ProtocolKind {
@@ -154,6 +156,25 @@ pub(crate) fn action(action: Action) -> &'static str {
         Action::Update1400 => "update-1400",
         Action::Insert1500 => "insert-1500",
         Action::Update1500 => "update-1500",
+    }
+}
+
+/// The name of a trailer: that of a frame with messages, or of a hello.
+pub(crate) fn trailer(trailer: &DecodedTrailer) -> &'static str {
+    if trailer.is_hello {
+        "hello"
+    } else {
+        "trailer"
+    }
+}
+
+/// The name of a block.
+pub(crate) fn block(block: &DecodedBlock) -> &'static str {
+    match &block.content {
+        Ok(BlockContent::Node(_)) => "node",
+        Ok(BlockContent::Report { .. }) => "report",
+        Ok(BlockContent::Repaired(_)) => "repaired",
+        Err(_) => "block",
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use pfsync::wire::trailer::TrailerError;
 use pfsync::wire::{Action, FrameError, HeaderError, Invalid};
 
 use crate::names;
@@ -31,8 +32,9 @@ pub(crate) enum Reason {
     Header(HeaderError),
     Frame(FrameError),
     Message(Invalid),
-    /// The frame ends without an end mark.
-    NoEnd,
+    /// Fewer bytes than a subheader has follow the last run.
+    Rest,
+    Trailer(TrailerError),
 }
 
 impl fmt::Display for Reason {
@@ -45,7 +47,8 @@ impl fmt::Display for Reason {
             Reason::Header(error) => header(f, *error),
             Reason::Frame(error) => frame(f, *error),
             Reason::Message(field) => f.write_str(invalid(*field)),
-            Reason::NoEnd => f.write_str("no end mark"),
+            Reason::Rest => f.write_str("too short for another run"),
+            Reason::Trailer(error) => f.write_str(trailer(*error)),
         }
     }
 }
@@ -67,6 +70,15 @@ fn frame(f: &mut fmt::Formatter, error: FrameError) -> fmt::Result {
             write!(f, "{count} of {} announced, fewer bytes left", names::action(action))
         }
         FrameError::TrailingBytes => f.write_str("end mark before the end of the packet"),
+    }
+}
+
+fn trailer(error: TrailerError) -> &'static str {
+    match error {
+        TrailerError::Short => "trailer is shorter than its head",
+        TrailerError::Epoch => "epoch of the trailer is zero",
+        TrailerError::BlockLength => "block of the trailer ends behind the packet",
+        TrailerError::Tag => "tag is not the last 16 bytes",
     }
 }
 

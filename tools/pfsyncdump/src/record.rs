@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is printed for a packet: a record for each message and each rejection, as a
-//! line of text or a JSON object.
+//! What is printed for a packet: a record for each message, for the trailer and each of
+//! its blocks, and for each rejection, as a line of text or a JSON object.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pfsync::wire::{Action, StateId};
+use pfsync::wire::StateId;
 use serde::{Serialize, Serializer};
 
 use crate::decode::{Decoded, DecodedMessage};
 use crate::names;
 use crate::reason::Reason;
-use crate::view::{hex, IdView, View};
+use crate::trailer::DecodedBlock;
+use crate::view::{hex, BlockView, IdView, TrailerView, View};
 
 /// The packet that a record comes from.
 #[derive(Clone, Serialize)]
@@ -51,6 +52,8 @@ pub(crate) struct Record {
 #[serde(untagged)]
 enum Content {
     Message(View),
+    Trailer(TrailerView),
+    Block(BlockView),
     Rejected {
         rejected: String,
         #[serde(flatten)]
@@ -66,20 +69,35 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
 /// The records of a packet. The end mark has none.
 pub(crate) fn records(origin: &Origin, decoded: &Decoded) -> Vec<Record> {
     let checksum = decoded.checksum.as_ref().map(|checksum| hex(checksum));
-    let record = |offset, action: Option<Action>, content| Record {
+    let record = |offset, action, content| Record {
         origin: origin.clone(),
         checksum: checksum.clone(),
         announces: decoded.announces,
         offset,
-        action: action.map(names::action),
+        action,
         content,
     };
     let messages =
         decoded.runs.iter().flat_map(|run| run.messages.iter().map(|message| (run.action, message)));
-    let messages = messages.map(|(action, message)| record(message.offset, Some(action), content(message)));
-    let rejection = decoded.rejection.as_ref();
-    let rejection = rejection.map(|it| record(it.offset, it.action, rejected(&it.reason, None)));
-    messages.chain(rejection).collect()
+    let messages = messages
+        .map(|(action, message)| record(message.offset, Some(names::action(action)), content(message)));
+    let rejection = decoded
+        .rejection
+        .as_ref()
+        .map(|it| record(it.offset, it.action.map(names::action), rejected(&it.reason, None)));
+    let trailer = decoded.trailer.iter().flat_map(|trailer| {
+        let head = record(trailer.offset, Some(names::trailer(trailer)), Content::Trailer(trailer.into()));
+        let blocks = trailer.blocks.iter().map(|it| record(it.offset, Some(names::block(it)), block(it)));
+        [head].into_iter().chain(blocks).collect::<Vec<_>>()
+    });
+    messages.chain(rejection).chain(trailer).collect()
+}
+
+fn block(block: &DecodedBlock) -> Content {
+    match &block.content {
+        Ok(content) => Content::Block(content.into()),
+        Err(field) => rejected(&Reason::Message(*field), None),
+    }
 }
 
 fn content(message: &DecodedMessage) -> Content {
@@ -111,6 +129,8 @@ impl Display for Record {
         write!(f, "{} {}", self.origin, self.action.unwrap_or("frame"))?;
         match &self.content {
             Content::Message(view) => write!(f, " {view}")?,
+            Content::Trailer(view) => write!(f, " {view}")?,
+            Content::Block(view) => write!(f, " {view}")?,
             Content::Rejected { rejected, id } => {
                 write!(f, " rejected at offset {}: {rejected}", self.offset)?;
                 id.as_ref().map_or(Ok(()), |id| write!(f, " ({id})"))?;
@@ -132,20 +152,21 @@ mod tests {
             sender: Some([192, 0, 2, 1].into()),
             receiver: Some([192, 0, 2, 2].into()),
         };
-        let decoded = Decoded::rejected(Rejection { offset: 34, action: None, reason: Reason::NoEnd });
+        let decoded = Decoded::rejected(Rejection { offset: 34, action: None, reason: Reason::Fragment });
         records(&origin, &decoded).remove(0)
     }
 
     #[test]
     fn lines_begin_with_the_time_of_day() {
-        let expected = "01:01:01.000005 3 192.0.2.1 > 192.0.2.2 frame rejected at offset 34: no end mark";
+        let expected =
+            "01:01:01.000005 3 192.0.2.1 > 192.0.2.2 frame rejected at offset 34: fragment of an IP packet";
         assert_eq!(rejected().to_string(), expected);
     }
 
     #[test]
     fn what_a_sender_announces_ends_the_line() {
         let record = Record { announces: Some(1500), ..rejected() };
-        assert!(record.to_string().ends_with("no end mark announces 1500"));
+        assert!(record.to_string().ends_with("fragment of an IP packet announces 1500"));
         assert!(serde_json::to_string(&record).unwrap().contains(r#""announces":1500"#));
     }
 
@@ -153,7 +174,7 @@ mod tests {
     fn json_has_every_digit_of_the_time() {
         let expected = concat!(
             r#"{"time":"90061.000005000","frame":3,"sender":"192.0.2.1","receiver":"192.0.2.2","#,
-            r#""offset":34,"rejected":"no end mark"}"#
+            r#""offset":34,"rejected":"fragment of an IP packet"}"#
         );
         assert_eq!(serde_json::to_string(&rejected()).unwrap(), expected);
     }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The summary: counts for each action.
+//! The summary: counts for each action and each epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
+use std::net::IpAddr;
 
 use pfsync::wire::{Action, Header};
 use serde::Serialize;
 
 use crate::decode::{Decoded, DecodedRun};
+use crate::epochs::{self, Epochs};
 use crate::names;
 use crate::view::hex;
 
@@ -16,7 +18,9 @@ use crate::view::hex;
 pub(crate) struct Summary {
     /// The counts for each action, by its number.
     actions: BTreeMap<u8, (Action, Count)>,
+    trailers: Count,
     total: Count,
+    epochs: Epochs,
 }
 
 /// The counts for one action, or for all.
@@ -24,9 +28,9 @@ pub(crate) struct Summary {
 struct Count {
     /// Frames with the action.
     frames: u64,
-    /// An end mark counts as one message.
+    /// An end mark counts as one message, and so does a trailer.
     messages: u64,
-    /// Bytes of subheaders and messages. The total includes frame headers.
+    /// Bytes of subheaders, messages and trailers. The total includes frame headers.
     bytes: u64,
     creators: BTreeSet<[u8; 4]>,
     rejected: u64,
@@ -34,13 +38,22 @@ struct Count {
 
 impl Summary {
     /// Adds the content of a packet.
-    pub(crate) fn add(&mut self, decoded: &Decoded) {
+    pub(crate) fn add(&mut self, sender: Option<IpAddr>, decoded: &Decoded) {
         let mut seen = BTreeMap::new();
         for run in &decoded.runs {
             seen.insert(run.action as u8, run.action);
             let count = Count::of(run);
             self.total.add(&count);
             self.action(run.action).add(&count);
+        }
+        if let Some(trailer) = &decoded.trailer {
+            let rejected = trailer.blocks.iter().filter(|block| block.content.is_err()).count();
+            let (bytes, rejected) = (trailer.len as u64, rejected as u64);
+            let count = Count { frames: 0, messages: 1, bytes, rejected, creators: BTreeSet::new() };
+            self.trailers.add(&count);
+            self.trailers.frames += 1;
+            self.total.add(&count);
+            self.epochs.add(sender, trailer);
         }
         if let Some(rejection) = &decoded.rejection {
             self.total.rejected += 1;
@@ -63,12 +76,15 @@ impl Summary {
     /// The rows of the table. The last one is the total.
     fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         let actions = self.actions.values().map(|(action, count)| Row::new(names::action(*action), count));
-        actions.chain([Row::new("total", &self.total)])
+        let trailers = (self.trailers.frames > 0).then(|| Row::new("trailer", &self.trailers));
+        actions.chain(trailers).chain([Row::new("total", &self.total)])
     }
 
-    /// The table as an array of objects.
+    /// The tables as an array of objects: the rows of the actions, then those of the epochs.
     pub(crate) fn to_json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(&self.rows().collect::<Vec<_>>())
+        let actions = self.rows().map(AnyRow::Action);
+        let rows: Vec<_> = actions.chain(self.epochs.rows().map(AnyRow::Epoch)).collect();
+        serde_json::to_string_pretty(&rows)
     }
 }
 
@@ -96,6 +112,14 @@ impl Count {
         self.creators.extend(&other.creators);
         self.rejected += other.rejected;
     }
+}
+
+/// A row of any table.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AnyRow {
+    Action(Row),
+    Epoch(epochs::Row),
 }
 
 /// A row of the table.
@@ -131,7 +155,11 @@ impl Display for Summary {
                 format!("{action:<17} {frames:>9} {messages:>9} {bytes:>11} {rejected:>9}  {creators}");
             writeln!(f, "{}", line.trim_end())?;
         }
-        Ok(())
+        let mut epochs = self.epochs.rows().peekable();
+        if epochs.peek().is_some() {
+            writeln!(f, "\n{}", epochs::Row::head())?;
+        }
+        epochs.try_for_each(|row| writeln!(f, "{row}"))
     }
 }
 
@@ -156,8 +184,8 @@ mod tests {
     #[test]
     fn a_frame_counts_once_for_an_action() {
         let mut summary = Summary::default();
-        summary.add(&decoded());
-        summary.add(&Decoded::read(&[], 0));
+        summary.add(None, &decoded());
+        summary.add(None, &Decoded::read(&[], 0));
         let rows: Vec<_> =
             summary.rows().map(|row| (row.action, row.frames, row.messages, row.rejected)).collect();
         let expected =
@@ -168,7 +196,7 @@ mod tests {
     #[test]
     fn bytes_add_up_to_the_frame() {
         let mut summary = Summary::default();
-        summary.add(&decoded());
+        summary.add(None, &decoded());
         let bytes: Vec<_> = summary.rows().map(|row| row.bytes).collect();
         assert_eq!(bytes, [32, 16, 4, 20 + 32 + 16 + 4]);
     }
@@ -176,7 +204,7 @@ mod tests {
     #[test]
     fn creators_of_rejected_messages_are_left_out() {
         let mut summary = Summary::default();
-        summary.add(&decoded());
+        summary.add(None, &decoded());
         assert_eq!(summary.rows().last().unwrap().creators, ["02020202"]);
     }
 }

@@ -12,6 +12,8 @@ use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
 use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionBlock;
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::DataLink;
+use pfsync::engine::agreement::{seal, Key};
+use pfsync::wire::trailer::{Epoch, Gap, Ident, Node, Repaired, TrailerWriter};
 use pfsync::wire::{Action, FrameWriter, RawBulkStatus, RawId, IPPROTO_PFSYNC};
 use serde_json::Value;
 
@@ -82,6 +84,78 @@ fn changed(offset: usize, byte: u8) -> Vec<u8> {
     let mut bytes = frame();
     bytes[offset] = byte;
     bytes
+}
+
+const KEY: Key = [0xab; 32];
+
+/// A frame with a delete, unless it is a hello, and a trailer, in an IPv4 packet. It has a
+/// tag if there is a key.
+fn numbered(
+    epoch: u64,
+    number: u64,
+    key: Option<&Key>,
+    is_hello: bool,
+    fill: impl FnOnce(&mut TrailerWriter),
+) -> Vec<u8> {
+    let mut frame = vec![0; 400];
+    let mut writer = FrameWriter::new(&mut frame, &[7; 16]).unwrap();
+    writer.end_with_trailer(key.is_some());
+    if !is_hello {
+        writer.append(Action::DeleteCompressed, &RawId { id: [1; 8], creator: [2; 4] }).unwrap();
+    }
+    let len = writer.finish();
+    let epoch = Epoch::new(epoch).unwrap();
+    let mut writer = TrailerWriter::new(&mut frame[len..], epoch, number, key.is_some()).unwrap();
+    fill(&mut writer);
+    let len = len + writer.finish();
+    frame.truncate(len);
+    key.iter().for_each(|key| seal(key, &mut frame));
+    in_ipv4(epoch.get() as u8, &frame)
+}
+
+fn in_ipv4(host: u8, frame: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    PacketBuilder::ipv4([192, 0, 2, host], [224, 0, 0, 240], 255)
+        .write(&mut packet, IpNumber(IPPROTO_PFSYNC), frame)
+        .unwrap();
+    packet
+}
+
+fn deletes(epoch: u64, number: u64, key: Option<&Key>) -> Vec<u8> {
+    numbered(epoch, number, key, false, |_| ())
+}
+
+/// A hello of node 2 that says something of node 1.
+fn hello(number: u64, key: Option<&Key>) -> Vec<u8> {
+    numbered(2, number, key, true, |writer| {
+        let node = Node {
+            challenge: 9,
+            hello: 3,
+            creator: [0xa, 0xb, 0xc, 0xd],
+            states: 400,
+            version: [0, 3, 0],
+            freebsd: 14,
+        };
+        let epoch = Epoch::new(1).unwrap();
+        writer.node(&node).unwrap();
+        writer.repaired(&Repaired { of: epoch, through: 6, forgotten: 2 }).unwrap();
+        let gaps = [Gap { first: 7, last: 7 }, Gap { first: 9, last: 11 }];
+        writer.report(Ident { epoch, challenge: 5 }, 12, gaps).unwrap();
+    })
+}
+
+/// A capture in which numbers 3, 4 and 7 of node 1 are lacking, and number 6 is doubled.
+fn gappy() -> Vec<u8> {
+    let mut packets: Vec<_> = [2, 5, 6, 6, 8].iter().map(|number| deletes(1, *number, None)).collect();
+    packets.extend([hello(41, None), deletes(2, 42, Some(&KEY))]);
+    pcap(DataLink::RAW, &packets)
+}
+
+/// A file with a key.
+fn key_file(name: &str, content: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -254,6 +328,132 @@ fn any_changed_byte_is_survived() {
         let start = format!("00:00:00.000000 {number} ");
         assert!(lines.iter().any(|line| line.starts_with(&start)), "frame {number} is shown");
     }
+}
+
+#[test]
+fn trailers_and_their_blocks_have_lines() {
+    let capture = pcap(DataLink::RAW, &[deletes(1, 7, None), hello(41, None)]);
+    let expected = [
+        "00:00:00.000000 1 192.0.2.1 > 224.0.0.240 delete-compressed id 0101010101010101 creator 02020202",
+        "00:00:00.000000 1 192.0.2.1 > 224.0.0.240 trailer number 7 epoch 0000000000000001",
+        "00:00:00.000000 2 192.0.2.2 > 224.0.0.240 hello number 41 epoch 0000000000000002",
+        "00:00:00.000000 2 192.0.2.2 > 224.0.0.240 node hostid 0a0b0c0d hello 3 states 400 version 0.3.0/14 \
+         challenge 0000000000000009",
+        "00:00:00.000000 2 192.0.2.2 > 224.0.0.240 repaired for epoch 0000000000000001 through 6 forgotten 2",
+        "00:00:00.000000 2 192.0.2.2 > 224.0.0.240 report on epoch 0000000000000001 through 6 heard 12 \
+         missing 7,9-11 challenge 0000000000000005",
+    ];
+    assert_eq!(lines(dump_input(&[], capture)), expected);
+}
+
+#[test]
+fn trailers_and_their_blocks_are_json_objects() {
+    let text = lines(dump_input(&["--json"], pcap(DataLink::RAW, &[hello(41, None)])));
+    let origin = concat!(
+        r#"{"time":"0.000000000","frame":1,"sender":"192.0.2.2","receiver":"224.0.0.240","#,
+        r#""checksum":"07070707070707070707070707070707","#
+    );
+    let expected = [
+        r#""offset":40,"action":"hello","number":41,"epoch":"0000000000000002","tag":null,"tag_is_right":null}"#,
+        concat!(
+            r#""offset":56,"action":"node","hostid":"0a0b0c0d","hello":3,"states":400,"version":"0.3.0","#,
+            r#""freebsd":14,"challenge":"0000000000000009"}"#
+        ),
+        r#""offset":84,"action":"repaired","epoch":"0000000000000001","through":6,"forgotten":2}"#,
+        concat!(
+            r#""offset":112,"action":"report","epoch":"0000000000000001","challenge":"0000000000000005","#,
+            r#""through":6,"heard":12,"missing":[[7,7],[9,11]]}"#
+        ),
+    ];
+    assert_eq!(text, expected.map(|rest| format!("{origin}{rest}")));
+}
+
+#[test]
+fn tags_are_checked_with_the_keys_of_files() {
+    let mut forged = deletes(1, 2, Some(&KEY));
+    forged[20 + 20 + 4] ^= 1;
+    let capture = || pcap(DataLink::RAW, &[deletes(1, 1, Some(&KEY)), forged.clone(), deletes(1, 3, None)]);
+    let tags = |args: &[&str]| {
+        let lines = lines(dump_input(args, capture()));
+        let ends = lines.iter().filter(|line| line.contains(" trailer "));
+        ends.map(|line| line.split_whitespace().skip(10).map(str::to_owned).collect())
+            .collect::<Vec<Vec<_>>>()
+    };
+    let [first, second, untagged] = &tags(&[])[..] else { panic!() };
+    assert_eq!((first[1].len(), second[1].len(), untagged.len()), (32, 32, 0));
+    let verdicts = |args: &[&str]| tags(args).iter().map(|tag| tag.get(2).cloned()).collect::<Vec<_>>();
+    let right = key_file("right-key", &("Ab".repeat(32) + "\nother lines\n"));
+    let wrong = key_file("wrong-key", &"cd".repeat(32));
+    let [is_right, is_wrong] = ["right", "wrong"].map(|word| Some(word.to_owned()));
+    assert_eq!(verdicts(&["--key-file", &right]), [is_right.clone(), is_wrong.clone(), None]);
+    assert_eq!(verdicts(&["--key-file", &wrong, "--key-file", &right]), [is_right, is_wrong.clone(), None]);
+    assert_eq!(verdicts(&["--key-file", &wrong]), [is_wrong.clone(), is_wrong, None]);
+}
+
+#[test]
+fn a_bad_key_is_refused_and_not_shown() {
+    let short = "ab".repeat(31) + "a";
+    for (name, content) in [("short-key", short.as_str()), ("empty-key", ""), ("late-key", "\nabab\n")] {
+        let file = key_file(name, content);
+        let output = dump(&["--key-file", &file, &capture("1400-wire")]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{name}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains("not 64 hex digits") && !message.contains("abab"), "{message}");
+    }
+}
+
+#[test]
+fn summaries_say_which_numbers_a_capture_lacks() {
+    let expected = [
+        "action               frames  messages       bytes  rejected  creators",
+        "delete-compressed         6         6          96         0  02020202",
+        "trailer                   7         7         240         0",
+        "total                     7        13         476         0  02020202",
+        "",
+        "epoch                frames    hellos    tagged     wrong   doubled  numbers       senders          lacks",
+        "0000000000000001          4         0         0         -         1  2-8           192.0.2.1        3-4,7",
+        "0000000000000002          1         1         1         -         0  42-42         192.0.2.2        -",
+    ];
+    let capture = gappy();
+    assert_eq!(lines(dump_input(&["--summary"], capture.clone())), expected);
+    let text = lines(dump_input(&["--summary", "--json"], capture)).concat();
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let [.., total, first, second] = &rows[..] else { panic!("{text}") };
+    assert_eq!((&total["action"], &total["bytes"]), (&"total".into(), &476.into()));
+    assert_eq!(first["lacks"], serde_json::json!([[3, 4], [7, 7]]));
+    assert_eq!((&second["senders"], &second["tagged"]), (&serde_json::json!(["192.0.2.2"]), &1.into()));
+}
+
+#[test]
+fn a_malformed_trailer_is_shown() {
+    let packet = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut frame = hello(41, Some(&KEY))[20..].to_vec();
+        change(&mut frame);
+        in_ipv4(2, &frame)
+    };
+    let packets = [
+        packet(&|frame| frame.truncate(30)),
+        packet(&|frame| frame[28..36].fill(0)),
+        packet(&|frame| frame.truncate(frame.len() - 1)),
+        packet(&|frame| frame.extend([0; 4])),
+        packet(&|frame| frame[39] -= 1),
+        packet(&|frame| frame[20] = 0),
+    ];
+    let lines = lines(dump_input(&[], pcap(DataLink::RAW, &packets)));
+    let rejected: Vec<_> = lines.iter().filter(|line| line.contains("rejected")).collect();
+    let start = |number| format!("00:00:00.000000 {number} 192.0.2.2 > 224.0.0.240");
+    let expected = [
+        (1, "frame rejected at offset 40: trailer is shorter than its head"),
+        (2, "frame rejected at offset 40: epoch of the trailer is zero"),
+        (3, "frame rejected at offset 40: block of the trailer ends behind the packet"),
+        (4, "frame rejected at offset 40: tag is not the last 16 bytes"),
+        (5, "frame rejected at offset 40: block of the trailer ends behind the packet"),
+    ];
+    assert_eq!(
+        rejected,
+        expected.map(|(number, text)| format!("{} {text}", start(number))).iter().collect::<Vec<_>>()
+    );
+    assert_eq!(lines.len(), 5, "other bytes behind a frame are nothing");
 }
 
 #[test]

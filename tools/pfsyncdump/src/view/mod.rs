@@ -8,6 +8,7 @@ mod key;
 mod message;
 mod route;
 mod state;
+mod trailer;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
@@ -22,6 +23,7 @@ pub(crate) use key::KeyView;
 pub(crate) use message::{BulkStatusView, ClearView, IdView, RequestView, TdbView, UpdateView};
 pub(crate) use route::RouteView;
 pub(crate) use state::StateView;
+pub(crate) use trailer::{epoch, ranges, show_ranges, BlockView, TrailerView};
 
 /// Words: one for each bit that is set.
 pub(crate) type Words = Vec<Cow<'static, str>>;
