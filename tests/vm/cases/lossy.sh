@@ -47,4 +47,5 @@ report_wire() {
 
 machine
 measure_modules
+[ "$loss" -ne 0 ] || [ ! -f "$(module_file stock)" ] || as_two nothing_lost c
 machine_off
