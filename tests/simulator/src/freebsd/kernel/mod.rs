@@ -85,6 +85,8 @@ pub struct Kernel {
     pub has_32bit_programs: Cell<bool>,
     /// How long it takes to copy user memory, as with a slow file system.
     pub user_memory_delay: Cell<Sbt>,
+    /// How long an interface that a cloner has made waits to be added to its group.
+    pub group_delay: Cell<Sbt>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
     /// Dropped last: the fields above refer to it.
@@ -112,6 +114,7 @@ impl Kernel {
             vnets: RefCell::default(),
             sysctls: RefCell::default(),
             user_memory_delay: Cell::default(),
+            group_delay: Cell::default(),
             console: RefCell::default(),
             lists: RefCell::default(),
             fired: RefCell::default(),
