@@ -203,7 +203,8 @@ impl Pf {
             let first = present.as_ref().map_or(std::ptr::null_mut(), |key| key.states[index].tqh_first);
             first.as_ref().map(|state| {
                 let next = |state: *mut sys::pf_kstate| (*state).key_list[index].tqe_next.as_mut();
-                let others = std::iter::successors(next(first), |state| next(std::ptr::from_ref(*state).cast_mut()));
+                let others =
+                    std::iter::successors(next(first), |state| next(std::ptr::from_ref(*state).cast_mut()));
                 (std::ptr::from_ref(state).cast_mut(), others.count() as i32)
             })
         };
