@@ -43,6 +43,14 @@ impl Drop for User {
     }
 }
 
+/// Whether the current vnet has an interface that the kernel has not put into the list of its
+/// cloner yet. May sleep.
+pub(crate) fn is_being_made() -> bool {
+    let configuration = Configuration::lock();
+    let softc = configuration.as_ref().and_then(Configuration::softc);
+    softc.is_some_and(|softc| !softc.ifp.is_in_cloner_list())
+}
+
 /// Makes the lock of the current vnet's configuration, before there is an interface.
 pub(crate) fn make_lock() {
     // SAFETY: `destroy_lock` ends the lock. Nobody uses it yet: there is no interface.

@@ -13,6 +13,7 @@ use crate::driver::kernel::ifnet::{self, CloneFunctions, Cloner, Description, De
 use crate::driver::kernel::ip;
 use crate::driver::kernel::mbuf::Packet;
 use crate::driver::kernel::softint::SoftInterrupt;
+use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::keys::{self, KeyPair};
 use crate::driver::link::Link;
@@ -173,6 +174,10 @@ extern "C" fn pfs_vnet_uninit(_arg: *const c_void) {
 
 /// Takes down what [`start`] set up before it succeeded or failed. May sleep.
 fn stop() {
+    // What the kernel has not put into the cloner's list yet would stay.
+    while instance::is_being_made() {
+        time::pause(c"pfsync");
+    }
     // Destroys the interface.
     let was_started = storage::take_cloner().is_some();
     drop(storage::take_sender());

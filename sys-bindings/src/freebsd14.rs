@@ -9,6 +9,9 @@ pub const PFSYNC_MSG_VERSION_NEWEST: u32 = PFSYNC_MSG_VERSION_1400;
 /// 0: this release has no such flag of states.
 pub const PFSTATE_PFLOW: u32 = 0;
 
+/// Whether pf may forget the stack key of a state that it refuses because of its wire key.
+pub const PF_FORGETS_STACK_KEY: bool = true;
+
 /// A time in a state: seconds of uptime.
 pub type pfs_time = u32;
 

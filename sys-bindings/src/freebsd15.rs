@@ -9,6 +9,9 @@ pub const PFSYNC_MSG_VERSION_NEWEST: u32 = PFSYNC_MSG_VERSION_1500;
 /// Unlinks a state. FreeBSD 14 calls it so.
 pub use crate::pf_remove_state as pf_unlink_state;
 
+/// Whether pf may forget the stack key of a state that it refuses because of its wire key.
+pub const PF_FORGETS_STACK_KEY: bool = false;
+
 /// A time in a state: milliseconds of uptime.
 pub type pfs_time = u64;
 

@@ -192,6 +192,14 @@ impl Ifnet {
         }
     }
 
+    /// Whether the kernel has put the interface into the list of its cloner, which happens
+    /// some time after the interface is made.
+    pub(crate) fn is_in_cloner_list(&self) -> bool {
+        // SAFETY: the interface lives as long as `self`. The field is one word.
+        let link = unsafe { (&raw const (*self.0.as_ptr()).if_clones.le_prev).read_volatile() };
+        !link.is_null()
+    }
+
     /// The interface's address, for C and for comparing.
     pub(crate) fn as_ptr(&self) -> *mut sys::ifnet {
         self.0.as_ptr()

@@ -94,16 +94,19 @@ impl Draft {
     }
 }
 
-/// Whether another state has the wire key of this one, so that pf would refuse this one.
+/// Whether another state may have the place of this one in the list of its wire key, so that
+/// pf would refuse this one.
 ///
 /// pf frees the keys of a state that it refuses, or links them into its table before. There
 /// is one exception, in FreeBSD 14.2 and some kernels after it: if the wire key collides, pf
 /// frees it and forgets a stack key that differs. Nothing tells then what pf has done. So a
-/// translated state is not given to pf if its wire key would collide. If another thread
-/// inserts such a key at the same moment, those kernels leak a stack key.
-fn wire_key_collides(state: &State, bound: Kif) -> bool {
-    find_by_key(&state.wire, state.family, state.proto, KeyRole::Wire)
-        .is_some_and(|found| found.has_place_of(state.direction, bound) && !found.known_end().is_closed())
+/// translated state is not given to pf if its wire key may collide: pf shows the first state
+/// with a key, and only how many others there are. If another thread inserts such a key at the
+/// same moment, those kernels leak a stack key.
+fn wire_key_may_collide(state: &State, bound: Kif) -> bool {
+    find_by_key(&state.wire, state.family, state.proto, KeyRole::Wire).is_some_and(|(first, others)| {
+        others > 0 || first.has_place_of(state.direction, bound) && !first.known_end().is_closed()
+    })
 }
 
 /// Unlinks a state that gives way to a new one between the same ends. Returns whether there
@@ -114,8 +117,10 @@ fn unlink_predecessor(state: &State, bound: Kif) -> bool {
         (&state.stack, state.stack_family, state.stack_proto, KeyRole::Stack),
     ];
     let found = keys.into_iter().find_map(|(key, family, proto, role)| {
-        find_by_key(key, family, proto, role).filter(|found| {
-            found.has_place_of(state.direction, bound) && found.known_end().gives_way(found.id(), state.id)
+        find_by_key(key, family, proto, role).map(|(first, _)| first).filter(|first| {
+            first.is_alive()
+                && first.has_place_of(state.direction, bound)
+                && first.known_end().gives_way(first.id(), state.id)
         })
     });
     found.map(Found::unlink).is_some()
@@ -419,7 +424,7 @@ fn insert(
     original: Kif,
     rules: &Rules,
 ) -> Result<Found<'static>, Refused> {
-    if state.is_translated() && wire_key_collides(state, bound) {
+    if sys::PF_FORGETS_STACK_KEY && state.is_translated() && wire_key_may_collide(state, bound) {
         return Err(Refused::Exists);
     }
     let (rule, is_own) = bind_rule(state, origin, rules);

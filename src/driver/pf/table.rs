@@ -3,6 +3,7 @@
 
 use super::state::{Found, Locked};
 use crate::wire::{Family, Key, StateId};
+use core::ffi::c_int;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use sys_bindings as sys;
@@ -17,9 +18,15 @@ pub(crate) fn find(id: StateId) -> Option<Found<'static>> {
     }
 }
 
-/// A state with that key, of one or the other role of keys: the first of pf's list, if
-/// there are several. Its row is locked.
-pub(super) fn find_by_key(key: &Key, family: Family, proto: u8, role: KeyRole) -> Option<Found<'static>> {
+/// The first state in pf's list of those that have a key in one or the other role, and how
+/// many others there are. The state's row is locked. It may be unlinked already: pf detaches a
+/// state from its keys after that.
+pub(super) fn find_by_key(
+    key: &Key,
+    family: Family,
+    proto: u8,
+    role: KeyRole,
+) -> Option<(Found<'static>, c_int)> {
     // SAFETY: all zeroes are a key. pf compares every byte, and its own keys have zeroes where
     // this has them.
     let mut wanted = unsafe { core::mem::zeroed::<sys::pf_state_key_cmp>() };
@@ -34,14 +41,13 @@ pub(super) fn find_by_key(key: &Key, family: Family, proto: u8, role: KeyRole) -
         KeyRole::Wire => sys::PF_IN,
         KeyRole::Stack => sys::PF_OUT,
     };
+    let mut others = 0;
     // SAFETY: pf looks the state up in the current vnet's table, and returns it with its row
-    // locked. The null pointer asks for the first state alone.
-    let found = unsafe {
-        NonNull::new(sys::pf_find_state_all(&wanted, direction, core::ptr::null_mut()))
-            .map(|st| Found::assume(st))
+    // locked.
+    let first = unsafe {
+        NonNull::new(sys::pf_find_state_all(&wanted, direction, &mut others)).map(|st| Found::assume(st))
     };
-    // pf detaches a state from its keys after it has unlinked it.
-    found.filter(|found| u32::from(found.timeout()) != sys::PFTM_UNLINKED)
+    first.map(|first| (first, others))
 }
 
 /// Which key of a state.

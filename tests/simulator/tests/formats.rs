@@ -13,7 +13,7 @@ use common::{follows, plain_lab, record, tcp};
 use pfsync::wire::{Action, Format, Frame, FrameWriter, RawId, RawState1301, RawState1500, Run, States};
 use pfsync_simulator::freebsd::nv::Value;
 use pfsync_simulator::freebsd::pf::rules::{Rule, Rules};
-use pfsync_simulator::lab::{Config, Firewall, NEWEST};
+use pfsync_simulator::lab::{Config, Firewall, NEWEST, OUTSIDE};
 use sys_bindings as sys;
 use zerocopy::byteorder::big_endian::U16;
 
@@ -151,6 +151,16 @@ fn a_translated_state_that_collides_leaves_nothing() -> Result<()> {
         raw.common.key[1].port = [[0x11, 0x11], [0x01, 0xbb]];
         target.send(Action::Insert1400, &[raw])?;
         assert_eq!((target.fw.states().len(), target.stats().pfsyncs_badstate), (1, 2));
+        // Two states have the wire key. The one that collides is not the first of them.
+        let mut other = state();
+        other.common.id = [10; 8];
+        other.common.ifname = [0; 16];
+        other.common.ifname[..3].copy_from_slice(OUTSIDE.as_bytes());
+        target.send(Action::Insert1400, &[other])?;
+        raw.common.key = state().common.key;
+        raw.common.key[1].port = [[0x44, 0x44], [0x01, 0xbb]];
+        target.send(Action::Insert1400, &[raw])?;
+        assert_eq!((target.fw.states().len(), target.stats().pfsyncs_badstate), (2, 3));
         target.fw.flush()?;
         let kernel = &target.fw.kernel;
         assert_eq!(kernel.heap.leaks(kernel, &["pf state keys"]), [""; 0], "{frees_both}");

@@ -143,6 +143,25 @@ fn pfsync0_may_be_destroyed_while_the_module_is_unloaded() -> Result<()> {
 }
 
 #[test]
+fn pfsync0_may_be_made_while_the_module_is_unloaded() -> Result<()> {
+    for delay in [1, 10, 100] {
+        let lab = plain_lab();
+        let fw = lab.boot(1)?;
+        fw.start_pfsync(&Config::default())?;
+        fw.destroy()?.map_err(|errno| anyhow::anyhow!("errno {errno}"))?;
+        fw.kernel.group_delay.set(milliseconds(delay));
+        fw.start("ifconfig", |vnet| {
+            let _ = interface::create(vnet, "pfsync0");
+        });
+        // The interface is made, and the kernel has not put it into the cloner's list.
+        fw.run("idle", |_| thread::current().give_way())?;
+        fw.unload().with_context(|| format!("delay {delay}"))?;
+        lab.seconds(1)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn pfsync0_may_be_looked_at_while_the_module_is_unloaded() -> Result<()> {
     for delay in [1, 10, 100, 1000] {
         let lab = plain_lab();

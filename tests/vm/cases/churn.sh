@@ -29,8 +29,12 @@ passing_vnet() {
 	jexec passing ifconfig pfsync0 up || fail "pfsync0 in a new vnet"
 }
 
-# The same with another interface in place of pfsync0.
+# The same with another interface in place of pfsync0, and without one in place of the sync
+# interface that departs.
 control_round() {
+	case $(($1 % 6)) in
+	4 | 5) jexec one ifconfig lo1 create up && jexec one ifconfig lo1 destroy ;;
+	esac || fail "lo1"
 	jail -c name=passing persist vnet || fail "jail"
 	jexec passing ifconfig lo1 create up || fail "lo1 in a new vnet"
 	[ $(($1 % 2)) -eq 1 ] || jexec passing ifconfig lo1 destroy

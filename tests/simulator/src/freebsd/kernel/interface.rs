@@ -263,7 +263,7 @@ fn split_unit(name: &str) -> Option<(&str, u32)> {
 
 /// Creates an interface by name, as `ifconfig name create` does. Called in a
 /// thread of the vnet.
-pub(crate) fn create(vnet: &Vnet, name: &str) -> Result<*mut sys::ifnet, i32> {
+pub fn create(vnet: &Vnet, name: &str) -> Result<*mut sys::ifnet, i32> {
     if vnet.interfaces.find(name).is_some() {
         return Err(sys::EEXIST as i32);
     }
@@ -289,8 +289,18 @@ pub(crate) fn create(vnet: &Vnet, name: &str) -> Result<*mut sys::ifnet, i32> {
     if error != 0 {
         return Err(error);
     }
-    // SAFETY: as above.
-    unsafe { (*cloner).interfaces.push(ifp as usize) };
+    let delay = thread::current().kernel.group_delay.get();
+    if delay > 0 {
+        kpi::time::sleep("the interface's group", delay);
+    }
+    if !vnet.cloners.borrow().iter().any(|other| ptr::eq(&**other, cloner)) {
+        violation("an interface is left behind, because its cloner was detached".into());
+    }
+    // SAFETY: the cloner is attached, and the interface lives.
+    unsafe {
+        (*cloner).interfaces.push(ifp as usize);
+        (*ifp).if_clones.le_prev = (&raw mut (*ifp).if_clones.le_next).cast();
+    }
     Ok(ifp)
 }
 

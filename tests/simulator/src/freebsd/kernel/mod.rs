@@ -87,6 +87,8 @@ pub struct Kernel {
     pub user_memory_delay: Cell<Sbt>,
     /// How many random numbers were drawn.
     pub(crate) drawn: Cell<u64>,
+    /// How long an interface that a cloner has made waits to be added to its group.
+    pub group_delay: Cell<Sbt>,
     image: RefCell<Option<Rc<Image>>>,
     crashed: Cell<bool>,
     /// Dropped last: the fields above refer to it.
@@ -114,6 +116,7 @@ impl Kernel {
             vnets: RefCell::default(),
             sysctls: RefCell::default(),
             user_memory_delay: Cell::default(),
+            group_delay: Cell::default(),
             console: RefCell::default(),
             lists: RefCell::default(),
             fired: RefCell::default(),

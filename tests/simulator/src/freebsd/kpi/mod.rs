@@ -12,7 +12,7 @@ mod nvlist;
 pub mod probes;
 pub(crate) mod protocol;
 mod sysctl;
-mod time;
+pub(crate) mod time;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

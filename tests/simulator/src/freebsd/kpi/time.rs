@@ -13,7 +13,7 @@ use std::rc::Rc;
 use sys_bindings as sys;
 
 /// Has the thread sleep for a time.
-pub(super) fn sleep(reason: &str, time: Sbt) {
+pub(crate) fn sleep(reason: &str, time: Sbt) {
     let thread = thread::current();
     let over = Rc::new(Cell::new(false));
     let flag = over.clone();

@@ -37,10 +37,14 @@ symbols! {
         direction: u32,
         more: *mut i32,
     ) -> *mut sys::pf_kstate {
+        let Some((st, others)) = Kernel::current_vnet().pf.find_by_key(key, direction) else {
+            return std::ptr::null_mut();
+        };
         if !more.is_null() {
-            violation("asks how many states have a key".into());
+            // SAFETY: a caller that passes a pointer passes a count.
+            unsafe { *more += others };
         }
-        Kernel::current_vnet().pf.find_by_key(key, direction).unwrap_or(std::ptr::null_mut())
+        st
     }
 
     pub unsafe extern "C" fn pf_state_expires(st: *const sys::pf_kstate) -> u32 {

@@ -182,31 +182,37 @@ impl Pf {
         thread::current().kernel.heap.free(key as usize, zone::KEYS.name);
     }
 
-    /// `pf_find_state_all`, for the first state alone: one with that key as its wire key, if
-    /// `direction` is `PF_IN`, or as its stack key. Its row is locked.
+    /// `pf_find_state_all`: the first state with that key as its wire key, if `direction` is
+    /// `PF_IN`, or as its stack key, and how many others there are. Its row is locked.
     pub(crate) fn find_by_key(
         &self,
         key: *const sys::pf_state_key_cmp,
         direction: u32,
-    ) -> Option<*mut sys::pf_kstate> {
+    ) -> Option<(*mut sys::pf_kstate, i32)> {
         // The compared part of a key comes first.
         let key = key.cast::<sys::pf_state_key>();
         let index = if direction == sys::PF_IN { WIRE } else { STACK };
         let row = self.key_row(key);
         let rows = KeyRows::lock([row, row]);
         // SAFETY: the key's row is locked.
-        let st = unsafe {
+        let found = unsafe {
             let mut present = (*row).keys.lh_first;
             while !present.is_null() && compared(present) != compared(key) {
                 present = (*present).entry.le_next;
             }
-            present.as_ref().map_or(std::ptr::null_mut(), |present| present.states[index].tqh_first)
+            let first = present.as_ref().map_or(std::ptr::null_mut(), |key| key.states[index].tqh_first);
+            first.as_ref().map(|state| {
+                let next = |state: *mut sys::pf_kstate| (*state).key_list[index].tqe_next.as_mut();
+                let others =
+                    std::iter::successors(next(first), |state| next(std::ptr::from_ref(*state).cast_mut()));
+                (std::ptr::from_ref(state).cast_mut(), others.count() as i32)
+            })
         };
-        if !st.is_null() {
+        if let Some((st, _)) = found {
             self.lock_state(st);
         }
         rows.unlock();
-        (!st.is_null()).then_some(st)
+        found
     }
 
     /// Detaches an unlinked state from its keys.
