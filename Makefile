@@ -23,7 +23,9 @@
 
 KMODDIR?=	/boot/modules
 PREFIX?=	/usr/local
-MANDIR=		$(PREFIX)/share/man/man4
+MANDIR=		$(PREFIX)/share/man
+SBINDIR=	$(PREFIX)/sbin
+RCDIR=		$(PREFIX)/etc/rc.d
 DTRACEDIR=	$(PREFIX)/share/dtrace/pfsync
 DOCSDIR=	$(PREFIX)/share/doc/pfsync
 FUZZ_SECONDS?=	60
@@ -116,9 +118,13 @@ toolchain:
 	@FREEBSD=$(FREEBSD) sh tools/setup.sh
 
 install: pfsync.ko
-	install -d $(DESTDIR)$(KMODDIR) $(DESTDIR)$(MANDIR) $(DESTDIR)$(DTRACEDIR) $(DESTDIR)$(DOCSDIR)/docs
+	install -d $(DESTDIR)$(KMODDIR) $(DESTDIR)$(MANDIR)/man4 $(DESTDIR)$(MANDIR)/man8 \
+	    $(DESTDIR)$(SBINDIR) $(DESTDIR)$(RCDIR) $(DESTDIR)$(DTRACEDIR) $(DESTDIR)$(DOCSDIR)/docs
 	install -m 0555 pfsync.ko $(DESTDIR)$(KMODDIR)
-	install -m 0444 share/man/pfsync.4 $(DESTDIR)$(MANDIR)
+	install -m 0444 share/man/pfsync.4 $(DESTDIR)$(MANDIR)/man4
+	install -m 0444 share/man/pfsync-status.8 $(DESTDIR)$(MANDIR)/man8
+	install -m 0555 share/sbin/pfsync-status $(DESTDIR)$(SBINDIR)
+	install -m 0555 share/rc.d/pfsync_key $(DESTDIR)$(RCDIR)
 	install -m 0555 share/dtrace/*.d $(DESTDIR)$(DTRACEDIR)
 	install -m 0444 README.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCSDIR)
 	install -m 0444 docs/*.md $(DESTDIR)$(DOCSDIR)/docs
@@ -127,7 +133,9 @@ install: pfsync.ko
 
 uninstall:
 	rm -rf $(DESTDIR)$(DTRACEDIR) $(DESTDIR)$(DOCSDIR)
-	rm -f $(DESTDIR)$(KMODDIR)/pfsync.ko $(DESTDIR)$(MANDIR)/pfsync.4
+	rm -f $(DESTDIR)$(KMODDIR)/pfsync.ko $(DESTDIR)$(MANDIR)/man4/pfsync.4
+	rm -f $(DESTDIR)$(MANDIR)/man8/pfsync-status.8 $(DESTDIR)$(SBINDIR)/pfsync-status
+	rm -f $(DESTDIR)$(RCDIR)/pfsync_key
 	[ -n "$(DESTDIR)" ] || kldxref $(KMODDIR)
 
 package: all

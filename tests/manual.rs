@@ -12,6 +12,7 @@ use pfsync::engine::config::Config;
 use pfsync::wire::{Action, Format};
 
 const MANUAL: &str = "share/man/pfsync.4";
+const STATUS_MANUAL: &str = "share/man/pfsync-status.8";
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -305,7 +306,8 @@ fn defaults_are_those_of_the_module() {
 /// installed here.
 #[test]
 fn mandoc_has_no_complaint() {
-    let output = Command::new("mandoc").args(["-T", "lint"]).arg(path(MANUAL)).output();
+    let manuals = [path(MANUAL), path(STATUS_MANUAL)];
+    let output = Command::new("mandoc").args(["-T", "lint"]).args(manuals).output();
     let output = output.expect("mandoc is installed by tools/setup.sh");
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     let elsewhere = ["referenced manual not found", "outdated mandoc.db"];

@@ -76,12 +76,14 @@ fn the_same_source_gives_the_same_package() {
 fn the_package_has_module_manual_scripts_and_documents() {
     let package = pack(&copy("contents"), "022");
     let mut expected = vec!["boot/modules/pfsync.ko".to_owned()];
+    expected.extend(["usr/local/etc/rc.d/pfsync_key", "usr/local/sbin/pfsync-status"].map(str::to_owned));
     let documents = ["CHANGELOG.md", "LICENSE", "README.md"];
     expected.extend(documents.map(|name| format!("usr/local/share/doc/pfsync/{name}")));
     expected.extend(files_in("docs").iter().map(|name| format!("usr/local/share/doc/pfsync/docs/{name}")));
     let scripts = files_in("share/dtrace");
     expected.extend(scripts.iter().map(|name| format!("usr/local/share/dtrace/pfsync/{name}")));
-    expected.push("usr/local/share/man/man4/pfsync.4".to_owned());
+    let manuals = ["man4/pfsync.4", "man8/pfsync-status.8"];
+    expected.extend(manuals.map(|name| format!("usr/local/share/man/{name}")));
     let listed = shell(root(), "tar -tf \"$1\"", &[package.as_os_str()]);
     assert_eq!(lines(&listed), expected);
 
