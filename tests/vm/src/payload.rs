@@ -9,16 +9,25 @@ use anyhow::{Context, Result};
 use crate::cli::{Args, System};
 use crate::directory::files;
 
+/// Files of share/ that `make install` installs and cases use, and their names in /tmp/vm.
+const INSTALLED: [(&str, &str); 3] = [
+    ("man/pfsync.4", "pfsync.4"),
+    ("sbin/pfsync-status", "pfsync-status"),
+    ("rc.d/pfsync_key", "pfsync_key"),
+];
+
 type Archive = tar::Builder<File>;
 
 /// Writes the archive with scripts, modules and guest programs for a machine that boots `system`.
 /// The guest unpacks it in /tmp/vm.
 pub(crate) fn write(disk: &Path, args: &Args, system: System, programs: &[PathBuf]) -> Result<()> {
     let mut archive = tar::Builder::new(File::create(disk)?);
-    for script in ["agent.sh", "lib.sh", "carp.sh"] {
+    for script in ["agent.sh", "lib.sh", "carp.sh", "machines.sh"] {
         add(&mut archive, &args.tests_dir.join(script), script)?;
     }
-    add(&mut archive, &args.tests_dir.join("../../share/man/pfsync.4"), "pfsync.4")?;
+    for (file, name) in INSTALLED {
+        add(&mut archive, &args.tests_dir.join("../../share").join(file), name)?;
+    }
     add_directory(&mut archive, &args.tests_dir.join("cases"), "cases", "sh")?;
     add(&mut archive, system.module, "pfsync.ko")?;
     if let Some(stock) = system.stock {
@@ -81,5 +90,6 @@ mod tests {
         assert!(names.contains(&PathBuf::from("pfsync.ko")));
         assert!(names.contains(&PathBuf::from("lib.sh")));
         assert!(names.contains(&PathBuf::from("pfsync.4")));
+        assert!(names.contains(&PathBuf::from("machines.sh")));
     }
 }
