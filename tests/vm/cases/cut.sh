@@ -12,7 +12,8 @@ measure() {
 	local requests
 	use_pfsync "$1"
 	start_sync
-	wait_for 100 in_sync here || fail "not in sync before the cut"
+	# FreeBSD's own module may take an end mark for that of an earlier bulk update, and wait for minutes.
+	wait_for 100 in_sync here || [ "$1" = stock ] || fail "not in sync before the cut"
 	barrier "$2: in sync"
 	as_one make_states $LASTING 9001 1000
 	as_one make_states $ENDING 9002 100

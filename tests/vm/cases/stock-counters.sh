@@ -67,11 +67,11 @@ fi
 # Hellos come now and then.
 sleep 25
 barrier "quiet"
-as_one pfctl -q -F states
-sleep 3
-no_discards "in the end"
 compare
 as_two report counters
 as_two nothing_lost counters
 as_one close_tcp
+as_one pfctl -q -F states
+sleep 3
+no_discards "in the end"
 machine_off
