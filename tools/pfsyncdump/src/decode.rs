@@ -118,7 +118,8 @@ impl Decoded {
 
 /// What the byte says that a header has for this.
 fn announced(byte: u8) -> Option<u16> {
-    let number = Format::announced_as(byte).map_or(u16::from(byte), |format| format as u16);
+    let format = Format::announced_as(byte).filter(|format| format.announcement() == byte);
+    let number = format.map_or(u16::from(byte), |format| format as u16);
     (byte != 0).then_some(number)
 }
 
