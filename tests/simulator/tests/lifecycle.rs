@@ -4,7 +4,7 @@
 mod common;
 
 use anyhow::{Context, Result};
-use common::{departs_during, plain_lab, tcp};
+use common::{departs_during, pair, plain_lab, tcp};
 use pfsync_simulator::freebsd::kernel::world::{milliseconds, Policy};
 use pfsync_simulator::freebsd::kernel::{interface, thread};
 use pfsync_simulator::lab::{connection, request, Config, Lab};
@@ -119,6 +119,18 @@ fn an_interface_that_was_moved_takes_down_its_own_vnet() -> Result<()> {
     fw.run("ifconfig", move |_| interface::relocate(pfsync0 as *mut _, &target))?;
     fw.open(&connection(1, sys::IPPROTO_TCP))?;
     fw.unload()
+}
+
+/// Their interfaces may have the addresses in memory of those before them.
+#[test]
+fn firewalls_may_follow_each_other_in_one_lab() -> Result<()> {
+    let lab = plain_lab();
+    for _ in 0..40 {
+        let [one, two] = pair(&lab)?;
+        one.unload()?;
+        two.unload()?;
+    }
+    Ok(())
 }
 
 #[test]
