@@ -6,7 +6,7 @@ mod common;
 use anyhow::{Context, Result};
 use common::{departs_during, pair, plain_lab, tcp};
 use pfsync_simulator::freebsd::kernel::world::{milliseconds, Policy};
-use pfsync_simulator::freebsd::kernel::{interface, thread};
+use pfsync_simulator::freebsd::kernel::{cloner, interface, thread};
 use pfsync_simulator::lab::{connection, request, Config, Lab};
 use sys_bindings as sys;
 
@@ -146,7 +146,7 @@ fn pfsync0_may_be_destroyed_while_the_module_is_unloaded() -> Result<()> {
         fw.start_pfsync(&Config::default())?;
         fw.start("ifconfig", |vnet| {
             // The thread that comes second finds no interface.
-            let _ = interface::destroy(vnet, "pfsync0");
+            let _ = cloner::destroy(vnet, "pfsync0");
         });
         fw.unload().with_context(|| format!("seed {seed}"))?;
         lab.seconds(1)?;
@@ -163,7 +163,7 @@ fn pfsync0_may_be_made_while_the_module_is_unloaded() -> Result<()> {
         fw.destroy()?.map_err(|errno| anyhow::anyhow!("errno {errno}"))?;
         fw.kernel.group_delay.set(milliseconds(delay));
         fw.start("ifconfig", |vnet| {
-            let _ = interface::create(vnet, "pfsync0");
+            let _ = cloner::create(vnet, "pfsync0");
         });
         // The interface is made, and the kernel has not put it into the cloner's list.
         fw.run("idle", |_| thread::current().give_way())?;
