@@ -170,6 +170,8 @@ impl Kernel {
             (*ifp).if_mtu = 1500;
             (*ifp).if_flags = flags as i32;
             (*ifp).if_vnet = vnet.raw();
+            // What IPv6 has for each interface but those of pflog(4) and pfsync(4).
+            (*ifp).if_afdata[sys::AF_INET6 as usize] = ptr::NonNull::dangling().as_ptr();
         }
         let interface = Interface { references: 1, attached: true, addr4, addr6, ..Interface::default() };
         vnet.interfaces.table.borrow_mut().insert(ifp as usize, interface);
