@@ -6,11 +6,11 @@
 //! of one changes the other, and no check of the update can tell. Whole states and the
 //! peers' own host ids do tell, before or after.
 
+use crate::driver::kernel::console;
 use crate::driver::pf::{status, table};
 use crate::driver::probe;
 use crate::driver::stats::{count_conflict, Conflict};
 use crate::wire::{State, StateId};
-use sys_bindings as sys;
 
 /// Looks at a state that a peer has made, and at whether it could be inserted here. Only
 /// the firewall that made a state sends its insert.
@@ -39,20 +39,15 @@ pub(crate) fn report(state: StateId, conflict: Conflict) {
     if !count_conflict(conflict) {
         return;
     }
-    let host_id = u32::from_be_bytes(status::host_id());
-    let (id, creator) = (u64::from_be_bytes(state.id), u32::from_be_bytes(state.creator));
-    // SAFETY: the arguments are the numbers of the formats.
-    unsafe {
-        match conflict {
-            Conflict::HostId => sys::printf(
-                c"pfsync: a peer has the host id 0x%08x of this firewall: set another hostid\n".as_ptr(),
-                host_id,
-            ),
-            Conflict::State => sys::printf(
-                c"pfsync: a peer's state 0x%016lx of creator 0x%08x is another connection here\n".as_ptr(),
-                id,
-                creator,
-            ),
-        }
-    };
+    match conflict {
+        Conflict::HostId => console::say_number(
+            c"pfsync: a peer has the host id 0x%08x of this firewall: set another hostid\n",
+            u32::from_be_bytes(status::host_id()),
+        ),
+        Conflict::State => console::say_numbers(
+            c"pfsync: a peer's state 0x%016lx of creator 0x%08x is another connection here\n",
+            u64::from_be_bytes(state.id),
+            u32::from_be_bytes(state.creator),
+        ),
+    }
 }

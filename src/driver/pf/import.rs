@@ -31,7 +31,7 @@ pub(crate) enum Origin {
 pub(crate) enum Refused {
     /// Its interface does not exist here.
     Interface,
-    /// The interface that it routes to does not exist here, leads back here, or is not known.
+    /// The interface that it routes to does not exist here, leads back here, cannot take packets, or is not known.
     RouteInterface,
     /// Its routing table does not exist here.
     RoutingTable,
@@ -171,19 +171,24 @@ fn find_kif(name: &IfName, _rules: &Rules) -> Option<Kif> {
     NonNull::new(unsafe { sys::pfi_kkif_find(name.bytes().as_ptr().cast()) })
 }
 
-/// The kif that a state routes its packets to. `None` for a loopback interface that pf
-/// filters: a packet sent there comes in again, matches the state again, and so circles
-/// for ever.
+/// The kif that a state routes its packets to. `None` if [`may_route_to`] refuses it.
 fn find_route(name: &IfName, rules: &Rules) -> Option<Kif> {
-    find_kif(name, rules).filter(|kif| !loops(*kif, rules))
+    find_kif(name, rules).filter(|kif| may_route_to(*kif, rules))
 }
 
-/// Whether a kif is that of a loopback interface that pf filters.
-fn loops(kif: Kif, _rules: &Rules) -> bool {
+/// Whether pf can send a state's packets by an interface. Two kinds are refused:
+///
+/// - A loopback interface that pf filters. A packet sent there comes in again, matches the
+///   state again, and so circles for ever.
+/// - An interface of which IPv6 knows nothing, such as those of pflog(4) and pfsync(4)
+///   (`in6_domifattach`). pf of FreeBSD 15 asks IPv6 for its MTU, and the kernel panics.
+fn may_route_to(kif: Kif, _rules: &Rules) -> bool {
     // SAFETY: the lock of the rules protects the kifs and their interfaces.
     unsafe {
-        let flags = (*kif.as_ptr()).pfik_ifp.as_ref().map_or(0, |ifp| ifp.if_flags as u32);
-        flags & sys::IFF_LOOPBACK != 0 && (*kif.as_ptr()).pfik_flags & sys::PFI_IFLAG_SKIP == 0
+        let Some(ifp) = (*kif.as_ptr()).pfik_ifp.as_ref() else { return true };
+        let is_skipped = (*kif.as_ptr()).pfik_flags & sys::PFI_IFLAG_SKIP != 0;
+        let circles = ifp.if_flags as u32 & sys::IFF_LOOPBACK != 0 && !is_skipped;
+        !circles && !ifp.if_afdata[sys::AF_INET6 as usize].is_null()
     }
 }
 
@@ -201,7 +206,7 @@ unsafe fn only_route(rule: *const sys::pf_krule, rules: &Rules) -> Option<Kif> {
         let first = firsts.into_iter().flatten().next()?;
         first.entries.tqe_next.is_null().then(|| NonNull::new(first.kif)).flatten()?
     };
-    (!loops(kif, rules)).then_some(kif)
+    may_route_to(kif, rules).then_some(kif)
 }
 
 /// Takes the route of a state from its rule, for a message format that does not carry it.

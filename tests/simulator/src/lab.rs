@@ -6,7 +6,7 @@ use crate::freebsd::kernel::thread;
 use crate::freebsd::kernel::violation::{violation, Violation};
 use crate::freebsd::kernel::vnet::Vnet;
 use crate::freebsd::kernel::world::{milliseconds, Policy, World, SECOND};
-use crate::freebsd::kernel::{interface, Kernel};
+use crate::freebsd::kernel::{cloner, interface, Kernel};
 use crate::freebsd::machine::cpu::into_module;
 use crate::freebsd::nv::{List, Value};
 use crate::freebsd::pf::rules::{Rules, KEEP_STATE};
@@ -341,12 +341,12 @@ impl Firewall {
 
     /// `ifconfig pfsync0 create`
     pub fn create(&self) -> Result<Result<(), i32>> {
-        Ok(self.run("ifconfig", |vnet| interface::create(vnet, "pfsync0").map(|_| ()))?)
+        Ok(self.run("ifconfig", |vnet| cloner::create(vnet, "pfsync0").map(|_| ()))?)
     }
 
     /// `ifconfig pfsync0 destroy`
     pub fn destroy(&self) -> Result<Result<(), i32>> {
-        Ok(self.run("ifconfig", |vnet| interface::destroy(vnet, "pfsync0"))?)
+        Ok(self.run("ifconfig", |vnet| cloner::destroy(vnet, "pfsync0"))?)
     }
 
     /// Puts a new card in place of the one that was pulled. It is not up.

@@ -4,9 +4,9 @@
 mod common;
 
 use anyhow::{Context, Result};
-use common::{departs_during, plain_lab, tcp};
+use common::{departs_during, pair, plain_lab, tcp};
 use pfsync_simulator::freebsd::kernel::world::{milliseconds, Policy};
-use pfsync_simulator::freebsd::kernel::{interface, thread};
+use pfsync_simulator::freebsd::kernel::{cloner, interface, thread};
 use pfsync_simulator::lab::{connection, request, Config, Lab};
 use sys_bindings as sys;
 
@@ -121,6 +121,18 @@ fn an_interface_that_was_moved_takes_down_its_own_vnet() -> Result<()> {
     fw.unload()
 }
 
+/// Their interfaces may have the addresses in memory of those before them.
+#[test]
+fn firewalls_may_follow_each_other_in_one_lab() -> Result<()> {
+    let lab = plain_lab();
+    for _ in 0..40 {
+        let [one, two] = pair(&lab)?;
+        one.unload()?;
+        two.unload()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn the_sync_interface_may_depart_while_the_module_is_unloaded() -> Result<()> {
     departs_during(|fw| fw.unload())
@@ -134,7 +146,7 @@ fn pfsync0_may_be_destroyed_while_the_module_is_unloaded() -> Result<()> {
         fw.start_pfsync(&Config::default())?;
         fw.start("ifconfig", |vnet| {
             // The thread that comes second finds no interface.
-            let _ = interface::destroy(vnet, "pfsync0");
+            let _ = cloner::destroy(vnet, "pfsync0");
         });
         fw.unload().with_context(|| format!("seed {seed}"))?;
         lab.seconds(1)?;
@@ -151,7 +163,7 @@ fn pfsync0_may_be_made_while_the_module_is_unloaded() -> Result<()> {
         fw.destroy()?.map_err(|errno| anyhow::anyhow!("errno {errno}"))?;
         fw.kernel.group_delay.set(milliseconds(delay));
         fw.start("ifconfig", |vnet| {
-            let _ = interface::create(vnet, "pfsync0");
+            let _ = cloner::create(vnet, "pfsync0");
         });
         // The interface is made, and the kernel has not put it into the cloner's list.
         fw.run("idle", |_| thread::current().give_way())?;

@@ -134,7 +134,11 @@ impl Network {
     pub fn plug(&self, kernel: &Rc<Kernel>, vnet: &Rc<Vnet>, ifp: *mut sys::ifnet, segment: usize) {
         let port =
             Port { kernel: Rc::downgrade(kernel), vnet: Rc::downgrade(vnet), ifp: ifp as usize, segment };
-        self.ports.borrow_mut().push(port);
+        let mut ports = self.ports.borrow_mut();
+        // The memory of a kernel that is gone, and so the address of its interface, is used again.
+        ports.retain(|port| port.kernel.strong_count() > 0);
+        assert!(ports.iter().all(|other| other.ifp != port.ifp), "the interface is plugged in twice");
+        ports.push(port);
     }
 
     /// Unplugs the interfaces of a kernel that stopped.

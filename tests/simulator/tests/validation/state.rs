@@ -146,6 +146,7 @@ rows! {
     rt: is_refused(|s| s.rt = 5, bad_value);
     rt_ifname_empty: is_refused(|s| s.rt = 1, bad_value);
     rt_ifname_unknown: is_refused(|s| { s.rt = 1; s.rt_ifname[..4].copy_from_slice(b"em77") }, bad_state);
+    rt_ifname_without_ipv6: is_refused(|s| { s.rt = 1; s.rt_ifname[..7].copy_from_slice(b"pfsync0") }, bad_state);
     rt_ifname_loopback: is_refused(|s| { s.rt = 1; s.rt_ifname[..3].copy_from_slice(b"lo0") }, bad_state);
 }
 

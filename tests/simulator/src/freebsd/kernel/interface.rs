@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Network interfaces: ifnet(9), their cloners and bpf(4).
+//! Network interfaces: ifnet(9) and bpf(4).
 
 use super::heap::Heap;
 use super::sleep::{epoch_assert, may_sleep};
@@ -42,14 +42,6 @@ pub struct Interfaces {
     table: RefCell<HashMap<usize, Interface>>,
     /// The attached ones, in the order in which they were attached.
     order: RefCell<Vec<usize>>,
-}
-
-/// An interface cloner of a module.
-pub(crate) struct Cloner {
-    name: String,
-    create: sys::ifc_create_f,
-    destroy: sys::ifc_destroy_f,
-    interfaces: Vec<usize>,
 }
 
 /// The name of an interface.
@@ -178,6 +170,8 @@ impl Kernel {
             (*ifp).if_mtu = 1500;
             (*ifp).if_flags = flags as i32;
             (*ifp).if_vnet = vnet.raw();
+            // What IPv6 has for each interface but those of pflog(4) and pfsync(4).
+            (*ifp).if_afdata[sys::AF_INET6 as usize] = ptr::NonNull::dangling().as_ptr();
         }
         let interface = Interface { references: 1, attached: true, addr4, addr6, ..Interface::default() };
         vnet.interfaces.table.borrow_mut().insert(ifp as usize, interface);
@@ -253,85 +247,6 @@ pub(super) fn with_lock<R>(address: usize, inside: impl FnOnce() -> R) -> R {
     let result = inside();
     kernel.locks.unlock(address, Exclusive);
     result
-}
-
-/// Splits a name such as `pfsync0` into `pfsync` and 0.
-fn split_unit(name: &str) -> Option<(&str, u32)> {
-    let digits = name.find(|c: char| c.is_ascii_digit())?;
-    Some((&name[..digits], name[digits..].parse().ok()?))
-}
-
-/// Creates an interface by name, as `ifconfig name create` does. Called in a
-/// thread of the vnet.
-pub fn create(vnet: &Vnet, name: &str) -> Result<*mut sys::ifnet, i32> {
-    if vnet.interfaces.find(name).is_some() {
-        return Err(sys::EEXIST as i32);
-    }
-    let (prefix, unit) = split_unit(name).ok_or(sys::EINVAL as i32)?;
-    let cloner = vnet
-        .cloners
-        .borrow_mut()
-        .iter_mut()
-        .find(|cloner| cloner.name == prefix)
-        .map(|cloner| &raw mut **cloner);
-    let cloner = cloner.ok_or(sys::EINVAL as i32)?;
-    let mut text = [0 as c_char; 16];
-    text.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from as c_char);
-    let mut ifp = ptr::null_mut();
-    // SAFETY: the cloner is boxed and stays until it is detached; the request
-    // and the name live during the call.
-    let error = unsafe {
-        let mut request: sys::ifc_data = std::mem::zeroed();
-        request.unit = unit;
-        let create = (*cloner).create.expect("a cloner can create");
-        into_module(|| create(cloner.cast(), text.as_mut_ptr(), text.len(), &mut request, &mut ifp))
-    };
-    if error != 0 {
-        return Err(error);
-    }
-    let delay = thread::current().kernel.group_delay.get();
-    if delay > 0 {
-        kpi::time::sleep("the interface's group", delay);
-    }
-    if !vnet.cloners.borrow().iter().any(|other| ptr::eq(&**other, cloner)) {
-        violation("an interface is left behind, because its cloner was detached".into());
-    }
-    // SAFETY: the cloner is attached, and the interface lives.
-    unsafe {
-        (*cloner).interfaces.push(ifp as usize);
-        (*ifp).if_clones.le_prev = (&raw mut (*ifp).if_clones.le_next).cast();
-    }
-    Ok(ifp)
-}
-
-/// Destroys an interface of a cloner, as `ifconfig name destroy` does. Called
-/// in a thread of the vnet.
-pub fn destroy(vnet: &Vnet, name: &str) -> Result<(), i32> {
-    let kernel = thread::current().kernel.clone();
-    with_lock(detach_lock(&kernel), || destroy_locked(vnet, name))
-}
-
-fn destroy_locked(vnet: &Vnet, name: &str) -> Result<(), i32> {
-    let ifp = vnet.interfaces.find(name).ok_or(sys::ENXIO as i32)?;
-    let mut cloners = vnet.cloners.borrow_mut();
-    let cloner = cloners.iter_mut().find(|cloner| cloner.interfaces.contains(&(ifp as usize)));
-    let cloner = cloner.map(|cloner| &raw mut **cloner).ok_or(sys::EINVAL as i32)?;
-    drop(cloners);
-    destroy_by(cloner, ifp);
-    Ok(())
-}
-
-fn destroy_by(cloner: *mut Cloner, ifp: *mut sys::ifnet) {
-    // SAFETY: the cloner is boxed and stays until it is detached.
-    unsafe {
-        (*cloner).interfaces.retain(|other| *other != ifp as usize);
-        let destroy = (*cloner).destroy.expect("a cloner can destroy");
-        // In the vnet where the interface is now.
-        let thread = thread::current();
-        let before = thread.set_vnet((*ifp).if_vnet);
-        into_module(|| destroy(cloner.cast(), ifp, 0));
-        thread.set_vnet(before);
-    }
 }
 
 /// Moves an interface to another vnet, as `ifconfig name vnet jail` does. It is down then.
@@ -554,61 +469,6 @@ kpi::symbols! {
         match interface {
             Some(interface) => interface.frames.iter_mut().for_each(|frames| frames.push(frame.clone())),
             None => violation("taps a frame for a bpf that is detached".into()),
-        }
-    }
-
-    pub unsafe extern "C" fn ifc_attach_cloner(
-        name: *const c_char,
-        request: *mut sys::if_clone_addreq,
-    ) -> *mut sys::if_clone {
-        may_sleep("ifc_attach_cloner");
-        // SAFETY: the caller's name is terminated, and its request valid.
-        let (name, request) = unsafe { (CStr::from_ptr(name).to_string_lossy().into_owned(), &*request) };
-        let vnet = Kernel::current_vnet();
-        let mut cloners = vnet.cloners.borrow_mut();
-        if cloners.iter().any(|cloner| cloner.name == name) {
-            return ptr::null_mut();
-        }
-        let (create, destroy) = (request.create_f, request.destroy_f);
-        let mut cloner = Box::new(Cloner { name, create, destroy, interfaces: Vec::new() });
-        let raw: *mut Cloner = &mut *cloner;
-        cloners.push(cloner);
-        raw.cast()
-    }
-
-    pub unsafe extern "C" fn ifc_detach_cloner(cloner: *mut sys::if_clone) {
-        may_sleep("ifc_detach_cloner");
-        let vnet = Kernel::current_vnet();
-        let cloner = cloner.cast::<Cloner>();
-        if !vnet.cloners.borrow().iter().any(|other| ptr::eq(&**other, cloner)) {
-            violation("detaches a cloner that is not attached".into());
-        }
-        // SAFETY: the cloner is boxed, and in the list.
-        let interfaces = unsafe { (*cloner).interfaces.clone() };
-        for ifp in interfaces {
-            destroy_by(cloner, ifp as *mut sys::ifnet);
-        }
-        vnet.cloners.borrow_mut().retain(|other| !ptr::eq(&**other, cloner));
-    }
-
-    pub unsafe extern "C" fn ifc_create_ifp(
-        name: *const c_char,
-        _request: *mut sys::ifc_data,
-        ifpp: *mut *mut sys::ifnet,
-    ) -> i32 {
-        may_sleep("ifc_create_ifp");
-        let vnet = Kernel::current_vnet();
-        // SAFETY: the caller's name is terminated.
-        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
-        match create(&vnet, &name) {
-            Ok(ifp) => {
-                if !ifpp.is_null() {
-                    // SAFETY: the caller's variable.
-                    unsafe { *ifpp = ifp };
-                }
-                0
-            }
-            Err(error) => error,
         }
     }
 }

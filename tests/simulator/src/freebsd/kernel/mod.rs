@@ -2,6 +2,7 @@
 //! The kernel: threads, locks, memory, timers, interfaces, vnets and modules.
 
 pub mod callout;
+pub mod cloner;
 pub(crate) mod event;
 mod fault;
 pub mod heap;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Network stacks (vnets).
 
-use super::interface::{Cloner, Interfaces};
+use super::cloner::Cloner;
+use super::interface::Interfaces;
 use super::variables::VnetVariables;
 use super::Kernel;
 use crate::freebsd::pf::rules::Rules;

@@ -49,6 +49,7 @@ pub(crate) fn find(name: &str) -> Option<usize> {
         let files = [
             crate::freebsd::kernel::callout::symbols(),
             crate::freebsd::kernel::event::symbols(),
+            crate::freebsd::kernel::cloner::symbols(),
             crate::freebsd::kernel::interface::symbols(),
             crate::freebsd::kernel::interrupt::symbols(),
             crate::freebsd::kernel::module::symbols(),
