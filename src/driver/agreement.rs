@@ -164,9 +164,8 @@ pub(crate) fn receive(
     }
     let received = Received {
         from,
+        frame,
         trailer,
-        has_messages: frame.has_messages(),
-        reads: frame.announced,
         trust,
         awaits_bulk: !softc.bulk_request.lock().is_idle(),
         random: if trust == Trust::Anyone { 0 } else { random::number() },

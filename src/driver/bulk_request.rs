@@ -53,6 +53,15 @@ pub(crate) fn repeat(softc: &Softc) {
     }
 }
 
+/// A peer can hear this firewall now that could not before: if a bulk update is awaited, sends
+/// the request again.
+pub(crate) fn ask_newcomer(softc: &Softc) {
+    let is_idle = softc.bulk_request.lock().is_idle();
+    if !is_idle {
+        send_request(softc);
+    }
+}
+
 /// Requests a bulk update for an operator (`net.pfsync.bulk_request`). `EINVAL` unless
 /// `pfsync0` is up and has a sync interface.
 pub(crate) fn start_by_operator() -> Result<()> {

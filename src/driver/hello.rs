@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Hellos: frames without messages, which say what is missing here and what was told again.
 
+use crate::driver::bulk_request;
 use crate::driver::instance;
 use crate::driver::kernel::epoch::{self, NetEpoch};
 use crate::driver::kernel::time;
@@ -21,7 +22,12 @@ pub(crate) fn send_due(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     let mut due = next(softc, now);
     if due <= now {
         match output::send_hello(softc, link, epoch) {
-            Sent::Yes => due = next(softc, now),
+            Sent::Yes => {
+                due = next(softc, now);
+                if softc.agreement.lock().take_newcomer() {
+                    bulk_request::ask_newcomer(softc);
+                }
+            }
             Sent::Empty | Sent::Later => now = now.saturating_sub(time::milliseconds(100)),
         }
     }

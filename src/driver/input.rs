@@ -319,6 +319,10 @@ fn handle_insert(context: &Context, state: &Result<State, Invalid>, action: Acti
 /// Imports a state that came with an action, within the limits. Returns whether it was
 /// inserted.
 fn import_state(context: &Context, state: &State, action: Action) -> bool {
+    if has_ended(context, state.id) {
+        count(Stat::Stale, 1);
+        return false;
+    }
     let rates = &context.softc.rates;
     let imported = if !rates.inserts.allows(time::uptime(), context.sysctls.peer_inserts) {
         Err(Refusal::Limit(PeerLimit::Inserts))
@@ -427,6 +431,9 @@ fn merge_endpoint(found: &Found, side: Side, endpoint: &Endpoint, verdict: Endpo
 
 /// Requests a state from the peers, one of which has sent a compressed update of it.
 fn request_state(context: &Context, state: StateId) {
+    if has_ended(context, state) {
+        return count(Stat::Stale, 1);
+    }
     if !context.softc.rates.requests.allows(time::uptime(), context.sysctls.peer_requests) {
         return reject_limited(Action::UpdateCompressed, PeerLimit::Requests);
     }
@@ -481,14 +488,27 @@ fn send_whole(context: &Context, found: &Found, action: Action) {
 /// and sends it back. A second delete ends it, unless further packets have passed until then.
 fn handle_delete(context: &Context, state: StateId) {
     let Some(found) = table::find(state) else {
+        note_end(context, state);
         return reject(Some(Action::DeleteCompressed), Rejected::State);
     };
     if !found.is_alive() || found.known_end().ends_by_delete() {
+        note_end(context, state);
         return found.unlink();
     }
     count(Stat::Stale, 1);
     found.note_message(time::uptime(), false);
     send_whole(context, &found, Action::DeleteCompressed);
+}
+
+/// Notes that a state has ended at a numbered peer: what others tell of it is old.
+fn note_end(context: &Context, state: StateId) {
+    if context.epoch.is_some() {
+        context.softc.ended.lock().note(state, time::uptime());
+    }
+}
+
+fn has_ended(context: &Context, state: StateId) -> bool {
+    context.softc.ended.lock().has_lately(state, time::uptime())
 }
 
 fn handle_ack(context: &Context, state: StateId) {

@@ -24,7 +24,7 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
     if link.is_none() || !softc.frame_size(link).fits_a_state() {
         return;
     }
-    let mut burst = if is_allowed { bulk_answer::packets_per_tick() } else { 0 };
+    let mut burst = if is_allowed { space(softc) } else { 0 };
     while burst > 0 && is_repairing(softc) {
         burst = burst.saturating_sub(1);
         let mut is_limited = false;
@@ -36,6 +36,12 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
     if is_repairing(softc) {
         softc.sender_timer.arm(time::tick());
     }
+}
+
+/// How many packets may leave in this tick.
+fn space(softc: &Softc) -> u64 {
+    let space = softc.agreement.lock().repair_space(time::now());
+    bulk_answer::packets_per_tick().min(space)
 }
 
 fn is_repairing(softc: &Softc) -> bool {

@@ -23,6 +23,7 @@ use crate::engine::bulk::{Requester, Responder};
 use crate::engine::config::Config;
 use crate::engine::control::{Control, MAX_QUEUED_REQUESTS};
 use crate::engine::defer::{Deferral, Deferrals, PLACES_PER_BUCKET};
+use crate::engine::ended::{Ended, Slot};
 use crate::engine::format_choice::FormatChoice;
 use crate::engine::limit::Rates;
 use crate::wire::trailer::{trailer_len, Epoch};
@@ -210,6 +211,8 @@ pub(crate) struct Softc {
     pub(crate) bulk_burst_allowed: AtomicBool,
     /// Which frames of the peers arrived, and what this firewall's frames told.
     pub(crate) agreement: Mutex<PeerAgreement>,
+    /// States that ended at numbered peers. Locked while a row is locked.
+    pub(crate) ended: Mutex<Ended<KSlice<Slot>>>,
     /// Lets the sender send a hello.
     pub(crate) hello_timer: Callout,
     /// When `hello_timer` expires, 0 if it is not armed.
@@ -239,6 +242,10 @@ impl Bucket {
     }
 }
 
+/// Slots for states whose end a peer told, 16 bytes each. They last if a peer ends fewer than
+/// about a thousand states a second; beyond that, some ends are forgotten early.
+const ENDED_STATES: usize = 8192;
+
 /// An agreement with no peers and no log.
 fn new_agreement() -> Result<PeerAgreement> {
     let storage = Storage {
@@ -262,6 +269,7 @@ impl Softc {
         let callout = |run| Callout::new(Handler { vnet, index: 0, run }, Wait::Sleep);
         let config = Config::new(NEWEST_FORMAT);
         let agreement = new_agreement()?;
+        let ended = KSlice::new(ENDED_STATES, Wait::Sleep, |_| Ok(Slot::UNUSED))?;
         // SAFETY: only a thread that has locked the configuration of an existing interface
         // stores keys, and this interface does not exist yet.
         let keys = unsafe { KeyPair::stored() };
@@ -291,6 +299,7 @@ impl Softc {
             bulk_answer: Mutex::new(c"pfsync bulk answer", Responder::new(), Wait::Sleep)?,
             bulk_burst_allowed: AtomicBool::new(false),
             agreement: Mutex::new(c"pfsync agreement", agreement, Wait::Sleep)?,
+            ended: Mutex::new(c"pfsync ended", Ended::new(ended), Wait::Sleep)?,
             hello_timer: callout(timers.hello)?,
             hello_armed: AtomicI64::new(0),
             keys: Mutex::new(c"pfsync keys", keys, Wait::Sleep)?,

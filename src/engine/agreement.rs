@@ -6,12 +6,13 @@
 //! in a *hello*, and the sender looks in its *log* what these frames told, and tells what
 //! is true of it now. [`crate::wire::trailer`] is what is on the wire.
 //!
-//! # In order or not at all
+//! # Once or not at all
 //!
-//! A frame whose number is not above all known ones is late or doubled, and is dropped. So
-//! the messages of a peer take effect in the order in which it sent them: an insert never
-//! arrives after the delete of its state. What a dropped frame told is missing, and is told
-//! again like what was lost. A frame can therefore not be replayed within an epoch either.
+//! A frame is taken once: a window of the latest numbers tells which arrived. So a frame
+//! cannot be replayed within an epoch. A frame that was overtaken is taken too, unless it
+//! clears states: those that were made since would go with them. What a dropped frame told
+//! is missing, and is told again like what was lost. An insert may arrive after the delete
+//! of its state, but does not bring it back: see [`crate::engine::ended`].
 //!
 //! # What is told again
 //!
@@ -28,6 +29,11 @@
 //! If a peer lacks numbers that the log has forgotten, or more than any log has, it needs a
 //! bulk update, and [`Reception::needs_bulk`] says so. The bulk update counts if its start
 //! mark and its end mark arrived, and is complete when nothing is missing any more.
+//!
+//! A bulk update tells of the states that exist. Another firewall may have told the requester
+//! of a state that has ended since. So a node reports as missing what a peer told before the
+//! two met, too. Of that, the peer tells the ends again, as far as its log goes back; the bulk
+//! update tells the rest.
 //!
 //! # Keys
 //!
@@ -48,6 +54,7 @@ mod peer;
 mod repair;
 mod table;
 mod tag;
+mod window;
 
 #[cfg(test)]
 mod tests;
@@ -56,14 +63,15 @@ pub use flow::{MAX_WINDOW, MIN_WINDOW, REPORT_FRAMES};
 pub use gaps::{Gaps, MAX_GAPS};
 pub use hello::{ALONE, BUSY, GREETING, IDLE, SPACING};
 pub use log::{Entry, Log, Record, Told};
-pub use peer::{BulkNeed, Kind, Peer, Standing, MAX_GAP, MAX_PEERS, SILENCE};
+pub use peer::{BulkNeed, Kind, Peer, Standing, MAX_DOUBTS, MAX_GAP, MAX_PEERS, SILENCE};
 pub use repair::{Retold, RETOLD_SLOTS};
 pub use table::{write_table, TABLE_LEN};
 pub use tag::{seal, tag, BadTag, Key, Keys, Trust, KEY_LEN};
+pub use window::WINDOW;
 
 use crate::engine::bulk::Instant;
 use crate::wire::trailer::{Block, Epoch, Gap, Ident, Node, Repaired, Report, Trailer, TrailerWriter};
-use crate::wire::{BulkMark, Format, Frame, PeerAddress};
+use crate::wire::{BulkMark, Frame, PeerAddress, Run};
 use hello::{Pace, Schedule};
 use peer::ReportNews;
 use repair::Repair;
@@ -80,12 +88,10 @@ const MAX_STRANGERS: usize = 4;
 pub struct Received<'a> {
     /// Where it comes from.
     pub from: PeerAddress,
+    /// Its frame, of which nothing was read yet. A frame without messages is a hello.
+    pub frame: &'a Frame<'a>,
     /// Its trailer, if it has one.
     pub trailer: Option<Trailer<'a>>,
-    /// Whether the frame carries messages. If not, it is a hello.
-    pub has_messages: bool,
-    /// The newest format that the sender says it reads.
-    pub reads: Option<Format>,
     /// What the tag tells.
     pub trust: Trust,
     /// Whether a bulk update is awaited, which will bring what peers told before.
@@ -184,6 +190,7 @@ pub struct Agreement<P, L, R> {
     strangers: [Option<Ident>; MAX_STRANGERS],
     /// The place of the peer that the next hello names first, in case that not all fit.
     first_in_hello: usize,
+    newcomer: Newcomer,
     counts: Counts,
 }
 
@@ -204,6 +211,7 @@ where
             schedule: Schedule::new(now),
             strangers: [None; MAX_STRANGERS],
             first_in_hello: 0,
+            newcomer: Newcomer::None,
             counts: Counts::default(),
         }
     }
@@ -228,6 +236,7 @@ where
         self.repair.restart();
         self.schedule = Schedule::new(now);
         self.strangers = [None; MAX_STRANGERS];
+        self.newcomer = Newcomer::None;
         self.counts = Counts::default();
     }
 
@@ -292,7 +301,7 @@ where
             Some(trailer) if trailer.epoch == self.epoch => {
                 Reception::verdict(Verdict::Refuse(Refusal::Reflected))
             }
-            Some(trailer) if packet.has_messages => self.receive_messages(packet, trailer, now),
+            Some(trailer) if packet.frame.has_messages() => self.receive_messages(packet, trailer, now),
             Some(trailer) => self.receive_hello(packet, trailer, now),
         };
         self.counts.lost = self.counts.lost.saturating_add(reception.gap.map_or(0, |gap| gap.count()));
@@ -311,7 +320,7 @@ where
         let is_numbered = peers.iter().any(|peer| peer.is_live(now) && peer.address == packet.from);
         if !is_numbered {
             match self.place(Kind::Stock, packet, now) {
-                Some(peer) => peer.hear(packet.from, packet.reads, now),
+                Some(peer) => peer.hear(packet.from, packet.frame.announced, now),
                 None => self.counts.untracked = self.counts.untracked.saturating_add(1),
             }
         }
@@ -332,14 +341,15 @@ where
         };
         peer.is_tainted |= packet.trust == Trust::Anyone;
         let is_new = peer.highest.is_none();
-        let noted = peer.note_number(trailer.number, false, packet.awaits_bulk);
-        if noted.is_late {
+        let noted = peer.note_number(trailer.number, false);
+        if noted.is_late && (clears(packet.frame) || !peer.catch_up(trailer.number)) {
             peer.late = peer.late.saturating_add(1);
             return Reception::verdict(Verdict::Late);
         }
-        peer.hear(packet.from, packet.reads, now);
+        peer.hear(packet.from, packet.frame.announced, now);
         peer.unreported = peer.unreported.saturating_add(1);
-        let is_report_due = packet.awaits_bulk && peer.unreported >= REPORT_FRAMES;
+        let is_busy = packet.awaits_bulk || !peer.missing.is_empty();
+        let is_report_due = is_busy && peer.unreported >= REPORT_FRAMES;
         if is_new || is_report_due {
             self.schedule.hurry();
         }
@@ -373,29 +383,33 @@ where
             let refusal = Verdict::Refuse(Refusal::TooManyPeers);
             return Reception::verdict(if must_be_fresh { refusal } else { Verdict::Take });
         };
+        let was_doubted = peer.doubt(hello.node.hello, trailer.number, must_be_fresh);
         if peer.node.is_some_and(|node| node.hello >= hello.node.hello) {
             peer.late = peer.late.saturating_add(1);
             return Reception::verdict(Verdict::Late);
         }
         peer.is_tainted |= packet.trust == Trust::Anyone;
+        let has_proved = must_be_fresh && !peer.is_fresh;
         peer.is_fresh |= is_proof;
-        peer.hear(packet.from, packet.reads, now);
-        // Who does not know this node's challenge has not heard it yet.
-        let is_new = peer.node.is_none() || !repeats_challenge;
+        peer.hear(packet.from, packet.frame.announced, now);
+        let is_new = peer.node.is_none();
         peer.node = Some(hello.node);
-        let noted = peer.note_number(trailer.number, true, packet.awaits_bulk);
+        let noted = peer.note_number(trailer.number, true);
         let before = peer.repaired;
         let has_forgotten = hello.repaired.is_some_and(|repaired| peer.receive_repaired(&repaired));
         let repaired = peer.repaired.saturating_sub(before);
         let news = hello.report.map(|report| peer.receive_report(&report, last_number, now));
         self.counts.repaired = self.counts.repaired.saturating_add(repaired);
+        if has_proved {
+            self.newcomer = Newcomer::Proved;
+        }
         if is_new || news == Some(ReportNews::Unaware) {
             self.schedule.hurry();
         }
         Reception {
             verdict: Verdict::Take,
             gap: noted.gap,
-            needs_bulk: noted.needs_bulk || has_forgotten,
+            needs_bulk: noted.needs_bulk || has_forgotten || was_doubted,
             wake: is_new || news.is_some_and(|news| news != ReportNews::Nothing) || noted.gap.is_some(),
         }
     }
@@ -431,7 +445,7 @@ where
             peer.reset(kind, packet.from);
             if lacked {
                 // The epoch that could have repaired it is over.
-                peer.need_bulk();
+                peer.bulk = BulkNeed::Needed;
             }
         }
         Some(peer)
@@ -465,6 +479,9 @@ where
     /// A mark of a bulk update arrived in a frame of this epoch that was taken.
     pub fn receive_mark(&mut self, epoch: Epoch, mark: BulkMark) {
         let Some(peer) = self.find(epoch) else { return };
+        if mark == BulkMark::Start {
+            peer.bulk_started = peer.highest.unwrap_or(0);
+        }
         match (mark, peer.bulk) {
             (BulkMark::Start, BulkNeed::Needed) => peer.bulk = BulkNeed::Began,
             (BulkMark::End, BulkNeed::Began) => peer.bulk = BulkNeed::No,
@@ -474,11 +491,13 @@ where
 
     /// A peer requests a bulk update. Its reports will pace it.
     pub fn receive_bulk_request(&mut self, epoch: Epoch) {
+        let number = self.log.number();
         if let Some(peer) = self.find(epoch) {
             if !peer.awaits_bulk {
                 peer.flow = flow::Flow::new();
             }
             peer.awaits_bulk = true;
+            peer.requested_at = number;
         }
     }
 
@@ -496,6 +515,27 @@ where
         };
         let waiting = self.peers.as_ref().iter().filter(reports);
         waiting.map(|peer| peer.flow.space(peer.reported, self.log.number())).min()
+    }
+
+    /// Whether a peer can hear a request now that could not before. Returns it once.
+    pub fn take_newcomer(&mut self) -> bool {
+        let is_greeted = self.newcomer == Newcomer::Greeted;
+        if is_greeted {
+            self.newcomer = Newcomer::None;
+        }
+        is_greeted
+    }
+
+    /// How many frames of a repair may be sent now: what the reports of the peers that lack
+    /// something leave, but at least one while reports come. Without this, what is lost of a
+    /// repair would be told again faster than it arrives.
+    pub fn repair_space(&self, now: Instant) -> u64 {
+        let reports = |peer: &&Peer| {
+            !peer.lacks.is_empty()
+                && peer.reported_at.is_some_and(|at| now.saturating_sub(at) < REPORT_TIMEOUT)
+        };
+        let lacking = self.peers.as_ref().iter().filter(reports);
+        lacking.map(|peer| peer.flow.space(peer.reported, self.log.number()).max(1)).min().unwrap_or(0)
     }
 
     /// Whether a peer lacks something that can be told again.
@@ -534,6 +574,9 @@ where
     /// Writes the blocks of a hello, which is sent now. `node` is this node, whose
     /// challenge and count are filled in here.
     pub fn write_hello(&mut self, writer: &mut TrailerWriter, node: Node, now: Instant) {
+        if self.newcomer == Newcomer::Proved {
+            self.newcomer = Newcomer::Greeted;
+        }
         let hello = self.schedule.send(now);
         self.counts.hellos_sent = self.counts.hellos_sent.saturating_add(1);
         let _ = writer.node(&Node { challenge: self.challenge, hello, ..node });
@@ -554,6 +597,23 @@ where
             let _ = writer.report(stranger, 0, []);
         }
     }
+}
+
+/// Whether a frame clears states.
+fn clears(frame: &Frame) -> bool {
+    frame.clone().any(|run| matches!(run, Ok(Run::Clear(_))))
+}
+
+/// A peer that has proved itself where a key is required. It takes nothing of this node before
+/// a hello has proved this node to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Newcomer {
+    /// There is none.
+    None,
+    /// It has proved itself.
+    Proved,
+    /// A hello was sent since.
+    Greeted,
 }
 
 /// The blocks of a hello that matter here.

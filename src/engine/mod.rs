@@ -22,6 +22,7 @@
 //! | [`config`] | what a configuration means |
 //! | [`control`] | which messages that belong to no local state wait to be sent |
 //! | [`defer`] | which packets wait for an acknowledgement, and until when |
+//! | [`ended`] | which states must not come back |
 //! | [`ending`] | whether a state ends because of what a peer says |
 //! | [`format_choice`] | which message format states are sent in |
 //! | [`limit`] | how much work and memory peers may cause |
@@ -66,6 +67,7 @@ pub mod bulk;
 pub mod config;
 pub mod control;
 pub mod defer;
+pub mod ended;
 pub mod ending;
 pub mod format_choice;
 pub mod limit;

@@ -132,6 +132,20 @@ pub struct StateId {
 impl StateId {
     /// The identity in an update request for the whole table.
     pub const ALL: StateId = StateId { id: [0; 8], creator: [0; 4] };
+
+    /// A number whose upper half spreads states over the slots of a table, although firewalls
+    /// count their ids up, and may have host ids that are alike.
+    fn hash(self) -> u64 {
+        let creator = u64::from(u32::from_be_bytes(self.creator));
+        // 2^64 divided by the golden ratio: Knuth's multiplicative hashing.
+        (u64::from_be_bytes(self.id) ^ creator.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// The place of a state in a table of `slots` slots. `None` if there are none.
+    pub fn slot(self, slots: usize) -> Option<usize> {
+        let index = (self.hash() >> 32).checked_rem(slots as u64)?;
+        Some(index as usize)
+    }
 }
 
 /// Why a message is refused: the field that has a value pf cannot have.

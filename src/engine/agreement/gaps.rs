@@ -89,6 +89,45 @@ impl Gaps {
         }
     }
 
+    /// Takes out a number. If that would make one gap too many, the number stays in.
+    pub fn remove(&mut self, number: u64) {
+        let Some(index) = self.iter().position(|gap| (gap.first..=gap.last).contains(&number)) else {
+            return;
+        };
+        let Some(gap) = self.gaps.get(index).copied() else { return };
+        let before = Gap { first: gap.first, last: number.saturating_sub(1) };
+        let after = Gap { first: number.saturating_add(1), last: gap.last };
+        match (number > gap.first, number < gap.last) {
+            (true, true) => self.split(index, before, after),
+            (true, false) => self.replace(index, before),
+            (false, true) => self.replace(index, after),
+            (false, false) => {
+                if let Some(tail) = self.gaps.get_mut(index..self.len) {
+                    move_down(tail, 1);
+                    self.len = self.len.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    fn replace(&mut self, index: usize, gap: Gap) {
+        if let Some(slot) = self.gaps.get_mut(index) {
+            *slot = gap;
+        }
+    }
+
+    fn split(&mut self, index: usize, before: Gap, after: Gap) {
+        if self.len == MAX_GAPS {
+            return;
+        }
+        self.replace(index, before);
+        self.len = self.len.saturating_add(1);
+        let mut moved = after;
+        for slot in self.gaps.iter_mut().take(self.len).skip(index.saturating_add(1)) {
+            core::mem::swap(slot, &mut moved);
+        }
+    }
+
     /// Adds a gap to a full list.
     fn join_closest(&mut self, new: Gap) {
         let distance = |before: Gap, after: Gap| after.first.saturating_sub(before.last);
@@ -168,6 +207,34 @@ mod tests {
         assert_eq!((gaps.iter().count(), gaps.iter().last()), (MAX_GAPS, Some(gap(1000, 1000))));
         gaps.append(gap(1002, 1002));
         assert_eq!(gaps.iter().last(), Some(gap(1000, 1002)));
+    }
+
+    #[test]
+    fn numbers_are_taken_out_one_by_one() {
+        let mut gaps = Gaps::new();
+        gaps.append(Gap { first: 1, last: 5 });
+        gaps.append(Gap { first: 9, last: 9 });
+        let mut left = |number| {
+            gaps.remove(number);
+            gaps.iter().map(|gap| (gap.first, gap.last)).collect::<Vec<_>>()
+        };
+        assert_eq!(left(3), [(1, 2), (4, 5), (9, 9)]);
+        assert_eq!(left(7), [(1, 2), (4, 5), (9, 9)]);
+        assert_eq!(left(1), [(2, 2), (4, 5), (9, 9)]);
+        assert_eq!(left(5), [(2, 2), (4, 4), (9, 9)]);
+        assert_eq!(left(4), [(2, 2), (9, 9)]);
+        assert_eq!(left(9), [(2, 2)]);
+        assert_eq!(left(2), []);
+    }
+
+    #[test]
+    fn a_full_list_keeps_what_it_cannot_split() {
+        let mut gaps = Gaps::new();
+        (0..MAX_GAPS as u64).for_each(|n| gaps.append(Gap { first: n * 10 + 1, last: n * 10 + 5 }));
+        gaps.remove(3);
+        assert_eq!((gaps.count(), gaps.iter().count()), (5 * MAX_GAPS as u64, MAX_GAPS));
+        gaps.remove(1);
+        assert_eq!(gaps.count(), 5 * MAX_GAPS as u64 - 1);
     }
 
     proptest! {

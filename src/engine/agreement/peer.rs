@@ -4,6 +4,7 @@
 
 use super::flow::Flow;
 use super::gaps::Gaps;
+use super::window::{Window, WINDOW};
 use crate::engine::bulk::Instant;
 use crate::wire::trailer::{Epoch, Gap, Ident, Node, Repaired, Report};
 use crate::wire::{Format, PeerAddress};
@@ -13,12 +14,12 @@ pub const MAX_PEERS: usize = 8;
 /// Time after which a peer that was not heard is silent: it does not count any more, and
 /// its place may go to another.
 pub const SILENCE: Instant = 60 << 32;
-/// More numbers than this cannot be repaired, because no log is that long.
+/// Of more missing numbers than this, the oldest cannot be repaired, because no log is that
+/// long.
 pub const MAX_GAP: u64 = 1 << 16;
-
-/// What a peer told in so few frames, before it was heard, is told again even if a bulk
-/// update is awaited.
-const YOUNG: u64 = 64;
+/// So many hellos in a row that know less than is known here prove that what is known here
+/// is wrong: a packet was damaged or forged. Fewer may be late or doubled.
+pub const MAX_DOUBTS: u8 = 8;
 
 /// What a place in the table holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -107,13 +108,22 @@ pub struct Peer {
     /// The highest number that is known: of a frame that arrived, or that a hello
     /// announced. `None` before the first.
     pub(super) highest: Option<u64>,
+    /// Which of the numbers up to `highest` arrived.
+    window: Window,
     /// Numbers up to `highest` that are missing here.
     pub(super) missing: Gaps,
     pub(super) bulk: BulkNeed,
+    /// The number of the last start mark. All states that existed then are told in later
+    /// frames.
+    pub(super) bulk_started: u64,
+    /// The first number that could arrive here. What was told before was not lost.
+    first: u64,
     /// It may have told something that nobody listened to. The next number tells.
     pub(super) awaits_number: bool,
     /// Frames that arrived since the last hello of this node.
     pub(super) unreported: u32,
+    /// Hellos in a row that knew less than is known here.
+    doubts: u8,
     /// Numbers that were missing here at some time.
     pub(super) lost: u64,
     /// Of these, those that were told again.
@@ -134,6 +144,9 @@ pub struct Peer {
     pub(super) forgotten: u64,
     /// It requested the bulk update that is being sent.
     pub(super) awaits_bulk: bool,
+    /// The last number when it requested a bulk update. The bulk update tells of all states
+    /// that earlier frames told of, but not of those that have ended.
+    pub(super) requested_at: u64,
     pub(super) flow: Flow,
 }
 
@@ -149,10 +162,14 @@ impl Peer {
         is_fresh: false,
         is_tainted: false,
         highest: None,
+        window: Window::new(),
         missing: Gaps::new(),
         bulk: BulkNeed::No,
+        bulk_started: 0,
+        first: 0,
         awaits_number: false,
         unreported: 0,
+        doubts: 0,
         lost: 0,
         repaired: 0,
         late: 0,
@@ -162,6 +179,7 @@ impl Peer {
         told_again: 0,
         forgotten: 0,
         awaits_bulk: false,
+        requested_at: 0,
         flow: Flow::new(),
     };
 
@@ -268,9 +286,8 @@ impl Peer {
         self.frames = self.frames.saturating_add(1);
     }
 
-    /// Notes the number of a frame, or the last number, which a hello announces. A bulk
-    /// update that is awaited anyway brings what an unknown peer told before.
-    pub(super) fn note_number(&mut self, number: u64, is_hello: bool, awaits_bulk: bool) -> Noted {
+    /// Notes the number of a frame, or the last number, which a hello announces.
+    pub(super) fn note_number(&mut self, number: u64, is_hello: bool) -> Noted {
         let is_known = self.highest.is_some_and(|highest| number <= highest);
         if is_known {
             let is_late = !is_hello || self.highest > Some(number);
@@ -282,29 +299,59 @@ impl Peer {
         self.awaits_number = false;
         let is_first = self.highest.is_none();
         let first = self.highest.map_or(1, |highest| highest.saturating_add(1));
+        self.window.advance(self.highest.unwrap_or(0), number);
+        if !is_hello {
+            let _ = self.window.arrive(number);
+        }
         let last = if is_hello { number } else { number.saturating_sub(1) };
         self.highest = Some(number);
+        if is_first {
+            self.first = last.saturating_add(1);
+        }
         if last < first {
             return Noted::default();
         }
-        let gap = Gap { first, last };
-        // A bulk update does not tell of states that have ended. This matters only if some of
-        // these frames arrived before the peer numbered them.
-        let is_old = gap.count() > YOUNG;
-        let needs_bulk = is_first && awaits_bulk && is_old || gap.count() > MAX_GAP;
+        let oldest = last.saturating_sub(MAX_GAP).saturating_add(1);
+        let gap = Gap { first: first.max(oldest), last };
+        self.missing.append(gap);
+        let needs_bulk = oldest > first;
         if needs_bulk {
-            self.need_bulk();
-        } else {
-            self.missing.append(gap);
-            self.lost = self.lost.saturating_add(gap.count());
+            self.bulk = BulkNeed::Needed;
         }
-        Noted { is_late: false, gap: Some(gap), needs_bulk }
+        let gap = Some(gap).filter(|_| !is_first);
+        self.lost = self.lost.saturating_add(gap.map_or(0, |gap| gap.count()));
+        Noted { is_late: false, gap, needs_bulk }
     }
 
-    /// Numbers are missing that cannot be repaired.
-    pub(super) fn need_bulk(&mut self) {
-        self.missing.clear();
-        self.bulk = BulkNeed::Needed;
+    /// Notes a frame that was overtaken. Returns whether it arrives for the first time, and may
+    /// still be taken.
+    pub(super) fn catch_up(&mut self, number: u64) -> bool {
+        let highest = self.highest.unwrap_or(0);
+        let is_late = number < self.first || number > highest || highest.saturating_sub(number) >= WINDOW;
+        let is_taken = !is_late && self.window.arrive(number);
+        if is_taken {
+            self.missing.remove(number);
+        }
+        is_taken
+    }
+
+    /// Missing numbers, without those before the first that could arrive.
+    fn losses(&self) -> u64 {
+        let lost = self.missing.iter().filter(|gap| gap.first >= self.first);
+        lost.map(|gap| gap.count()).fold(0, u64::saturating_add)
+    }
+
+    /// Notes what a hello says of itself: its count and the last number. If too many say less
+    /// than is known here, forgets all that the peer has told, and returns true. Where a frame
+    /// `is_proved` to be of the peer, what is known is right, and what says less is old.
+    pub(super) fn doubt(&mut self, hello: u32, number: u64, is_proved: bool) -> bool {
+        let says_less = self.node.is_some_and(|node| node.hello >= hello) || self.highest > Some(number);
+        self.doubts = if says_less && !is_proved { self.doubts.saturating_add(1) } else { 0 };
+        let is_wrong = self.doubts >= MAX_DOUBTS;
+        if is_wrong {
+            self.distrust();
+        }
+        is_wrong
     }
 
     /// Forgets all that the peer has told, but not that it was heard: it needs a bulk update.
@@ -312,20 +359,24 @@ impl Peer {
         let heard = self.heard;
         self.reset(self.kind, self.address);
         self.heard = heard;
-        self.need_bulk();
+        self.bulk = BulkNeed::Needed;
     }
 
     /// The peer has told again what is missing here. Returns whether it has forgotten
-    /// some of it.
+    /// some of it that no bulk update brings which is under way.
     pub(super) fn receive_repaired(&mut self, repaired: &Repaired) -> bool {
-        if self.missing.first_from(0).is_some_and(|gap| gap.first <= repaired.forgotten) {
-            self.need_bulk();
-            return true;
+        let gone = self.missing.first_from(0).filter(|gap| gap.first <= repaired.forgotten);
+        let needs_bulk = gone.is_some_and(|gap| gap.last.min(repaired.forgotten) > self.bulk_started);
+        if needs_bulk {
+            self.bulk = BulkNeed::Needed;
         }
-        let before = self.missing.count();
+        let before = self.losses();
+        self.missing.remove_through(repaired.forgotten);
+        let forgotten = before.saturating_sub(self.losses());
         self.missing.remove_through(repaired.through);
-        self.repaired = self.repaired.saturating_add(before.saturating_sub(self.missing.count()));
-        false
+        let gone = before.saturating_sub(self.losses());
+        self.repaired = self.repaired.saturating_add(gone.saturating_sub(forgotten));
+        needs_bulk
     }
 
     /// The peer reports which frames of this node arrived. `number` is the last number

@@ -3,10 +3,12 @@
 
 use super::log::{Entry, Log, Told};
 use super::peer::Peer;
-use crate::wire::StateId;
+use crate::wire::{Clear, StateId};
 
 /// The least number of [`Retold`] slots that is of use.
-pub const RETOLD_SLOTS: usize = 1024;
+pub const RETOLD_SLOTS: usize = 4096;
+/// Clears that are remembered, a power of two. pfctl(8) clears all interfaces or one.
+const CLEARS: usize = 4;
 /// Entries that are looked at in a call of [`Repair::next`]. Most of them are told; others
 /// are passed over because their state was told since.
 const STEPS: usize = 64;
@@ -36,16 +38,21 @@ pub(super) struct Repair<R> {
     /// All that a peer lacked was told again, and the peer should know.
     is_finished: bool,
     retold: R,
+    /// Clears that were told again lately, and in which frame.
+    clears: [Option<(Clear, u64)>; CLEARS],
+    /// The place of the next clear.
+    next_clear: usize,
 }
 
 impl<R: AsMut<[Retold]>> Repair<R> {
     pub(super) fn new(retold: R) -> Repair<R> {
-        Repair { within: None, is_finished: false, retold }
+        Repair { within: None, is_finished: false, retold, clears: [None; CLEARS], next_clear: 0 }
     }
 
     pub(super) fn restart(&mut self) {
         self.within = None;
         self.retold.as_mut().fill(Retold::UNUSED);
+        self.clears = [None; CLEARS];
     }
 
     /// The next entry that a peer lacks. `None` if there is none, or if this call has
@@ -88,7 +95,8 @@ impl<R: AsMut<[Retold]>> Repair<R> {
             return None;
         }
         self.within = Some((lacking, record.next));
-        record.told.filter(|told| self.is_news(told, lacking, log.number().saturating_add(1)))
+        let told = record.told.filter(|told| !is_in_bulk_updates(told, lacking, peers))?;
+        self.is_news(&told, lacking, log.number().saturating_add(1)).then_some(told)
     }
 
     /// Does something with each peer that returns whether it is told all again.
@@ -109,20 +117,37 @@ impl<R: AsMut<[Retold]>> Repair<R> {
         let (id, is_end) = match told {
             Told::State(id) => (*id, false),
             Told::Deleted(id) => (*id, true),
-            Told::Cleared(_) | Told::BulkEnded(_) => return true,
+            Told::Cleared(clear) => return self.is_new_clear(*clear, lacking, next),
+            Told::BulkEnded(_) => return true,
         };
         let slots = self.retold.as_mut();
-        let index = hash(id).checked_rem(slots.len() as u64).unwrap_or(0);
-        let Some(slot) = slots.get_mut(index as usize) else { return true };
+        let index = id.slot(slots.len());
+        let Some(slot) = index.and_then(|index| slots.get_mut(index)) else { return true };
         if slot.id == id && slot.number > lacking && slot.is_end >= is_end {
             return false;
         }
         *slot = Retold { id, number: next, is_end };
         true
     }
+
+    /// The same for a clear.
+    fn is_new_clear(&mut self, clear: Clear, lacking: u64, next: u64) -> bool {
+        let known = self.clears.iter().position(|known| known.is_some_and(|(known, _)| known == clear));
+        let index = known.unwrap_or(self.next_clear);
+        let Some(slot) = self.clears.get_mut(index) else { return true };
+        if known.is_some() && slot.is_some_and(|(_, number)| number > lacking) {
+            return false;
+        }
+        *slot = Some((clear, next));
+        if known.is_none() {
+            self.next_clear = index.saturating_add(1) & (CLEARS - 1);
+        }
+        true
+    }
 }
 
-/// Spreads states over the slots. Their ids are counted up, and the creators random.
-fn hash(id: StateId) -> u64 {
-    u64::from_be_bytes(id.id) ^ u64::from(u32::from_be_bytes(id.creator))
+/// Whether what the frame `lacking` told is part of the bulk update of every peer that lacks it.
+fn is_in_bulk_updates(told: &Told, lacking: u64, peers: &[Peer]) -> bool {
+    let lacks = |peer: &&Peer| peer.lacks.first_from(0).is_some_and(|gap| gap.first <= lacking);
+    matches!(told, Told::State(_)) && peers.iter().filter(lacks).all(|peer| lacking <= peer.requested_at)
 }

@@ -4,7 +4,7 @@ mod model;
 
 use super::*;
 use crate::wire::trailer::TrailerWriter;
-use crate::wire::{Action, FrameWriter, RawCompressedUpdate, RawId, StateId};
+use crate::wire::{Action, Clear, FrameWriter, RawClear, RawCompressedUpdate, RawId, StateId};
 use zerocopy::FromZeros;
 
 const MS: Instant = (1 << 32) / 1000;
@@ -53,10 +53,17 @@ impl TestNode {
 
     /// A frame that tells of the end of these states.
     fn deletes(&mut self, states: std::ops::Range<u64>, now: Instant) -> Vec<u8> {
+        self.packet(now, |writer| {
+            states.for_each(|n| writer.append(Action::DeleteCompressed, &RawId::from(id(n))).unwrap());
+        })
+    }
+
+    /// A numbered frame.
+    fn packet(&mut self, now: Instant, fill: impl FnOnce(&mut FrameWriter)) -> Vec<u8> {
         let mut packet = vec![0; 1480];
         let mut writer = FrameWriter::new(&mut packet, &[0; 16]).unwrap();
         writer.end_with_trailer(self.key.is_some());
-        states.for_each(|n| writer.append(Action::DeleteCompressed, &RawId::from(id(n))).unwrap());
+        fill(&mut writer);
         let len = writer.finish();
         let number = self.agreement.number_frame(Frame::parse(&packet[..len]).unwrap(), now);
         self.finish(packet, len, number, |_, _| ())
@@ -98,15 +105,8 @@ impl TestNode {
         let trailer = frame.trailer().unwrap();
         let keys = Keys { key: self.key.as_ref(), also: None, is_required: self.is_required };
         let trust = keys.judge(packet, trailer.and_then(|trailer| trailer.tag)).ok()?;
-        let received = Received {
-            from,
-            trailer,
-            has_messages: frame.has_messages(),
-            reads: frame.announced,
-            trust,
-            awaits_bulk: self.awaits_bulk,
-            random: 4711,
-        };
+        let received =
+            Received { from, frame: &frame, trailer, trust, awaits_bulk: self.awaits_bulk, random: 4711 };
         Some(self.agreement.receive(&received, now))
     }
 
@@ -116,6 +116,11 @@ impl TestNode {
 
     fn verdict(&mut self, from: &TestNode, packet: &[u8], now: Instant) -> Verdict {
         self.receive(from, packet, now).verdict
+    }
+
+    /// Sends a frame that nobody hears.
+    fn lose(&mut self, fill: impl FnOnce(&mut FrameWriter)) {
+        let _lost = self.packet(0, fill);
     }
 
     fn repairs(&mut self) -> Vec<Told> {
@@ -186,15 +191,27 @@ fn a_repair_that_is_lost_is_told_again() {
 }
 
 #[test]
+fn a_clear_that_is_lost_twice_is_told_again_once() {
+    let (mut a, mut b) = pair();
+    let clear = |creator| Clear { ifname: None, creator: [creator; 4] };
+    for creator in [1, 1, 2, 1] {
+        a.lose(|writer| writer.append(Action::Clear, &RawClear::from(&clear(creator))).unwrap());
+    }
+    let hello = a.hello(0);
+    let _ = b.receive(&a, &hello, 0);
+    let hello = b.hello(0);
+    let _ = a.receive(&b, &hello, 0);
+    assert_eq!(a.repairs(), [1, 2].map(|creator| Told::Cleared(clear(creator))));
+}
+
+#[test]
 fn the_end_of_a_state_is_told_although_the_state_was_told_of_before() {
     let (mut a, mut b) = pair();
-    let mut packet = vec![0; 1480];
-    let mut writer = FrameWriter::new(&mut packet, &[0; 16]).unwrap();
-    writer.append(Action::UpdateCompressed, &update(7)).unwrap();
-    writer.append(Action::UpdateCompressed, &update(7)).unwrap();
-    writer.append(Action::DeleteCompressed, &RawId::from(id(7))).unwrap();
-    let len = writer.finish();
-    let _ = a.agreement.number_frame(Frame::parse(&packet[..len]).unwrap(), 0);
+    a.lose(|writer| {
+        writer.append(Action::UpdateCompressed, &update(7)).unwrap();
+        writer.append(Action::UpdateCompressed, &update(7)).unwrap();
+        writer.append(Action::DeleteCompressed, &RawId::from(id(7))).unwrap();
+    });
     let _lost = a.deletes(7..8, 0);
     let hello = a.hello(0);
     let _ = b.receive(&a, &hello, 0);
@@ -214,13 +231,40 @@ fn update(state: u64) -> RawCompressedUpdate {
 fn late_and_doubled_frames_are_dropped() {
     let (mut a, mut b) = pair();
     let (first, second) = (a.deletes(0..1, 0), a.deletes(1..2, 0));
-    assert_eq!(b.verdict(&a, &second, 0), Verdict::Take);
-    assert_eq!(b.verdict(&a, &first, 0), Verdict::Late);
-    assert_eq!(b.verdict(&a, &second, 0), Verdict::Late);
+    for packet in [&second, &first] {
+        assert_eq!(b.verdict(&a, packet, 0), Verdict::Take);
+        assert_eq!(b.verdict(&a, packet, 0), Verdict::Late);
+    }
+    assert!(b.agreement.is_whole(0));
     let (first, second) = (a.hello(0), a.hello(0));
     assert_eq!(b.verdict(&a, &second, 0), Verdict::Take);
     assert_eq!(b.verdict(&a, &first, 0), Verdict::Late);
     assert_eq!(b.agreement.counts().late, 3);
+}
+
+#[test]
+fn a_frame_that_is_overtaken_by_many_is_dropped_and_told_again() {
+    let (mut a, mut b) = pair();
+    let overtaken = a.deletes(0..1, 0);
+    for _ in 0..WINDOW {
+        let frame = a.deletes(1..2, 0);
+        assert_eq!(b.verdict(&a, &frame, 0), Verdict::Take);
+    }
+    assert_eq!(b.verdict(&a, &overtaken, 0), Verdict::Late);
+    assert!(!b.agreement.is_whole(0));
+}
+
+#[test]
+fn a_clear_that_is_overtaken_is_dropped_and_told_again() {
+    let (mut a, mut b) = pair();
+    let overtaken = a.packet(0, |writer| {
+        let clear = Clear { ifname: None, creator: [1; 4] };
+        writer.append(Action::Clear, &RawClear::from(&clear)).unwrap();
+    });
+    let frame = a.deletes(1..2, 0);
+    assert_eq!(b.verdict(&a, &frame, 0), Verdict::Take);
+    assert_eq!(b.verdict(&a, &overtaken, 0), Verdict::Late);
+    assert!(!b.agreement.is_whole(0));
 }
 
 #[test]
@@ -242,22 +286,21 @@ fn what_the_log_has_forgotten_needs_a_bulk_update() {
     assert!(b.agreement.needs_bulk(20 * MS));
     b.agreement.receive_mark(epoch(1), BulkMark::Start);
     b.agreement.receive_mark(epoch(1), BulkMark::End);
-    assert!(!b.agreement.needs_bulk(20 * MS) && b.agreement.is_whole(20 * MS));
+    assert!(!b.agreement.needs_bulk(20 * MS));
 }
 
 #[test]
-fn a_node_that_awaits_a_bulk_update_does_not_ask_for_what_came_before() {
+fn who_requests_a_bulk_update_is_told_only_the_ends_that_came_before() {
     let (mut a, mut b) = (TestNode::new(1), TestNode::new(2));
-    for n in 0..100 {
-        let _ = a.deletes(n..n + 1, 0);
-    }
-    b.awaits_bulk = true;
-    let frame = a.deletes(100..101, 0);
-    assert!(b.receive(&a, &frame, 0).needs_bulk);
-    assert_eq!(b.agreement.peers().iter().map(Peer::missing).sum::<u64>(), 0);
-    // A node that awaits none wants it all.
-    let mut c = TestNode::new(3);
-    assert_eq!(c.receive(&a, &frame, 0).gap, Some(Gap { first: 1, last: 100 }));
+    a.lose(|writer| writer.append(Action::UpdateCompressed, &update(1)).unwrap());
+    let _lost = a.deletes(2..3, 0);
+    // The two meet.
+    greet(&mut a, &mut b, 0);
+    assert_eq!(b.agreement.peers().iter().map(Peer::missing).sum::<u64>(), 2);
+    // What came before they met was not lost.
+    assert_eq!(b.agreement.counts().lost, 0);
+    a.agreement.receive_bulk_request(epoch(2));
+    assert_eq!(a.repairs(), [Told::Deleted(id(2))]);
 }
 
 #[test]
@@ -464,4 +507,102 @@ fn what_was_taken_before_a_key_is_required_is_not_taken_again() {
     let frame = a.deletes(1..2, 2 * MS);
     assert_eq!(b.verdict(&a, &frame, 2 * MS), Verdict::Take);
     assert!(b.verdict(&a, &recorded[0], 2 * MS) != Verdict::Take);
+}
+
+/// Damages the number in a trailer.
+fn with_number(mut packet: Vec<u8>, number: u64) -> Vec<u8> {
+    let trailer = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+    packet[trailer + 2..trailer + 8].copy_from_slice(&number.to_be_bytes()[2..]);
+    packet
+}
+
+/// A hello of the first firewall with the blocks that `write` writes, without its own.
+fn hello_with(write: impl FnOnce(&mut TrailerWriter)) -> Vec<u8> {
+    let mut packet = vec![0; 200];
+    let mut writer = FrameWriter::new(&mut packet, &[0; 16]).unwrap();
+    writer.end_with_trailer(false);
+    let len = writer.finish();
+    let mut writer = TrailerWriter::new(&mut packet[len..], epoch(1), 0, false).unwrap();
+    write(&mut writer);
+    let len = len + writer.finish();
+    packet.truncate(len);
+    packet
+}
+
+#[test]
+fn a_hello_without_a_node_is_refused() {
+    let (a, mut b) = pair();
+    let empty = hello_with(|_| ());
+    assert_eq!(b.verdict(&a, &empty, 0), Verdict::Refuse(Refusal::BadHello));
+}
+
+#[test]
+fn a_report_of_numbers_that_were_not_given_is_ignored() {
+    let (a, mut b) = pair();
+    let _ = b.deletes(0..1, 0);
+    let of = Ident { epoch: b.agreement.epoch(), challenge: 200 };
+    for (heard, is_repairing) in [(2, false), (1, true)] {
+        let node = Node {
+            challenge: 100,
+            hello: heard,
+            creator: [1; 4],
+            states: 0,
+            version: [0, 3, 0],
+            freebsd: 14,
+        };
+        let hello = hello_with(|writer| {
+            writer.node(&Node { hello: 10 - heard, ..node }).unwrap();
+            writer.report(of, heard.into(), [Gap { first: 1, last: 1 }]).unwrap();
+        });
+        assert_eq!(b.verdict(&a, &hello, 0), Verdict::Take);
+        assert_eq!(b.agreement.is_repairing(0), is_repairing);
+    }
+}
+
+#[test]
+fn a_damaged_number_does_no_lasting_harm() {
+    for is_hello in [false, true] {
+        let (mut a, mut b) = pair();
+        greet(&mut a, &mut b, 0);
+        let packet = if is_hello { a.hello(20 * MS) } else { a.deletes(0..1, 20 * MS) };
+        let _ = b.receive(&a, &with_number(packet, 1 << 40), 20 * MS);
+        let packet = a.deletes(1..2, 30 * MS);
+        assert_eq!(b.verdict(&a, &packet, 30 * MS), Verdict::Late);
+        for n in 0..i64::from(MAX_DOUBTS) {
+            let hello = a.hello((100 + n) * MS);
+            assert_eq!(b.verdict(&a, &hello, (100 + n) * MS), Verdict::Take);
+        }
+        assert!(b.agreement.needs_bulk(200 * MS));
+        let packet = a.deletes(2..3, 200 * MS);
+        assert_eq!(b.verdict(&a, &packet, 200 * MS), Verdict::Take);
+    }
+}
+
+#[test]
+fn a_damaged_count_of_hellos_does_no_lasting_harm() {
+    let (mut a, mut b) = pair();
+    greet(&mut a, &mut b, 0);
+    let place = b.agreement.peers.iter_mut().find(|peer| peer.epoch() == Some(epoch(1))).unwrap();
+    place.node.as_mut().unwrap().hello = u32::MAX;
+    for _ in 1..MAX_DOUBTS {
+        let hello = a.hello(100 * MS);
+        assert_eq!(b.verdict(&a, &hello, 100 * MS), Verdict::Late);
+    }
+    let hello = a.hello(110 * MS);
+    assert_eq!(b.verdict(&a, &hello, 110 * MS), Verdict::Take);
+    let hello = a.hello(120 * MS);
+    assert_eq!(b.verdict(&a, &hello, 120 * MS), Verdict::Take);
+}
+
+#[test]
+fn recorded_hellos_cast_no_doubt_if_a_key_is_required() {
+    let (mut a, mut b) = (TestNode::with_key(1), TestNode::with_key(2));
+    greet(&mut a, &mut b, 0);
+    greet(&mut a, &mut b, 50 * MS);
+    let old = a.hello(60 * MS);
+    let _ = b.receive(&a, &old, 60 * MS);
+    for _ in 0..2 * MAX_DOUBTS {
+        assert_eq!(b.verdict(&a, &old, 70 * MS), Verdict::Late);
+    }
+    assert!(b.agreement.is_whole(70 * MS));
 }

@@ -254,6 +254,7 @@ fn keys_change_without_a_gap() -> Result<()> {
     }
     // What was told before the key was required is not believed: a bulk update follows.
     lab.seconds(3)?;
+    assert!(one.is_complete()? && two.is_complete()?);
     let steps: [(&Firewall, &str, &[u8]); 6] = [
         (&one, "net.pfsync.key_also", OTHER_KEY),
         (&two, "net.pfsync.key_also", OTHER_KEY),
@@ -269,6 +270,31 @@ fn keys_change_without_a_gap() -> Result<()> {
         assert_eq!(ids(&one), ids(&two));
         assert!(one.is_complete()? && two.is_complete()?);
     }
+    unload([one, two])
+}
+
+#[test]
+fn a_firewall_that_boots_proves_itself_before_it_requests() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    for firewall in [&one, &two] {
+        firewall.write_sysctl("net.pfsync.key", KEY)?;
+        firewall.write_sysctl("net.pfsync.require_key", &1i32.to_le_bytes())?;
+    }
+    open(&one, 0..10)?;
+    lab.seconds(5)?;
+    let asked = Rc::new(Cell::new(0));
+    let count = asked.clone();
+    lab.world.network.observe(move |sent| count.set(count.get() + usize::from(requests_bulk(&sent))));
+    two.destroy()?.expect("destroyed");
+    two.flush()?;
+    two.create()?.expect("created");
+    two.configure(&numbered())?.expect("configured");
+    two.set_up(true)?.expect("up");
+    lab.seconds(4)?;
+    assert_in_sync([&one, &two])?;
+    // Nobody hears the first request.
+    assert_eq!(asked.get(), 2);
     unload([one, two])
 }
 

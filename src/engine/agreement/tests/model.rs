@@ -281,7 +281,8 @@ impl Model {
     }
 
     fn repair(&mut self, index: usize) {
-        for _ in 0..BURST {
+        let space = self.firewalls[index].node.agreement.repair_space(self.now);
+        for _ in 0..BURST.min(space) {
             let firewall = &mut self.firewalls[index];
             let mut told = Vec::new();
             while told.len() < STATES && firewall.node.agreement.is_repairing(self.now) {

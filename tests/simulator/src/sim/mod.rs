@@ -53,6 +53,9 @@ pub struct Summary {
 /// which pfsync gives up silent peers, and that of a bulk update.
 const CONVERGENCE: i64 = 120;
 
+/// How many seconds after the last fault firewalls that number their frames must agree.
+const AGREEMENT: i64 = 5;
+
 struct Simulation {
     lab: Lab,
     rng: ChaCha8Rng,
@@ -288,6 +291,9 @@ impl Simulation {
             self.firewalls[index].kernel.heap.fail_sometimes(0.0);
             self.set_right(index)?;
         }
+        if self.config.numbered && !self.corrupts {
+            self.agree()?;
+        }
         self.lab.seconds(CONVERGENCE - 20)?;
         for firewall in &self.firewalls {
             ensure!(
@@ -308,6 +314,16 @@ impl Simulation {
         } else {
             properties::equal_tables(&self.firewalls)
         }
+    }
+
+    /// Firewalls that number their frames agree soon after the last fault.
+    fn agree(&mut self) -> Result<()> {
+        self.lab.seconds(AGREEMENT)?;
+        for firewall in &self.firewalls {
+            let name = &firewall.kernel.name;
+            ensure!(firewall.number("net.pfsync.in_sync")? == 1, "{name} is not in sync");
+        }
+        properties::equal_tables(&self.firewalls)
     }
 
     fn end(mut self) -> Result<Summary> {

@@ -47,6 +47,8 @@ fn every_row_has_its_test() {
         include_str!("state.rs"),
         include_str!("update.rs"),
         include_str!("../formats.rs"),
+        include_str!("../../../../src/wire/trailer/tests.rs"),
+        include_str!("../../../../src/engine/agreement/tests.rs"),
     ]
     .concat();
     let table = include_str!("../../../../docs/validation.md");
