@@ -9,6 +9,7 @@ use crate::driver::link::Link;
 use crate::driver::output::{self, Sent};
 use crate::driver::pf::status;
 use crate::driver::softc::Softc;
+use crate::driver::stats::{count, Stat};
 use crate::driver::storage;
 use core::sync::atomic::Ordering;
 
@@ -24,6 +25,7 @@ pub(crate) fn send_due(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
         match output::send_hello(softc, link, epoch) {
             Sent::Yes => {
                 due = next(softc, now);
+                request_refused(softc);
                 if softc.agreement.lock().take_newcomer() {
                     bulk_request::ask_newcomer(softc);
                 }
@@ -36,6 +38,19 @@ pub(crate) fn send_due(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     if due < armed || armed <= now {
         softc.hello_armed.store(due, Ordering::Relaxed);
         softc.hello_timer.arm(due.saturating_sub(now).max(time::tick()));
+    }
+}
+
+/// Requests the states of which something was refused, because they had just ended.
+fn request_refused(softc: &Softc) {
+    let now = time::uptime();
+    loop {
+        let next = softc.ended.lock().next_to_request(now);
+        let Some(state) = next else { return };
+        if softc.control.lock().request(state).is_err() {
+            return count(Stat::NoMemory, 1);
+        }
+        storage::schedule_sender();
     }
 }
 

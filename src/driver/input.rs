@@ -508,7 +508,7 @@ fn note_end(context: &Context, state: StateId) {
 }
 
 fn has_ended(context: &Context, state: StateId) -> bool {
-    context.softc.ended.lock().has_lately(state, time::uptime())
+    context.softc.ended.lock().refuses(state, time::uptime())
 }
 
 fn handle_ack(context: &Context, state: StateId) {
