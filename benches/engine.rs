@@ -236,9 +236,8 @@ fn receive(agreement: &mut Agreed, packet: &[u8]) -> Verdict {
     let frame = Frame::parse(packet).expect("valid");
     let received = Received {
         from: PeerAddress([2; 16]),
+        frame: &frame,
         trailer: frame.trailer().expect("valid"),
-        has_messages: frame.has_messages(),
-        reads: frame.announced,
         trust: Trust::Keyed,
         awaits_bulk: false,
         random: 7,

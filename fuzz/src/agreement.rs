@@ -322,7 +322,7 @@ impl World {
             // Once the key is required, this must not be taken again.
             firewall.taken.insert(known);
         }
-        let Some(trailer) = trailer.filter(|_| received.has_messages) else { return };
+        let Some(trailer) = trailer.filter(|_| frame.has_messages()) else { return };
         firewall.agreement.receive_mark(trailer.epoch, BulkMark::Start);
         firewall.agreement.receive_mark(trailer.epoch, BulkMark::End);
     }

@@ -53,9 +53,8 @@ pub(crate) fn repeat(softc: &Softc) {
     }
 }
 
-/// A peer can hear this firewall now that could not before: if a bulk update is awaited, sends
-/// the request again.
-pub(crate) fn ask_newcomer(softc: &Softc) {
+/// A peer did not hear the request: if a bulk update is awaited, sends it again.
+pub(crate) fn ask_again(softc: &Softc) {
     let is_idle = softc.bulk_request.lock().is_idle();
     if !is_idle {
         send_request(softc);

@@ -27,7 +27,7 @@ pub(crate) fn send_due(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
                 due = next(softc, now);
                 request_refused(softc);
                 if softc.agreement.lock().take_newcomer() {
-                    bulk_request::ask_newcomer(softc);
+                    bulk_request::ask_again(softc);
                 }
             }
             Sent::Empty | Sent::Later => now = now.saturating_sub(time::milliseconds(100)),

@@ -13,7 +13,7 @@ use crate::driver::lifecycle;
 use crate::driver::pf::rules::{self, Hooks};
 use crate::driver::pf::{collapse, Locked, NEWEST_FORMAT};
 use crate::driver::probe;
-use crate::driver::softc::Softc;
+use crate::driver::softc::{Ending, Softc};
 use crate::driver::stats::{count, Stat};
 use crate::driver::storage;
 use crate::engine::bucket::{Change, Queue};
@@ -225,6 +225,10 @@ fn state_deleted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
     if state.is_nosync() || !softc.has_audience(link) {
         bucket.queues.lock().forget(state);
         return;
+    }
+    if softc.options.ending() != Ending::Mark {
+        // What peers told before they heard of the end must not bring the state back.
+        softc.ended.lock().note(state.id(), time::uptime());
     }
     probe::queued(state.id(), Queue::Delete);
     let wake = bucket.queues.lock().delete(state, softc.frame_size(link));

@@ -2,6 +2,7 @@
 //! Repair: telling again what frames told that peers lack.
 
 use crate::driver::bulk_answer;
+use crate::driver::bulk_request;
 use crate::driver::kernel::epoch::NetEpoch;
 use crate::driver::kernel::time;
 use crate::driver::link::Link;
@@ -82,6 +83,10 @@ fn write(softc: &Softc, told: Told, writer: &mut FrameWriter) -> Result<(), Full
             // It also ends the states that were made since.
             bulk_answer::request_received(softc);
             writer.append(Action::Clear, &RawClear::from(&clear))
+        }
+        Told::Requested => {
+            bulk_request::ask_again(softc);
+            Ok(())
         }
         Told::BulkEnded(requested) => {
             writer.end_run();

@@ -19,6 +19,8 @@ pub enum Told {
     /// The end of a bulk update, which answered a request that arrived at this time. Only
     /// the last is told again, and only while no other has begun.
     BulkEnded(Instant),
+    /// A bulk update was requested.
+    Requested,
 }
 
 /// A place in the log, 16 bytes.
@@ -52,6 +54,7 @@ const DELETED: u32 = 2;
 const CLEARED: u32 = 3;
 const CLEARED_REST: u32 = 4;
 const BULK_ENDED: u32 = 5;
+const REQUESTED: u32 = 6;
 
 /// A ring of [`Entry`], in slots that the caller provides. It also gives the frames
 /// their numbers.
@@ -136,8 +139,12 @@ impl<S: AsMut<[Entry]>> Log<S> {
                     self.bulk_ended.into_iter().for_each(|requested| self.write_bulk_end(requested));
                 }
             }
-            // Who requests, or waits for an acknowledgement, has a timer.
-            Run::UpdateRequest(_) | Run::InsertAck(_) | Run::Tdb(_) | Run::Eof(_) => {}
+            Run::UpdateRequest(messages) => {
+                let all = messages.iter().filter(|raw| StateId::from(**raw) == StateId::ALL);
+                all.for_each(|_| self.write(REQUESTED, [0; 12]));
+            }
+            // Who waits for an acknowledgement has a timer.
+            Run::InsertAck(_) | Run::Tdb(_) | Run::Eof(_) => {}
         }
     }
 
@@ -233,6 +240,7 @@ impl<S: AsMut<[Entry]>> Log<S> {
                 // Within a later bulk update, it would look like the end of that.
                 Some(Told::BulkEnded(requested)).filter(|_| self.bulk_ended == Some(requested))
             }
+            REQUESTED => Some(Told::Requested),
             // The first entry of the clear is gone.
             _ => None,
         };
