@@ -133,8 +133,13 @@ fn seal(softc: &Softc, packet: &mut [u8], len: usize, has_tag: bool) {
 
 /// What to do with a packet.
 pub(crate) enum Outcome {
-    /// Carry out its messages. The epoch is that of its sender, if it numbers its frames.
-    Take(Option<Epoch>),
+    /// Carry out its messages.
+    Take {
+        /// That of its sender, if it numbers its frames.
+        epoch: Option<Epoch>,
+        /// It shows a gap, or is a hello: something may be missing that was not, or no longer.
+        is_news: bool,
+    },
     /// Drop it: what it tells is known, or will be told again.
     Drop,
     /// Refuse it: its tag is wrong or missing, or it is a recording.
@@ -160,7 +165,7 @@ pub(crate) fn receive(
         return Outcome::BadAuth;
     };
     if !sysctls.numbered {
-        return Outcome::Take(None);
+        return Outcome::Take { epoch: None, is_news: false };
     }
     let received = Received {
         from,
@@ -185,7 +190,10 @@ pub(crate) fn receive(
         storage::schedule_sender();
     }
     match reception.verdict {
-        Verdict::Take => Outcome::Take(received.trailer.map(|trailer| trailer.epoch)),
+        Verdict::Take => Outcome::Take {
+            epoch: received.trailer.map(|trailer| trailer.epoch),
+            is_news: reception.gap.is_some() || !frame.has_messages(),
+        },
         Verdict::Late | Verdict::Greeting => Outcome::Drop,
         Verdict::Refuse(Refusal::Reflected) => Outcome::Reflected,
         Verdict::Refuse(Refusal::BadHello) => Outcome::BadValue,

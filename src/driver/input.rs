@@ -219,11 +219,11 @@ fn take_notice(softc: &Softc, frame: Frame, packet: &[u8], from: PeerAddress, sy
         Err(_) => return reject(None, Rejected::Length),
     };
     match agreement::receive(softc, &frame, trailer, packet, from, &sysctls) {
-        Outcome::Take(epoch) => {
-            bulk_request::numbers_received(softc);
+        Outcome::Take { epoch, is_news } => {
+            if is_news {
+                bulk_request::numbers_received(softc);
+            }
             handle_frame(softc, frame, from, epoch, sysctls);
-            // A mark may have been what was missing.
-            bulk_request::numbers_received(softc);
         }
         Outcome::Drop => {}
         Outcome::BadAuth => reject(None, Rejected::Auth),
@@ -335,6 +335,12 @@ fn import_state(context: &Context, state: &State, action: Action) -> bool {
         Ok(()) => return true,
         Err(Refusal::Limit(limit)) => reject_limited(action, limit),
         Err(Refusal::Message(reason)) => reject(Some(action), reason),
+        Err(Refusal::NoMemory) => {
+            if context.epoch.is_some() {
+                context.softc.ended.lock().miss(state.id, time::uptime());
+            }
+            reject(Some(action), Rejected::State);
+        }
     }
     false
 }
@@ -343,6 +349,7 @@ fn import_state(context: &Context, state: &State, action: Action) -> bool {
 enum Refusal {
     Message(Rejected),
     Limit(PeerLimit),
+    NoMemory,
 }
 
 impl From<Refused> for Refusal {
@@ -350,6 +357,7 @@ impl From<Refused> for Refusal {
         match refused {
             Refused::Row => Refusal::Limit(PeerLimit::Row),
             Refused::RoutingTable => Refusal::Message(Rejected::Value),
+            Refused::NoMemory => Refusal::NoMemory,
             _ => Refusal::Message(Rejected::State),
         }
     }
@@ -524,6 +532,8 @@ fn handle_bulk_status(context: &Context, raw: &RawBulkStatus) {
             conflict::check_host_id(status.creator, StateId::ALL);
             if let Some(epoch) = context.epoch {
                 context.softc.agreement.lock().receive_mark(epoch, status.mark);
+                // The mark may have been what was missing.
+                bulk_request::numbers_received(context.softc);
             }
             bulk_request::mark_received(context.softc, context.from, &status);
         }

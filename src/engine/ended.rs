@@ -24,11 +24,12 @@
 
 use crate::wire::StateId;
 
-/// How many seconds the end of a state is remembered: the time in which all peers hear of it.
-pub const LATELY_SECONDS: u32 = 2;
+/// How many seconds the end of a state is remembered. A delete waits up to a second for its
+/// frame, and all peers hear of it within two more.
+pub const LATELY_SECONDS: u32 = 3;
 
-/// The most states that wait to be requested. Others are not requested.
-const MAX_DOUBTS: usize = 64;
+/// The most states that wait to be requested. Others are not.
+const MAX_REFUSED: usize = 64;
 
 /// A state that has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,14 +53,14 @@ impl Slot {
 #[derive(Debug)]
 pub struct Ended<S> {
     slots: S,
-    /// States of which something was refused.
-    doubts: [Option<Slot>; MAX_DOUBTS],
+    /// States that were refused, to be requested [`LATELY_SECONDS`] after `at`.
+    refused: [Option<Slot>; MAX_REFUSED],
 }
 
 impl<S: AsMut<[Slot]>> Ended<S> {
     /// No state has ended.
     pub const fn new(slots: S) -> Ended<S> {
-        Ended { slots, doubts: [None; MAX_DOUBTS] }
+        Ended { slots, refused: [None; MAX_REFUSED] }
     }
 
     /// A peer tells the end of a state. `now` is in seconds of uptime.
@@ -75,18 +76,27 @@ impl<S: AsMut<[Slot]>> Ended<S> {
         let Some(ended) = self.slot(id).copied().filter(|slot| slot.id == id && slot.is_recent(now)) else {
             return false;
         };
-        let is_known = self.doubts.iter().flatten().any(|doubt| doubt.id == id);
-        let free = self.doubts.iter_mut().find(|doubt| doubt.is_none());
-        if let Some(place) = free.filter(|_| !is_known) {
-            *place = Some(ended);
-        }
+        self.request(ended);
         true
+    }
+
+    /// A state could not be taken in for lack of memory. It will be requested.
+    pub fn miss(&mut self, id: StateId, now: u32) {
+        self.request(Slot { id, at: now });
+    }
+
+    fn request(&mut self, refused: Slot) {
+        let is_known = self.refused.iter().flatten().any(|known| known.id == refused.id);
+        let free = self.refused.iter_mut().find(|place| place.is_none());
+        if let Some(place) = free.filter(|_| !is_known) {
+            *place = Some(refused);
+        }
     }
 
     /// A state to request now, because something of it was refused.
     pub fn next_to_request(&mut self, now: u32) -> Option<StateId> {
-        let is_due = |doubt: &&mut Option<Slot>| doubt.is_some_and(|slot| !slot.is_recent(now));
-        self.doubts.iter_mut().find(is_due)?.take().map(|slot| slot.id)
+        let is_due = |place: &&mut Option<Slot>| place.is_some_and(|slot| !slot.is_recent(now));
+        self.refused.iter_mut().find(is_due)?.take().map(|slot| slot.id)
     }
 
     fn slot(&mut self, id: StateId) -> Option<&mut Slot> {

@@ -61,8 +61,11 @@ const REQUESTED: u32 = 6;
 #[derive(Debug)]
 pub struct Log<S> {
     slots: S,
-    /// Entries ever written. An entry's sequence number is what this was before.
+    /// Entries written since the slots were given. An entry's sequence number is what this was
+    /// before.
     written: u64,
+    /// The slot of the next entry.
+    next: usize,
     /// Entries in the ring.
     len: u64,
     /// The number of the last frame.
@@ -77,12 +80,13 @@ pub struct Log<S> {
 impl<S: AsMut<[Entry]>> Log<S> {
     /// An empty log. No frame has a number yet: the next is number 1.
     pub fn new(slots: S) -> Log<S> {
-        Log { slots, written: 0, len: 0, number: 0, forgotten: 0, bulk_ended: None }
+        Log { slots, written: 0, next: 0, len: 0, number: 0, forgotten: 0, bulk_ended: None }
     }
 
     /// Empties the log, and begins with number 1 again.
     pub fn restart(&mut self) {
-        (self.written, self.len, self.number, self.forgotten) = (0, 0, 0, 0);
+        (self.written, self.next, self.len) = (0, 0, 0);
+        (self.number, self.forgotten) = (0, 0);
         self.bulk_ended = None;
     }
 
@@ -93,7 +97,8 @@ impl<S: AsMut<[Entry]>> Log<S> {
 
     /// Gives the log other slots, and empties it. Returns the old slots.
     pub fn replace(&mut self, slots: S) -> S {
-        (self.len, self.forgotten) = (0, self.number);
+        (self.written, self.next, self.len) = (0, 0, 0);
+        self.forgotten = self.number;
         core::mem::replace(&mut self.slots, slots)
     }
 
@@ -161,20 +166,21 @@ impl<S: AsMut<[Entry]>> Log<S> {
     }
 
     fn write(&mut self, kind: u32, payload: [u8; 12]) {
-        let capacity = self.slots.as_mut().len() as u64;
-        if self.len >= capacity {
-            self.drop_oldest();
-        }
         let word = kind << NUMBER_BITS | self.number as u32 & NUMBER_MASK;
-        let index = self.written.checked_rem(capacity).unwrap_or(0) as usize;
-        match self.slots.as_mut().get_mut(index) {
-            Some(slot) => {
-                *slot = Entry { payload, word };
-                self.len = self.len.saturating_add(1);
-                self.written = self.written.saturating_add(1);
-            }
-            // There is no space for anything.
-            None => self.forgotten = self.number,
+        let slots = self.slots.as_mut();
+        let capacity = slots.len();
+        // There may be no space for anything.
+        let Some(slot) = slots.get_mut(self.next) else { return self.forgotten = self.number };
+        let oldest = core::mem::replace(slot, Entry { payload, word });
+        self.next = self.next.wrapping_add(1);
+        if self.next == capacity {
+            self.next = 0;
+        }
+        self.written = self.written.wrapping_add(1);
+        if self.len == capacity as u64 {
+            self.forgotten = number_of(oldest, self.number);
+        } else {
+            self.len = self.len.wrapping_add(1);
         }
     }
 
@@ -202,8 +208,7 @@ impl<S: AsMut<[Entry]>> Log<S> {
         let slots = self.slots.as_mut();
         let index = sequence.checked_rem(slots.len() as u64)? as usize;
         let entry = *slots.get(index)?;
-        let back = (self.number as u32).wrapping_sub(entry.word) & NUMBER_MASK;
-        Some((self.number.saturating_sub(back.into()), entry))
+        Some((number_of(entry, self.number), entry))
     }
 
     /// The sequence number of the first entry of a frame with this number or a later
@@ -257,6 +262,12 @@ pub struct Record {
     pub told: Option<Told>,
     /// The sequence number of the next entry.
     pub next: u64,
+}
+
+/// The number of the frame of an entry. `last` is the last number.
+fn number_of(entry: Entry, last: u64) -> u64 {
+    let back = (last as u32).wrapping_sub(entry.word) & NUMBER_MASK;
+    last.saturating_sub(back.into())
 }
 
 fn payload(id: StateId) -> [u8; 12] {

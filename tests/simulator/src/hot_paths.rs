@@ -99,7 +99,7 @@ impl Pair {
         let rules = |number| Rules { host_id: number, rows: ROWS, ..Rules::default() };
         let firewalls = [lab.boot_with(1, &rules(1))?, lab.boot_with(2, &rules(2))?];
         for firewall in &firewalls {
-            firewall.start_pfsync(&Config::default())?;
+            firewall.start_pfsync(&Config { numbered: true, ..Config::default() })?;
         }
         lab.seconds(10)?;
         ensure!(firewalls.iter().all(|firewall| firewall.demotion() == 0), "the bulk updates do not end");

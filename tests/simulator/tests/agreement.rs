@@ -285,7 +285,7 @@ fn a_firewall_that_boots_proves_itself_before_it_requests() -> Result<()> {
     lab.seconds(5)?;
     let asked = Rc::new(Cell::new(0));
     let count = asked.clone();
-    lab.world.network.observe(move |sent| count.set(count.get() + usize::from(requests_bulk(&sent))));
+    lab.world.network.observe(move |sent| count.set(count.get() + usize::from(requests_bulk(sent))));
     two.destroy()?.expect("destroyed");
     two.flush()?;
     two.create()?.expect("created");

@@ -53,8 +53,13 @@ pub struct Summary {
 /// which pfsync gives up silent peers, and that of a bulk update.
 const CONVERGENCE: i64 = 120;
 
-/// How many seconds after the last fault firewalls that number their frames must agree.
+/// How many seconds after the last fault of the wire firewalls that number their frames must
+/// agree.
 const AGREEMENT: i64 = 5;
+
+/// Seconds between the last fault of a firewall and the last of the wire. A bulk update that an
+/// operator spoiled is requested again after five.
+const SETTLING: i64 = 10;
 
 struct Simulation {
     lab: Lab,
@@ -286,7 +291,6 @@ impl Simulation {
 
     /// Faults stop. Within [`CONVERGENCE`] all tables must become equal.
     fn converge(&mut self) -> Result<()> {
-        self.lab.world.network.set_faults(Faults::NONE);
         for index in 0..self.firewalls.len() {
             self.firewalls[index].kernel.heap.fail_sometimes(0.0);
             self.set_right(index)?;
@@ -294,6 +298,7 @@ impl Simulation {
         if self.config.numbered && !self.corrupts {
             self.agree()?;
         }
+        self.lab.world.network.set_faults(Faults::NONE);
         self.lab.seconds(CONVERGENCE - 20)?;
         for firewall in &self.firewalls {
             ensure!(
@@ -316,8 +321,11 @@ impl Simulation {
         }
     }
 
-    /// Firewalls that number their frames agree soon after the last fault.
+    /// Only the wire has faults now. [`AGREEMENT`] after the last of them, firewalls that number
+    /// their frames agree.
     fn agree(&mut self) -> Result<()> {
+        self.lab.seconds(SETTLING)?;
+        self.lab.world.network.set_faults(Faults::NONE);
         self.lab.seconds(AGREEMENT)?;
         for firewall in &self.firewalls {
             let name = &firewall.kernel.name;
