@@ -26,7 +26,10 @@ pub enum Told {
 /// A place in the log, 16 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
-    payload: [u8; 12],
+    /// The id of a state, or the first bytes of something else.
+    head: [u8; 8],
+    /// The creator of a state, or further bytes of something else.
+    tail: [u8; 4],
     /// The kind in the highest four bits, the lowest 28 bits of the frame's number
     /// in the others.
     word: u32,
@@ -34,10 +37,14 @@ pub struct Entry {
 
 impl Entry {
     /// A place that was not used yet.
-    pub const UNUSED: Entry = Entry { payload: [0; 12], word: 0 };
+    pub const UNUSED: Entry = Entry { head: [0; 8], tail: [0; 4], word: 0 };
 
     fn kind(&self) -> u32 {
         self.word >> NUMBER_BITS
+    }
+
+    fn state_id(&self) -> StateId {
+        StateId { id: self.head, creator: self.tail }
     }
 }
 
@@ -128,13 +135,13 @@ impl<S: AsMut<[Entry]>> Log<S> {
     fn append_run(&mut self, run: Run, now: Instant) {
         match run {
             Run::Insert(states) | Run::Update(states) => {
-                states.ids().for_each(|id| self.write(STATE, payload(id)));
+                states.ids().for_each(|id| self.write(STATE, id.id, id.creator));
             }
             Run::UpdateCompressed(messages) => {
-                messages.iter().for_each(|message| self.write(STATE, payload(message.state_id())));
+                messages.iter().for_each(|message| self.write(STATE, message.id, message.creator));
             }
             Run::DeleteCompressed(messages) => {
-                messages.iter().for_each(|message| self.write(DELETED, payload((*message).into())));
+                messages.iter().for_each(|message| self.write(DELETED, message.id, message.creator));
             }
             Run::Clear(messages) => messages.iter().for_each(|message| self.write_clear(message)),
             Run::BulkStatus(messages) => {
@@ -146,7 +153,7 @@ impl<S: AsMut<[Entry]>> Log<S> {
             }
             Run::UpdateRequest(messages) => {
                 let all = messages.iter().filter(|raw| StateId::from(**raw) == StateId::ALL);
-                all.for_each(|_| self.write(REQUESTED, [0; 12]));
+                all.for_each(|_| self.write(REQUESTED, [0; 8], [0; 4]));
             }
             // Who waits for an acknowledgement has a timer.
             Run::InsertAck(_) | Run::Tdb(_) | Run::Eof(_) => {}
@@ -156,22 +163,21 @@ impl<S: AsMut<[Entry]>> Log<S> {
     fn write_clear(&mut self, clear: &RawClear) {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = clear.ifname;
         let [q, r, s, t] = clear.creator;
-        self.write(CLEARED, [a, b, c, d, e, f, g, h, i, j, k, l]);
-        self.write(CLEARED_REST, [m, n, o, p, q, r, s, t, 0, 0, 0, 0]);
+        self.write(CLEARED, [a, b, c, d, e, f, g, h], [i, j, k, l]);
+        self.write(CLEARED_REST, [m, n, o, p, q, r, s, t], [0; 4]);
     }
 
     fn write_bulk_end(&mut self, requested: Instant) {
-        let [a, b, c, d, e, f, g, h] = requested.to_be_bytes();
-        self.write(BULK_ENDED, [a, b, c, d, e, f, g, h, 0, 0, 0, 0]);
+        self.write(BULK_ENDED, requested.to_be_bytes(), [0; 4]);
     }
 
-    fn write(&mut self, kind: u32, payload: [u8; 12]) {
+    fn write(&mut self, kind: u32, head: [u8; 8], tail: [u8; 4]) {
         let word = kind << NUMBER_BITS | self.number as u32 & NUMBER_MASK;
         let slots = self.slots.as_mut();
         let capacity = slots.len();
         // There may be no space for anything.
         let Some(slot) = slots.get_mut(self.next) else { return self.forgotten = self.number };
-        let oldest = core::mem::replace(slot, Entry { payload, word });
+        let oldest = core::mem::replace(slot, Entry { head, tail, word });
         self.next = self.next.wrapping_add(1);
         if self.next == capacity {
             self.next = 0;
@@ -232,16 +238,15 @@ impl<S: AsMut<[Entry]>> Log<S> {
         let (number, entry) = self.entry(sequence)?;
         let next = sequence.saturating_add(1);
         let told = match entry.kind() {
-            STATE => Some(Told::State(state_id(entry.payload))),
-            DELETED => Some(Told::Deleted(state_id(entry.payload))),
+            STATE => Some(Told::State(entry.state_id())),
+            DELETED => Some(Told::Deleted(entry.state_id())),
             CLEARED => {
                 let rest = self.entry(next).map(|(_, rest)| rest);
-                let told = rest.and_then(|rest| clear(entry.payload, rest.payload)).map(Told::Cleared);
+                let told = rest.and_then(|rest| clear(entry, rest)).map(Told::Cleared);
                 return Some(Record { number, told, next: next.saturating_add(1) });
             }
             BULK_ENDED => {
-                let [a, b, c, d, e, f, g, h, ..] = entry.payload;
-                let requested = Instant::from_be_bytes([a, b, c, d, e, f, g, h]);
+                let requested = Instant::from_be_bytes(entry.head);
                 // Within a later bulk update, it would look like the end of that.
                 Some(Told::BulkEnded(requested)).filter(|_| self.bulk_ended == Some(requested))
             }
@@ -270,18 +275,9 @@ fn number_of(entry: Entry, last: u64) -> u64 {
     last.saturating_sub(back.into())
 }
 
-fn payload(id: StateId) -> [u8; 12] {
-    let ([a, b, c, d, e, f, g, h], [i, j, k, l]) = (id.id, id.creator);
-    [a, b, c, d, e, f, g, h, i, j, k, l]
-}
-
-fn state_id([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12]) -> StateId {
-    StateId { id: [a, b, c, d, e, f, g, h], creator: [i, j, k, l] }
-}
-
-fn clear(head: [u8; 12], rest: [u8; 12]) -> Option<Clear> {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = head;
-    let [m, n, o, p, q, r, s, t, ..] = rest;
+fn clear(first: Entry, rest: Entry) -> Option<Clear> {
+    let ([a, b, c, d, e, f, g, h], [i, j, k, l]) = (first.head, first.tail);
+    let [m, n, o, p, q, r, s, t] = rest.head;
     let ifname = [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p];
     RawClear { ifname, creator: [q, r, s, t] }.check().ok()
 }
