@@ -246,6 +246,9 @@ impl Bucket {
 /// about a thousand states a second; beyond that, some ends are forgotten early.
 const ENDED_STATES: usize = 8192;
 
+/// Slots for states that were refused and are requested a little later.
+const REFUSED_STATES: usize = 64;
+
 /// An agreement with no peers and no log.
 fn new_agreement() -> Result<PeerAgreement> {
     let storage = Storage {
@@ -269,7 +272,8 @@ impl Softc {
         let callout = |run| Callout::new(Handler { vnet, index: 0, run }, Wait::Sleep);
         let config = Config::new(NEWEST_FORMAT);
         let agreement = new_agreement()?;
-        let ended = KSlice::new(ENDED_STATES, Wait::Sleep, |_| Ok(Slot::UNUSED))?;
+        let slots = |count| KSlice::new(count, Wait::Sleep, |_| Ok(Slot::UNUSED));
+        let ended = Ended::new(slots(ENDED_STATES)?, slots(REFUSED_STATES)?);
         // SAFETY: only a thread that has locked the configuration of an existing interface
         // stores keys, and this interface does not exist yet.
         let keys = unsafe { KeyPair::stored() };
@@ -299,7 +303,7 @@ impl Softc {
             bulk_answer: Mutex::new(c"pfsync bulk answer", Responder::new(), Wait::Sleep)?,
             bulk_burst_allowed: AtomicBool::new(false),
             agreement: Mutex::new(c"pfsync agreement", agreement, Wait::Sleep)?,
-            ended: Mutex::new(c"pfsync ended", Ended::new(ended), Wait::Sleep)?,
+            ended: Mutex::new(c"pfsync ended", ended, Wait::Sleep)?,
             hello_timer: callout(timers.hello)?,
             hello_armed: AtomicI64::new(0),
             keys: Mutex::new(c"pfsync keys", keys, Wait::Sleep)?,

@@ -13,7 +13,7 @@
 //! use pfsync::engine::ended::{Ended, Slot, LATELY_SECONDS};
 //! use pfsync::wire::StateId;
 //!
-//! let mut ended = Ended::new([Slot::UNUSED; 64]);
+//! let mut ended = Ended::new([Slot::UNUSED; 64], [Slot::UNUSED; 64]);
 //! let id = StateId { id: [0, 0, 0, 0, 0, 0, 0, 7], creator: [1, 2, 3, 4] };
 //! ended.note(id, 100);
 //! assert!(ended.refuses(id, 101));
@@ -28,9 +28,6 @@ use crate::wire::StateId;
 /// frame, and all peers hear of it within two more.
 pub const LATELY_SECONDS: u32 = 3;
 
-/// The most states that wait to be requested. Others are not.
-const MAX_REFUSED: usize = 64;
-
 /// A state that has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot {
@@ -43,6 +40,10 @@ impl Slot {
     /// A slot that is not in use: no state has this id.
     pub const UNUSED: Slot = Slot { id: StateId::ALL, at: 0 };
 
+    fn is_free(&self) -> bool {
+        self.id == StateId::ALL
+    }
+
     fn is_recent(&self, now: u32) -> bool {
         now.wrapping_sub(self.at) < LATELY_SECONDS
     }
@@ -53,14 +54,15 @@ impl Slot {
 #[derive(Debug)]
 pub struct Ended<S> {
     slots: S,
-    /// States that were refused, to be requested [`LATELY_SECONDS`] after `at`.
-    refused: [Option<Slot>; MAX_REFUSED],
+    /// States that were refused, to be requested [`LATELY_SECONDS`] after `at`. For those that
+    /// find no slot, nothing is requested.
+    refused: S,
 }
 
 impl<S: AsMut<[Slot]>> Ended<S> {
-    /// No state has ended.
-    pub const fn new(slots: S) -> Ended<S> {
-        Ended { slots, refused: [None; MAX_REFUSED] }
+    /// No state has ended. All slots are unused.
+    pub const fn new(slots: S, refused: S) -> Ended<S> {
+        Ended { slots, refused }
     }
 
     /// A peer tells the end of a state. `now` is in seconds of uptime.
@@ -85,18 +87,20 @@ impl<S: AsMut<[Slot]>> Ended<S> {
         self.request(Slot { id, at: now });
     }
 
-    fn request(&mut self, refused: Slot) {
-        let is_known = self.refused.iter().flatten().any(|known| known.id == refused.id);
-        let free = self.refused.iter_mut().find(|place| place.is_none());
-        if let Some(place) = free.filter(|_| !is_known) {
-            *place = Some(refused);
+    fn request(&mut self, state: Slot) {
+        let refused = self.refused.as_mut();
+        if refused.iter().all(|known| known.id != state.id) {
+            if let Some(free) = refused.iter_mut().find(|slot| slot.is_free()) {
+                *free = state;
+            }
         }
     }
 
     /// A state to request now, because something of it was refused.
     pub fn next_to_request(&mut self, now: u32) -> Option<StateId> {
-        let is_due = |place: &&mut Option<Slot>| place.is_some_and(|slot| !slot.is_recent(now));
-        self.refused.iter_mut().find(is_due)?.take().map(|slot| slot.id)
+        let is_due = |slot: &&mut Slot| !slot.is_free() && !slot.is_recent(now);
+        let due = self.refused.as_mut().iter_mut().find(is_due)?;
+        Some(core::mem::replace(due, Slot::UNUSED).id)
     }
 
     fn slot(&mut self, id: StateId) -> Option<&mut Slot> {
