@@ -324,6 +324,10 @@ impl Simulation {
     /// Only the wire has faults now. [`AGREEMENT`] after the last of them, firewalls that number
     /// their frames agree.
     fn agree(&mut self) -> Result<()> {
+        // An operator who cleared states wants them back.
+        for firewall in &self.firewalls {
+            firewall.request_bulk_update()?;
+        }
         self.lab.seconds(SETTLING)?;
         self.lab.world.network.set_faults(Faults::NONE);
         self.lab.seconds(AGREEMENT)?;
