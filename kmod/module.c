@@ -148,7 +148,7 @@ SYSCTL_PROC(_net_pfsync_agreement, OID_AUTO, repaired,
 SYSCTL_PROC(_net_pfsync_agreement, OID_AUTO, late,
     CTLTYPE_ULONG | CTLFLAG_VNET | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL,
     PFS_LATE, pfs_sysctl_agreement, "LU",
-    "Frames dropped because they were late or doubled");
+    "Frames dropped because they came twice or much too late");
 SYSCTL_PROC(_net_pfsync_agreement, OID_AUTO, retold,
     CTLTYPE_ULONG | CTLFLAG_VNET | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL,
     PFS_RETOLD, pfs_sysctl_agreement, "LU",
