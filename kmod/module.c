@@ -144,7 +144,7 @@ SYSCTL_PROC(_net_pfsync_agreement, OID_AUTO, lost,
 SYSCTL_PROC(_net_pfsync_agreement, OID_AUTO, repaired,
     CTLTYPE_ULONG | CTLFLAG_VNET | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL,
     PFS_REPAIRED, pfs_sysctl_agreement, "LU",
-    "Missing frames whose messages were told again");
+    "Missing frames that came late, or whose messages were told again");
 SYSCTL_PROC(_net_pfsync_agreement, OID_AUTO, late,
     CTLTYPE_ULONG | CTLFLAG_VNET | CTLFLAG_RD | CTLFLAG_MPSAFE, NULL,
     PFS_LATE, pfs_sysctl_agreement, "LU",

@@ -223,6 +223,12 @@ pub(crate) fn is_whole(softc: &Softc) -> bool {
     !storage::is_numbered() || softc.agreement.lock().is_whole(time::now())
 }
 
+/// Whether somebody may take what this firewall sends.
+pub(crate) fn has_audience(softc: &Softc) -> bool {
+    let sysctls = storage::sysctls();
+    !sysctls.numbered || softc.agreement.lock().has_audience(sysctls.require_key, time::now())
+}
+
 /// Whether only a bulk update brings what is missing here.
 pub(crate) fn needs_bulk(softc: &Softc) -> bool {
     storage::is_numbered() && softc.agreement.lock().needs_bulk(time::now())

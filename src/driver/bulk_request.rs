@@ -74,10 +74,13 @@ pub(crate) fn start_by_operator() -> Result<()> {
     })
 }
 
-/// Queues the request, and starts the timer that watches over the wait.
+/// Queues the request if somebody may take it, and starts the timer that watches over the wait.
+/// Where a key is required, the first peer that has heard a hello gets it.
 fn send_request(softc: &Softc) {
     probe::bulk_awaited(BulkRequestEvent::Requested);
-    softc.control.lock().request_all();
+    if agreement::has_audience(softc) {
+        softc.control.lock().request_all();
+    }
     storage::schedule_sender();
     softc.bulk_request_timer.arm(time::SECOND);
 }

@@ -26,7 +26,7 @@ pub(crate) fn send_due(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
             Sent::Yes => {
                 due = next(softc, now);
                 request_refused(softc);
-                if softc.agreement.lock().take_newcomer() {
+                if softc.agreement.lock().take_listener() {
                     bulk_request::ask_again(softc);
                 }
             }

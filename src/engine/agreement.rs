@@ -151,7 +151,7 @@ impl Reception {
 pub struct Counts {
     /// Numbers that were missing here.
     pub lost: u64,
-    /// Of these, those that were told again.
+    /// Of these, those that came late, or were told again.
     pub repaired: u64,
     /// Frames that were late or doubled.
     pub late: u64,
@@ -190,7 +190,8 @@ pub struct Agreement<P, L, R> {
     strangers: [Option<Ident>; MAX_STRANGERS],
     /// The place of the peer that the next hello names first, in case that not all fit.
     first_in_hello: usize,
-    newcomer: Newcomer,
+    /// A peer can hear this node that could not before.
+    has_listener: bool,
     counts: Counts,
 }
 
@@ -211,7 +212,7 @@ where
             schedule: Schedule::new(now),
             strangers: [None; MAX_STRANGERS],
             first_in_hello: 0,
-            newcomer: Newcomer::None,
+            has_listener: false,
             counts: Counts::default(),
         }
     }
@@ -236,7 +237,7 @@ where
         self.repair.restart();
         self.schedule = Schedule::new(now);
         self.strangers = [None; MAX_STRANGERS];
-        self.newcomer = Newcomer::None;
+        self.has_listener = false;
         self.counts = Counts::default();
     }
 
@@ -271,9 +272,9 @@ where
         self.peers.as_ref().iter().filter(|peer| peer.is_live(now)).all(Peer::is_whole)
     }
 
-    /// Whether a bulk update is needed.
+    /// Whether a bulk update is needed, of a peer that can hear a request.
     pub fn needs_bulk(&self, now: Instant) -> bool {
-        self.peers.as_ref().iter().any(|peer| peer.is_live(now) && peer.bulk != BulkNeed::No)
+        self.peers.as_ref().iter().any(|peer| peer.is_live(now) && peer.bulk != BulkNeed::No && !peer.is_deaf)
     }
 
     /// Gives a frame, which is written and about to be sent, the next number.
@@ -341,6 +342,7 @@ where
         };
         peer.is_tainted |= packet.trust == Trust::Anyone;
         let is_new = peer.highest.is_none();
+        let before = peer.repaired;
         let noted = peer.note_number(trailer.number, false);
         if noted.is_late && (clears(packet.frame) || !peer.catch_up(trailer.number)) {
             peer.late = peer.late.saturating_add(1);
@@ -350,6 +352,8 @@ where
         peer.unreported = peer.unreported.saturating_add(1);
         let is_busy = packet.awaits_bulk || !peer.missing.is_empty();
         let is_report_due = is_busy && peer.unreported >= REPORT_FRAMES;
+        let caught_up = peer.repaired.saturating_sub(before);
+        self.counts.repaired = self.counts.repaired.saturating_add(caught_up);
         if is_new || is_report_due {
             self.schedule.hurry();
         }
@@ -389,7 +393,7 @@ where
             return Reception::verdict(Verdict::Late);
         }
         peer.is_tainted |= packet.trust == Trust::Anyone;
-        let has_proved = must_be_fresh && !peer.is_fresh;
+        peer.is_deaf |= must_be_fresh && !peer.is_fresh;
         peer.is_fresh |= is_proof;
         peer.hear(packet.from, packet.frame.announced, now);
         let is_new = peer.node.is_none();
@@ -400,9 +404,6 @@ where
         let repaired = peer.repaired.saturating_sub(before);
         let news = hello.report.map(|report| peer.receive_report(&report, last_number, now));
         self.counts.repaired = self.counts.repaired.saturating_add(repaired);
-        if has_proved {
-            self.newcomer = Newcomer::Proved;
-        }
         if is_new || news == Some(ReportNews::Unaware) {
             self.schedule.hurry();
         }
@@ -460,6 +461,7 @@ where
             return false;
         };
         peer.distrust();
+        peer.is_deaf = true;
         self.challenge = packet.random;
         self.schedule.hurry();
         true
@@ -517,13 +519,16 @@ where
         waiting.map(|peer| peer.flow.space(peer.reported, self.log.number())).min()
     }
 
-    /// Whether a peer can hear a request now that could not before. Returns it once.
-    pub fn take_newcomer(&mut self) -> bool {
-        let is_greeted = self.newcomer == Newcomer::Greeted;
-        if is_greeted {
-            self.newcomer = Newcomer::None;
-        }
-        is_greeted
+    /// Whether a peer can hear this node now that could not before. Returns it once.
+    pub fn take_listener(&mut self) -> bool {
+        core::mem::take(&mut self.has_listener)
+    }
+
+    /// Whether somebody may take what this node sends: where a key is required, only a peer to
+    /// which a hello has proved this node.
+    pub fn has_audience(&self, is_key_required: bool, now: Instant) -> bool {
+        let hears = |peer: &Peer| peer.is_live(now) && peer.is_fresh && !peer.is_deaf;
+        !is_key_required || self.peers.as_ref().iter().any(hears)
     }
 
     /// How many frames of a repair may be sent now: what the reports of the peers that lack
@@ -574,9 +579,6 @@ where
     /// Writes the blocks of a hello, which is sent now. `node` is this node, whose
     /// challenge and count are filled in here.
     pub fn write_hello(&mut self, writer: &mut TrailerWriter, node: Node, now: Instant) {
-        if self.newcomer == Newcomer::Proved {
-            self.newcomer = Newcomer::Greeted;
-        }
         let hello = self.schedule.send(now);
         self.counts.hellos_sent = self.counts.hellos_sent.saturating_add(1);
         let _ = writer.node(&Node { challenge: self.challenge, hello, ..node });
@@ -590,6 +592,8 @@ where
                 let _ = writer.report(ident, peer.highest.unwrap_or(0), peer.missing.iter());
             }
             peer.unreported = 0;
+            self.has_listener |= peer.is_deaf && peer.is_fresh;
+            peer.is_deaf &= !peer.is_fresh;
         }
         let next = self.first_in_hello.saturating_add(1);
         self.first_in_hello = if next < self.peers.as_ref().len() { next } else { 0 };
@@ -602,18 +606,6 @@ where
 /// Whether a frame clears states.
 fn clears(frame: &Frame) -> bool {
     frame.clone().any(|run| matches!(run, Ok(Run::Clear(_))))
-}
-
-/// A peer that has proved itself where a key is required. It takes nothing of this node before
-/// a hello has proved this node to it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Newcomer {
-    /// There is none.
-    None,
-    /// It has proved itself.
-    Proved,
-    /// A hello was sent since.
-    Greeted,
 }
 
 /// The blocks of a hello that matter here.

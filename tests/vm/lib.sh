@@ -477,10 +477,17 @@ state_lines() {
 		/^   id:/ { print $2, $4, state, seq }' | sort
 }
 
-# counted WHERE WORDS: the number in front of these words in `netstat -s -p pfsync`.
+# counted WHERE WORDS: the number in front of these words in `netstat -s -p pfsync`. The words
+# are those for several; for one, netstat says "1 packet discarded" or "1 state insert".
 counted() {
-	at "$1" netstat -s -p pfsync | sed 's/^[[:space:]]*//' |
-	    awk -v words="$2" '{ n = $1; sub(/^[0-9]+ /, "") } $0 == words || $0 "s" == words { print n; exit }'
+	at "$1" netstat -s -p pfsync | sed 's/^[[:space:]]*//' | awk -v words="$2" '
+		{
+			n = $1
+			sub(/^[0-9]+ /, "")
+			several = $0
+			sub(/^[a-z]+/, "&s", several)
+		}
+		$0 == words || $0 "s" == words || several == words { print n; exit }'
 }
 
 # sent WHERE MESSAGE, received WHERE MESSAGE: how many messages of a kind, named as netstat does.

@@ -103,6 +103,9 @@ pub struct Peer {
     pub(super) node: Option<Node>,
     /// It has proved that it has the key, and that it is no recording.
     pub(super) is_fresh: bool,
+    /// It must prove itself, and no hello that proves this node to it was sent since it did. Until
+    /// then, it takes nothing of this node.
+    pub(super) is_deaf: bool,
     /// Frames without a right tag were taken of it.
     pub(super) is_tainted: bool,
     /// The highest number that is known: of a frame that arrived, or that a hello
@@ -126,7 +129,7 @@ pub struct Peer {
     doubts: u8,
     /// Numbers that were missing here at some time.
     pub(super) lost: u64,
-    /// Of these, those that were told again.
+    /// Of these, those that came late, or were told again.
     pub(super) repaired: u64,
     /// Frames that were dropped, because their number was known.
     pub(super) late: u64,
@@ -160,6 +163,7 @@ impl Peer {
         frames: 0,
         node: None,
         is_fresh: false,
+        is_deaf: false,
         is_tainted: false,
         highest: None,
         window: Window::new(),
@@ -250,7 +254,7 @@ impl Peer {
         self.lost
     }
 
-    /// Of the numbers that were missing, those that were told again.
+    /// Of the numbers that were missing, those that came late, or were told again.
     pub fn repaired(&self) -> u64 {
         self.repaired
     }
@@ -330,7 +334,9 @@ impl Peer {
         let is_late = number < self.first || number > highest || highest.saturating_sub(number) >= WINDOW;
         let is_taken = !is_late && self.window.arrive(number);
         if is_taken {
+            let before = self.missing.count();
             self.missing.remove(number);
+            self.repaired = self.repaired.saturating_add(before.saturating_sub(self.missing.count()));
         }
         is_taken
     }

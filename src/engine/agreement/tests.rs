@@ -502,8 +502,9 @@ fn what_was_taken_before_a_key_is_required_is_not_taken_again() {
         let reception = b.receive(&a, packet, MS);
         assert!(reception.verdict != Verdict::Take, "{:?}", reception.verdict);
     }
-    assert!(b.agreement.needs_bulk(MS));
+    assert!(!b.agreement.is_whole(MS));
     greet(&mut a, &mut b, 2 * MS);
+    assert!(b.agreement.needs_bulk(2 * MS));
     let frame = a.deletes(1..2, 2 * MS);
     assert_eq!(b.verdict(&a, &frame, 2 * MS), Verdict::Take);
     assert!(b.verdict(&a, &recorded[0], 2 * MS) != Verdict::Take);
