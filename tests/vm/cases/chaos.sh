@@ -108,7 +108,9 @@ worker() {
 # --- operations on pf -------------------------------------------------------
 
 PF="enable disable reload no_sync_rules floating_off flush_states flush_all kill_states
-    clear_interface list_states save_states load_states change_limits new_host_id"
+    clear_interface list_states change_limits new_host_id"
+# Not every release can save the states in a file.
+pfctl -S /dev/null 2>&1 | grep -q "illegal option" || PF="$PF save_states load_states"
 
 enable() { jexec $V pfctl -q -e; }
 disable() { jexec $V pfctl -q -d && sleep 0.5 && jexec $V pfctl -q -e; }
@@ -132,7 +134,9 @@ floating_off() {
 	jexec $V pfctl -q -f - <<-RULES
 		set state-policy if-bound
 		set timeout { udp.first 2, udp.single 2, interval 1 }
-		anchor inner { pass proto udp keep state (max 1000) }
+		anchor inner {
+			pass proto udp keep state (max 1000)
+		}
 		pass keep state
 	RULES
 }
