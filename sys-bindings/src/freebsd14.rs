@@ -10,7 +10,10 @@ pub const PFSYNC_MSG_VERSION_NEWEST: u32 = PFSYNC_MSG_VERSION_1400;
 pub const PFSTATE_PFLOW: u32 = 0;
 
 /// Whether pf may forget the stack key of a state that it refuses because of its wire key.
-pub const PF_FORGETS_STACK_KEY: bool = true;
+pub const PF_FORGETS_AT_WIRE_KEY: bool = true;
+
+/// The same for a state that it refuses because of its stack key.
+pub const PF_FORGETS_AT_STACK_KEY: bool = false;
 
 /// A time in a state: seconds of uptime.
 pub type pfs_time = u32;

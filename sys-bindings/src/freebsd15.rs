@@ -10,7 +10,10 @@ pub const PFSYNC_MSG_VERSION_NEWEST: u32 = PFSYNC_MSG_VERSION_1500;
 pub use crate::pf_remove_state as pf_unlink_state;
 
 /// Whether pf may forget the stack key of a state that it refuses because of its wire key.
-pub const PF_FORGETS_STACK_KEY: bool = false;
+pub const PF_FORGETS_AT_WIRE_KEY: bool = false;
+
+/// The same for a state that it refuses because of its stack key.
+pub const PF_FORGETS_AT_STACK_KEY: bool = true;
 
 /// A time in a state: milliseconds of uptime.
 pub type pfs_time = u64;

@@ -9,7 +9,9 @@ use super::table::{find_by_key, KeyRole, Row};
 use super::NEWEST_FORMAT;
 use crate::driver::kernel::time;
 use crate::engine::limit::STATES_PER_ROW;
-use crate::wire::{Endpoint, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, IPPROTO_SCTP};
+use crate::wire::{
+    Direction, Endpoint, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, IPPROTO_SCTP,
+};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
 
@@ -94,18 +96,41 @@ impl Draft {
     }
 }
 
-/// Whether another state may have the place of this one in the list of its wire key, so that
-/// pf would refuse this one.
+/// Whether pf might forget the stack key of this state, because it would refuse the state.
 ///
 /// pf frees the keys of a state that it refuses, or links them into its table before. There
-/// is one exception, in FreeBSD 14.2 and some kernels after it: if the wire key collides, pf
-/// frees it and forgets a stack key that differs. Nothing tells then what pf has done. So a
-/// translated state is not given to pf if its wire key may collide: pf shows the first state
-/// with a key, and only how many others there are. If another thread inserts such a key at the
-/// same moment, those kernels leak a stack key.
-fn wire_key_may_collide(state: &State, bound: Kif) -> bool {
-    find_by_key(&state.wire, state.family, state.proto, KeyRole::Wire).is_some_and(|(first, others)| {
-        others > 0 || first.has_place_of(state.direction, bound) && !first.known_end().is_closed()
+/// are two exceptions. In FreeBSD 14.2 and some kernels after it, if the wire key collides, pf
+/// frees it and forgets a stack key that differs. In FreeBSD 15.0, if the stack key collides,
+/// pf forgets it. Nothing tells then what pf has done. So a translated state is not given to
+/// pf if that key may collide: pf shows the first state with a key, and only how many others
+/// there are. If another thread inserts such a key at the same moment, those kernels leak a
+/// stack key.
+fn may_leak(state: &State, bound: Kif) -> bool {
+    state.is_translated()
+        && (sys::PF_FORGETS_AT_WIRE_KEY
+            && may_collide(&state.wire, state.family, state.proto, KeyRole::Wire, state.direction, bound)
+            || sys::PF_FORGETS_AT_STACK_KEY
+                && may_collide(
+                    &state.stack,
+                    state.stack_family,
+                    state.stack_proto,
+                    KeyRole::Stack,
+                    state.direction,
+                    bound,
+                ))
+}
+
+/// Whether another state may have the place of one with this key, in the list of the key.
+fn may_collide(
+    key: &Key,
+    family: Family,
+    proto: u8,
+    role: KeyRole,
+    direction: Direction,
+    bound: Kif,
+) -> bool {
+    find_by_key(key, family, proto, role).is_some_and(|(first, others)| {
+        others > 0 || first.has_place_of(direction, bound) && !first.known_end().is_closed()
     })
 }
 
@@ -429,7 +454,7 @@ fn insert(
     original: Kif,
     rules: &Rules,
 ) -> Result<Found<'static>, Refused> {
-    if sys::PF_FORGETS_STACK_KEY && state.is_translated() && wire_key_may_collide(state, bound) {
+    if may_leak(state, bound) {
         return Err(Refused::Exists);
     }
     let (rule, is_own) = bind_rule(state, origin, rules);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What is particular to pf of FreeBSD 14.
 
+use super::keys::WIRE;
 use super::table;
 use crate::freebsd::kernel::{thread, Kernel};
 use crate::freebsd::kpi::symbols;
@@ -14,10 +15,11 @@ pub(crate) struct Own;
 /// Whether the keys of a state can be of different address families.
 pub(crate) const TRANSLATES_FAMILIES: bool = false;
 
-/// Whether pf frees both keys of a state whose wire key collides. 14.2 leaks the stack
-/// key, and kernels of the branch after it have the same `osreldate` and free it.
-pub(crate) fn frees_both_keys() -> bool {
-    thread::current().kernel.frees_both_keys.get()
+/// Whether pf forgets the stack key of a state of which that key collides. If the wire key
+/// does, 14.2 forgets it, and kernels of the branch after it, which have the same `osreldate`,
+/// free it.
+pub(crate) fn forgets_stack_key(collided: usize) -> bool {
+    collided == WIRE && !thread::current().kernel.frees_both_keys.get()
 }
 
 /// The present time, in the unit of states.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What is particular to pf of FreeBSD 15.0.
 
+use super::keys::STACK;
 use crate::freebsd::kernel::sleep::epoch_assert;
 use crate::freebsd::kernel::violation::violation;
 use crate::freebsd::kernel::{thread, Kernel};
@@ -22,9 +23,9 @@ pub(crate) struct Own {
 /// Whether the keys of a state can be of different address families: `af-to` rules translate them.
 pub(crate) const TRANSLATES_FAMILIES: bool = true;
 
-/// Whether pf frees both keys of a state whose wire key collides.
-pub(crate) fn frees_both_keys() -> bool {
-    true
+/// Whether pf forgets the stack key of a state of which that key collides.
+pub(crate) fn forgets_stack_key(collided: usize) -> bool {
+    collided == STACK
 }
 
 /// The present time, in the unit of states.

@@ -9,8 +9,8 @@ use crate::freebsd::native;
 use std::mem::offset_of;
 use sys_bindings as sys;
 
-const WIRE: usize = sys::PF_SK_WIRE as usize;
-const STACK: usize = sys::PF_SK_STACK as usize;
+pub(super) const WIRE: usize = sys::PF_SK_WIRE as usize;
+pub(super) const STACK: usize = sys::PF_SK_STACK as usize;
 
 /// The part of a key that is compared.
 fn compared<'a>(key: *const sys::pf_state_key) -> &'a [u8] {
@@ -74,7 +74,7 @@ impl Pf {
         if self.attach_key(WIRE, wire, st).is_err() {
             rows.unlock();
             self.free_key(wire);
-            if release::frees_both_keys() && stack != wire {
+            if !release::forgets_stack_key(WIRE) && stack != wire {
                 self.free_key(stack);
             }
             return false;
@@ -85,7 +85,9 @@ impl Pf {
             self.list_state(STACK, st);
         } else if self.attach_key(STACK, stack, st).is_err() {
             rows.unlock();
-            self.free_key(stack);
+            if !release::forgets_stack_key(STACK) {
+                self.free_key(stack);
+            }
             self.detach_keys(st);
             return false;
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What packets do to states. All of this is called in a thread of the vnet.
 
+use super::keys::{STACK, WIRE};
 use super::{release, zone, Pf};
 use crate::freebsd::kernel::sleep::{epoch_enter, epoch_exit};
 use crate::freebsd::kernel::thread;
@@ -189,8 +190,13 @@ impl Pf {
         // SAFETY: the state is not linked, and only this function has it.
         unsafe {
             *cpu::value_of((*rule).states_cur) -= 1;
-            let wire_was_attached = !(*st).key_list[0].tqe_prev.is_null();
-            if !wire_was_attached && stack != wire && !release::frees_both_keys() {
+            let was_attached = [WIRE, STACK].map(|index| !(*st).key_list[index].tqe_prev.is_null());
+            let is_forgotten = match was_attached {
+                [false, _] => stack != wire && release::forgets_stack_key(WIRE),
+                [true, false] => release::forgets_stack_key(STACK),
+                [true, true] => false,
+            };
+            if is_forgotten {
                 thread::current().kernel.heap.free(stack as usize, zone::KEYS.name);
             }
             (*st).timeout = sys::PFTM_UNLINKED as u8;
