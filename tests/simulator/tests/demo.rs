@@ -14,6 +14,7 @@ fn every_connection_lives_on_even_over_a_bad_link() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("300 of 300 connections live on"), "{text}");
+    assert!(text.contains("with numbers, it lacks 0"), "{text}");
     assert!(!text.contains('\u{1b}'), "terminal codes where there is no terminal");
     for name in ["wire.pcap", "pfsync0-one.pcap", "pfsync0-two.pcap"] {
         let capture = std::fs::metadata(directory.join(name)).expect("a capture");

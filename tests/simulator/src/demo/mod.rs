@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The demonstration: two firewalls, connections through one of them, and the
-//! crash of that one.
+//! crash of that one. Then a wire that loses packets.
 
 mod capture;
+mod lossy;
 mod view;
 
 use crate::freebsd::kernel::world::{Policy, SECOND};
@@ -74,7 +75,7 @@ pub fn run(show: Show, view: View) -> Result<()> {
 fn boot(lab: &Lab, number: u8) -> Result<Firewall> {
     let rules = Rules { host_id: 0x0100_0000 + u32::from(number), rows: ROWS, ..Rules::default() };
     let firewall = lab.boot_with(number, &rules)?;
-    firewall.start_pfsync(&Config::default())?;
+    firewall.start_pfsync(&Config { numbered: true, ..Config::default() })?;
     firewall.watch();
     Ok(firewall)
 }
@@ -223,6 +224,7 @@ impl Demo {
         self.view
             .say(&format!("{alive} of {} connections live on through firewall two", self.transfers.len()));
         self.view.say(&self.decoded.summary());
+        lossy::show(self.show.seed, &self.view)?;
         self.view.say(&format!("captures are in {}", self.show.captures.display()));
         ensure!(lost == 0, "{lost} connections were lost (seed {})", self.show.seed);
         Ok(())
