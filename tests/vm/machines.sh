@@ -86,7 +86,13 @@ make_states() {
 
 # delete_states ADDRESS: deletes all states to an address, and tells the peer.
 delete_states() {
-	must pfctl -q -k 0.0.0.0/0 -k "$1"
+	local killed
+	killed=$(pfctl -k "$SINK.1" -k "$1" 2>&1)
+	case $killed in
+	"killed 0 "*) fail "nothing is deleted" ;;
+	"killed "*) ;;
+	*) fail "$killed" ;;
+	esac
 }
 
 # states_to PORT: how many states there are to that port.
