@@ -130,7 +130,7 @@ fn may_collide(
     bound: Kif,
 ) -> bool {
     find_by_key(key, family, proto, role).is_some_and(|(first, others)| {
-        others > 0 || first.has_place_of(family, direction, bound) && !first.known_end().is_closed()
+        others > 0 || first.has_place_of(direction, bound) && !first.known_end().is_closed()
     })
 }
 
@@ -144,7 +144,7 @@ fn unlink_predecessor(state: &State, bound: Kif) -> bool {
     let found = keys.into_iter().find_map(|(key, family, proto, role)| {
         find_by_key(key, family, proto, role).map(|(first, _)| first).filter(|first| {
             first.is_alive()
-                && first.has_place_of(family, state.direction, bound)
+                && first.has_place_of(state.direction, bound)
                 && first.known_end().gives_way(first.id(), state.id)
         })
     });

@@ -215,22 +215,15 @@ impl Locked<'_> {
         kif.is_some_and(|kif| kif == *name)
     }
 
-    /// Whether a state that has one of this state's keys, of that family and direction and
-    /// bound to that kif, would collide with this one. A state between families looks from its
-    /// other side like one of the other direction.
-    pub(super) fn has_place_of(
-        &self,
-        family: Family,
-        direction: Direction,
-        kif: NonNull<sys::pfi_kkif>,
-    ) -> bool {
+    /// Whether a state with the same key, of that direction and bound to that kif, may collide
+    /// with this one. From its other side, a state between address families looks like one of
+    /// the other direction.
+    pub(super) fn has_place_of(&self, direction: Direction, kif: NonNull<sys::pfi_kkif>) -> bool {
         // SAFETY: only computes an address.
         let bound = self.read(|st| unsafe { &raw const (*st).kif });
         let family_of = |index| self.wire_key(index).map(|(_, family, _)| family);
-        let (wire, stack) = (family_of(sys::PF_SK_WIRE), family_of(sys::PF_SK_STACK));
-        let is_same_way = self.direction() == Some(direction);
-        let has_place = if is_same_way { wire } else { stack.filter(|_| wire != stack) };
-        ptr::eq(bound, kif.as_ptr()) && has_place == Some(family)
+        let is_between_families = family_of(sys::PF_SK_WIRE) != family_of(sys::PF_SK_STACK);
+        ptr::eq(bound, kif.as_ptr()) && (is_between_families || self.direction() == Some(direction))
     }
 
     /// Whether the peers must not know the state, for one of three reasons: its own
