@@ -8,11 +8,12 @@
 #            | one              two
 #   server --+     -- vtnet1 --
 
-HERE=192.0.2.1 THERE=192.0.2.2 SINK=203.0.113
-[ "$ROLE" = one ] || HERE=192.0.2.2 THERE=192.0.2.1 SINK=203.0.114
-# States are made to these addresses, where nobody answers. Those to ENDING are deleted.
+HERE=192.0.2.1 THERE=192.0.2.2 SINK=203.0.113 ENDS=203.0.115
+[ "$ROLE" = one ] || HERE=192.0.2.2 THERE=192.0.2.1 SINK=203.0.114 ENDS=203.0.116
+# States are made to these addresses, where nobody answers. Those to ENDING are deleted, by
+# their source.
 LASTING=$SINK.2
-ENDING=$SINK.3
+ENDING=$ENDS.3
 SERVER=198.51.100.130
 # The seconds after the last change in which both machines become equal.
 PATIENCE=5
@@ -42,7 +43,7 @@ machine() {
 		pass inet6 no state
 	RULES
 	make_wire here here
-	address here "${WIRE}a" $SINK.1/24
+	address here "${WIRE}a" $SINK.1/24 $ENDS.1/24
 	must arp -s $LASTING 02:00:00:00:00:02 >/dev/null
 	must arp -s $ENDING 02:00:00:00:00:03 >/dev/null
 	ifconfig "${WIRE}b" up
@@ -84,10 +85,10 @@ make_states() {
 	must $VM/bin/blast "$1" "$2" "$3" "$3" >/dev/null
 }
 
-# delete_states ADDRESS: deletes all states to an address, and tells the peer.
+# delete_states: deletes all states to ENDING, and tells the peer.
 delete_states() {
 	local killed
-	killed=$(pfctl -k "$SINK.1" -k "$1" 2>&1)
+	killed=$(pfctl -k $ENDS.1 2>&1)
 	case $killed in
 	"killed 0 "*) fail "nothing is deleted" ;;
 	"killed "*) ;;

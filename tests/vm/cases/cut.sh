@@ -32,7 +32,7 @@ measure() {
 change_while_cut() {
 	wire 0 both cut
 	make_states $LASTING 9003 100
-	delete_states $ENDING
+	delete_states
 	sleep 20
 	wire 0 both pass
 }

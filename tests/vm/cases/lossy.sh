@@ -25,7 +25,7 @@ measure() {
 	barrier "$2: bulk update"
 	as_one start_transfer
 	as_one make_states $LASTING 10 $INSERTS
-	as_one delete_states $ENDING
+	as_one delete_states
 	as_one end_transfer
 	compare
 	as_one report_wire "$2"

@@ -40,7 +40,7 @@ barrier "recording"
 as_one make_states $ENDING 9002 50
 soon "the states do not arrive" has_states_to 9002 50
 barrier "recorded"
-as_one delete_states $ENDING
+as_one delete_states
 soon "the states do not end" has_states_to 9002 0
 barrier "deleted"
 

@@ -31,7 +31,7 @@ else
 	[ "$ROLE" = one ] || sleep 1000
 	kill_peer
 	make_states $LASTING 9003 100
-	delete_states $ENDING
+	delete_states
 	revive_peer
 fi
 compare

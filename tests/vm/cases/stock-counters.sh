@@ -56,7 +56,7 @@ exchange 9002 "after the bulk updates"
 as_one make_states $ENDING 9003 50
 soon "no states to delete" has_states_to 9003 50
 barrier "to delete"
-as_one delete_states $ENDING
+as_one delete_states
 soon "states are not deleted" has_states_to 9003 0
 barrier "deleted"
 no_discards "without a key"
