@@ -32,7 +32,8 @@ make_traffic() {
 }
 
 # check_decoded FILE LEAST: tcpdump must decode every packet, and at least so many. A packet
-# that has a number has no end mark.
+# that has a number has no end mark. On the wire it has a trailer, of which tcpdump says that the
+# length is invalid; the messages before it are decoded.
 check_decoded() {
 	decode "$1" > "$RUN/$1.text"
 	packets=$(grep -c 'PFSYNCv5 len' "$RUN/$1.text")
@@ -40,6 +41,7 @@ check_decoded() {
 	[ "$numbered" = 1 ] ||
 	    equal "$1: packets that end properly" "$packets" "$(grep -c 'eof count 1' "$RUN/$1.text")"
 	bad=$(grep -E '\[\|pfsync\]|malformed|UNKNOWN|invalid|unimplemented|\.\.\.' "$RUN/$1.text")
+	[ "$1" != wire-numbered ] || bad=$(echo "$bad" | grep -v 'invalid packet length')
 	[ -z "$bad" ] || fail "$1: $bad"
 	result "$1.packets" "$packets"
 }
