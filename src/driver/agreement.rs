@@ -137,7 +137,7 @@ pub(crate) enum Outcome {
     Take {
         /// That of its sender, if it numbers its frames.
         epoch: Option<Epoch>,
-        /// It shows a gap, or is a hello: something may be missing that was not, or no longer.
+        /// It shows a gap or is a hello, so that what is missing here may have changed.
         is_news: bool,
     },
     /// Drop it: what it tells is known, or will be told again.

@@ -41,7 +41,8 @@ pub(crate) fn send_due(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
     }
 }
 
-/// Requests the states of which something was refused, because they had just ended.
+/// Requests the states about which messages were refused, because the states had just ended
+/// or there was no memory for them.
 fn request_refused(softc: &Softc) {
     let now = time::uptime();
     loop {

@@ -227,7 +227,7 @@ fn state_deleted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
         return;
     }
     if softc.options.ending() != Ending::Mark {
-        // What peers told before they heard of the end must not bring the state back.
+        // A message that a peer sent before it heard of the end must not bring the state back.
         softc.ended.lock().note(state.id(), time::uptime());
     }
     probe::queued(state.id(), Queue::Delete);

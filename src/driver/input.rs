@@ -508,13 +508,14 @@ fn handle_delete(context: &Context, state: StateId) {
     send_whole(context, &found, Action::DeleteCompressed);
 }
 
-/// Notes that a state has ended at a numbered peer: what others tell of it is old.
+/// Notes that a state ended at a numbered peer, so that older messages about it are refused.
 fn note_end(context: &Context, state: StateId) {
     if context.epoch.is_some() {
         context.softc.ended.lock().note(state, time::uptime());
     }
 }
 
+/// Whether a state ended a moment ago.
 fn has_ended(context: &Context, state: StateId) -> bool {
     context.softc.ended.lock().refuses(state, time::uptime())
 }

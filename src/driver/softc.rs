@@ -211,7 +211,7 @@ pub(crate) struct Softc {
     pub(crate) bulk_burst_allowed: AtomicBool,
     /// Which frames of the peers arrived, and what this firewall's frames told.
     pub(crate) agreement: Mutex<PeerAgreement>,
-    /// States that ended at numbered peers. Locked while a row is locked.
+    /// States that ended lately. A thread that has locked a row may lock this.
     pub(crate) ended: Mutex<Ended<KSlice<Slot>>>,
     /// Lets the sender send a hello.
     pub(crate) hello_timer: Callout,
@@ -242,11 +242,11 @@ impl Bucket {
     }
 }
 
-/// Slots for states whose end a peer told, 16 bytes each. They last if a peer ends fewer than
-/// about a thousand states a second; beyond that, some ends are forgotten early.
+/// Slots for states that ended lately, 16 bytes each. They suffice for about a thousand ends a
+/// second. If there are more, some ends are forgotten early.
 const ENDED_STATES: usize = 8192;
 
-/// Slots for states that were refused and are requested a little later.
+/// Slots for states that were refused and will be requested.
 const REFUSED_STATES: usize = 64;
 
 /// An agreement with no peers and no log.

@@ -51,6 +51,7 @@ mod gaps;
 mod hello;
 mod log;
 mod peer;
+mod reception;
 mod repair;
 mod table;
 mod tag;
@@ -64,13 +65,14 @@ pub use gaps::{Gaps, MAX_GAPS};
 pub use hello::{ALONE, BUSY, GREETING, IDLE, SPACING};
 pub use log::{Entry, Log, Record, Told};
 pub use peer::{BulkNeed, Kind, Peer, Standing, MAX_DOUBTS, MAX_GAP, MAX_PEERS, SILENCE};
+pub use reception::{Received, Reception, Refusal, Verdict};
 pub use repair::{Retold, RETOLD_SLOTS};
 pub use table::{write_table, TABLE_LEN};
 pub use tag::{seal, tag, BadTag, Key, Keys, Trust, KEY_LEN};
 pub use window::WINDOW;
 
 use crate::engine::bulk::Instant;
-use crate::wire::trailer::{Block, Epoch, Gap, Ident, Node, Repaired, Report, Trailer, TrailerWriter};
+use crate::wire::trailer::{Block, Epoch, Ident, Node, Repaired, Report, Trailer, TrailerWriter};
 use crate::wire::{BulkMark, Frame, PeerAddress, Run};
 use hello::{Pace, Schedule};
 use peer::ReportNews;
@@ -82,69 +84,6 @@ const REPORT_TIMEOUT: Instant = 1 << 32;
 /// Epochs that are answered without being known: recorded ones, or peers that are not
 /// proved yet.
 const MAX_STRANGERS: usize = 4;
-
-/// A packet of a peer.
-#[derive(Clone, Copy, Debug)]
-pub struct Received<'a> {
-    /// Where it comes from.
-    pub from: PeerAddress,
-    /// Its frame, of which nothing was read yet. A frame without messages is a hello.
-    pub frame: &'a Frame<'a>,
-    /// Its trailer, if it has one.
-    pub trailer: Option<Trailer<'a>>,
-    /// What the tag tells.
-    pub trust: Trust,
-    /// Whether a bulk update is awaited, which will bring what peers told before.
-    pub awaits_bulk: bool,
-    /// A random number, which nobody can foretell.
-    pub random: u64,
-}
-
-/// Why a packet is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// It is this node's own.
-    Reflected,
-    /// A key is required, and the sender's epoch is not fresh.
-    NotFresh,
-    /// A key is required, and there is no space for another peer.
-    TooManyPeers,
-    /// A hello without a valid node block.
-    BadHello,
-}
-
-/// What to do with a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Carry out its messages, if it has any.
-    Take,
-    /// Drop it: its number is known.
-    Late,
-    /// Drop it: it is the first hello of a sender that must prove itself. It is answered.
-    Greeting,
-    /// Drop it.
-    Refuse(Refusal),
-}
-
-/// What came of a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub struct Reception {
-    /// What to do with it.
-    pub verdict: Verdict,
-    /// Numbers that are now known to be missing.
-    pub gap: Option<Gap>,
-    /// A bulk update is needed, because something is missing that cannot be repaired.
-    pub needs_bulk: bool,
-    /// A hello is due soon, or there is something to repair: the sender should look.
-    pub wake: bool,
-}
-
-impl Reception {
-    const fn verdict(verdict: Verdict) -> Reception {
-        Reception { verdict, gap: None, needs_bulk: false, wake: false }
-    }
-}
 
 /// What an [`Agreement`] has counted since the link was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! States whose end a peer told lately.
+//! States that ended lately, here or at a peer.
 //!
-//! What was told of a state before its end may arrive after it: from another peer, which
-//! does not know of the end yet, or in a frame that was overtaken. It must not bring the
-//! state back.
+//! A message about a state may arrive after the end of the state: from another peer, which
+//! does not know of the end yet, or in a frame that was overtaken. Such a message must not
+//! bring the state back.
 //!
-//! Or a peer tells it because the connection lives on there. The two look alike. So what is
-//! told of the state is refused for a moment, in which every peer hears of the end. After
-//! that, the state is requested from whoever still has it.
+//! A peer may also send the message because the connection lives on there. The two look
+//! alike. So messages about the state are refused for a moment, in which every peer hears of
+//! the end. Then the state is requested, and whoever still has it answers.
 //!
 //! ```
 //! use pfsync::engine::ended::{Ended, Slot, LATELY_SECONDS};
@@ -65,15 +65,15 @@ impl<S: AsMut<[Slot]>> Ended<S> {
         Ended { slots, refused }
     }
 
-    /// A peer tells the end of a state. `now` is in seconds of uptime.
+    /// A state ended here or at a peer. `now` is in seconds of uptime.
     pub fn note(&mut self, id: StateId, now: u32) {
         if let Some(slot) = self.slot(id) {
             *slot = Slot { id, at: now };
         }
     }
 
-    /// Whether a state has ended within the last [`LATELY_SECONDS`], so that what is told of
-    /// it is not taken in. It will be requested.
+    /// Whether a state ended within the last [`LATELY_SECONDS`], so that a message about it is
+    /// refused. If so, the state will be requested.
     pub fn refuses(&mut self, id: StateId, now: u32) -> bool {
         let Some(ended) = self.slot(id).copied().filter(|slot| slot.id == id && slot.is_recent(now)) else {
             return false;
@@ -96,7 +96,7 @@ impl<S: AsMut<[Slot]>> Ended<S> {
         }
     }
 
-    /// A state to request now, because something of it was refused.
+    /// A state to request now, because a message about it was refused.
     pub fn next_to_request(&mut self, now: u32) -> Option<StateId> {
         let is_due = |slot: &&mut Slot| !slot.is_free() && !slot.is_recent(now);
         let due = self.refused.as_mut().iter_mut().find(is_due)?;

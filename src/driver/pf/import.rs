@@ -33,7 +33,8 @@ pub(crate) enum Origin {
 pub(crate) enum Refused {
     /// Its interface does not exist here.
     Interface,
-    /// The interface that it routes to does not exist here, leads back here, cannot take packets, or is not known.
+    /// The interface that it routes to does not exist here, leads back here, cannot take
+    /// packets, or is not known.
     RouteInterface,
     /// Its routing table does not exist here.
     RoutingTable,

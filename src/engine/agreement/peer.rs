@@ -17,8 +17,8 @@ pub const SILENCE: Instant = 60 << 32;
 /// Of more missing numbers than this, the oldest cannot be repaired, because no log is that
 /// long.
 pub const MAX_GAP: u64 = 1 << 16;
-/// So many hellos in a row that know less than is known here prove that what is known here
-/// is wrong: a packet was damaged or forged. Fewer may be late or doubled.
+/// If this many hellos in a row say less than is known here, then what is known here is
+/// wrong: a packet was damaged or forged. A few such hellos may be late or doubled.
 pub const MAX_DOUBTS: u8 = 8;
 
 /// What a place in the table holds.
@@ -103,8 +103,8 @@ pub struct Peer {
     pub(super) node: Option<Node>,
     /// It has proved that it has the key, and that it is no recording.
     pub(super) is_fresh: bool,
-    /// It must prove itself, and no hello that proves this node to it was sent since it did. Until
-    /// then, it takes nothing of this node.
+    /// A key is required, and no hello has proved this node to the peer since the peer proved
+    /// itself. Until then, the peer takes nothing of this node.
     pub(super) is_deaf: bool,
     /// Frames without a right tag were taken of it.
     pub(super) is_tainted: bool,
@@ -368,8 +368,8 @@ impl Peer {
         self.bulk = BulkNeed::Needed;
     }
 
-    /// The peer has told again what is missing here. Returns whether it has forgotten
-    /// some of it that no bulk update brings which is under way.
+    /// The peer has told again what is missing here. Returns whether a bulk update is needed:
+    /// the peer has forgotten some of it, and no bulk update that is under way brings that.
     pub(super) fn receive_repaired(&mut self, repaired: &Repaired) -> bool {
         let gone = self.missing.first_from(0).filter(|gap| gap.first <= repaired.forgotten);
         let needs_bulk = gone.is_some_and(|gap| gap.last.min(repaired.forgotten) > self.bulk_started);
