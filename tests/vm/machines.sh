@@ -169,6 +169,8 @@ compare() {
 	LEFT_OVER=$(comm -13 $RUN/ids.one $RUN/ids.two | count_lines)
 	OUTDATED=$(($(comm -23 $RUN/states.one $RUN/states.two | count_lines) - MISSING))
 	echo "of $(count_lines < $RUN/ids.one) states $MISSING missing, $LEFT_OVER left over, $OUTDATED outdated"
+	# Some of them, for whoever has to find out why.
+	comm -3 $RUN/states.one $RUN/states.two | head -n 10
 	barrier compared
 }
 
