@@ -28,24 +28,38 @@ pub struct Cost {
     pub functions: Vec<(String, u64)>,
 }
 
+/// Whether the firewalls number their frames, and with a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Numbers {
+    /// Not numbered.
+    Off,
+    /// Numbered, without a key.
+    #[default]
+    On,
+    /// Numbered, and each frame with a tag.
+    Keyed,
+}
+
 /// Too few states to fill a packet of any bucket.
 const FEW: usize = 16;
-/// Enough states to fill nearly all packets.
-const MANY: usize = 136;
+/// How many states fill nearly all packets.
+pub const MANY: usize = 136;
+/// The key of both firewalls.
+const KEY: &[u8] = &[b'5'; 64];
 /// How many rows the id hash has. With fewer states, each has its own row.
 const ROWS: usize = 1024;
 
-/// Measures all paths.
+/// Measures all paths of firewalls that number their frames.
 pub fn measure() -> Result<Vec<Cost>> {
     let mut costs = hooks()?;
-    costs.extend(messages()?);
+    costs.extend(messages(Numbers::On, MANY)?);
     costs.push(empty_row()?);
     Ok(costs)
 }
 
 /// What the hooks cost, for TCP states.
 fn hooks() -> Result<Vec<Cost>> {
-    let pair = Pair::boot()?;
+    let pair = Pair::boot(Numbers::On)?;
     let one = &pair.firewalls[0];
     let mut ids = Vec::new();
     let insert = || {
@@ -61,26 +75,27 @@ fn hooks() -> Result<Vec<Cost>> {
     Ok(costs)
 }
 
-/// What each kind of message costs its sender and its receiver.
-fn messages() -> Result<Vec<Cost>> {
-    let pair = Pair::boot()?;
+/// What each kind of message costs its sender and its receiver, if so many are sent. Each
+/// has a share of its frame, and of the hellos of two seconds.
+pub fn messages(numbers: Numbers, count: usize) -> Result<Vec<Cost>> {
+    let pair = Pair::boot(numbers)?;
     let [one, two] = &pair.firewalls;
-    let ids = open(one, MANY)?;
-    let mut costs = pair.exchange(["send insert", "receive insert"], NEWEST.insert())?;
+    let ids = open(one, count)?;
+    let mut costs = pair.exchange(["send insert", "receive insert"], NEWEST.insert(), count)?;
     pass(one, &ids)?;
     let names = ["send compressed update", "receive compressed update"];
-    costs.extend(pair.exchange(names, Action::UpdateCompressed)?);
+    costs.extend(pair.exchange(names, Action::UpdateCompressed, count)?);
     two.request_bulk_update()?;
-    costs.extend(pair.exchange(["send bulk update", "receive bulk update"], NEWEST.update())?);
+    costs.extend(pair.exchange(["send bulk update", "receive bulk update"], NEWEST.update(), count)?);
     kill(one, &ids)?;
-    costs.extend(pair.exchange(["send delete", "receive delete"], Action::DeleteCompressed)?);
+    costs.extend(pair.exchange(["send delete", "receive delete"], Action::DeleteCompressed, count)?);
     ensure!(two.states().is_empty(), "the deletes did not arrive");
     Ok(costs)
 }
 
 /// What an empty row of the table costs in a bulk update.
 fn empty_row() -> Result<Cost> {
-    let pair = Pair::boot()?;
+    let pair = Pair::boot(Numbers::On)?;
     pair.firewalls[1].request_bulk_update()?;
     let [cost] = pair.count(["bulk update: an empty row"], ROWS, || Ok(pair.lab.seconds(2)?))?;
     Ok(cost)
@@ -94,12 +109,15 @@ struct Pair {
 }
 
 impl Pair {
-    fn boot() -> Result<Pair> {
+    fn boot(numbers: Numbers) -> Result<Pair> {
         let lab = Lab::new(Policy::PLAIN);
         let rules = |number| Rules { host_id: number, rows: ROWS, ..Rules::default() };
         let firewalls = [lab.boot_with(1, &rules(1))?, lab.boot_with(2, &rules(2))?];
         for firewall in &firewalls {
-            firewall.start_pfsync(&Config { numbered: true, ..Config::default() })?;
+            firewall.start_pfsync(&Config { numbered: numbers != Numbers::Off, ..Config::default() })?;
+            if numbers == Numbers::Keyed {
+                firewall.write_sysctl("net.pfsync.key", KEY)?;
+            }
         }
         lab.seconds(10)?;
         ensure!(firewalls.iter().all(|firewall| firewall.demotion() == 0), "the bulk updates do not end");
@@ -133,11 +151,11 @@ impl Pair {
 
     /// The first firewall sends what is queued, one message for each state, and the
     /// second receives it.
-    fn exchange(&self, names: [&'static str; 2], action: Action) -> Result<Vec<Cost>> {
+    fn exchange(&self, names: [&'static str; 2], action: Action, count: usize) -> Result<Vec<Cost>> {
         self.sent.take();
-        let costs = self.count(names, MANY, || Ok(self.lab.seconds(2)?))?;
+        let costs = self.count(names, count, || Ok(self.lab.seconds(2)?))?;
         let sent: usize = self.sent.borrow().iter().filter(|run| run.0 == action).map(|run| run.1).sum();
-        ensure!(sent == MANY, "{action:?}: {sent} messages were sent, not {MANY}");
+        ensure!(sent == count, "{action:?}: {sent} messages were sent, not {count}");
         Ok(costs.to_vec())
     }
 }
