@@ -14,7 +14,7 @@ use crate::driver::pf::status;
 use crate::driver::softc::{Ending, Softc};
 use crate::driver::storage::{self, Sysctls};
 use crate::driver::{instance, probe};
-use crate::engine::agreement::{self, Entry, Peer, Received, Refusal, Trust, Verdict};
+use crate::engine::agreement::{self, Entry, Peer, Received, Refusal, Trust, Verdict, View};
 use crate::wire::trailer::{Epoch, Node, Trailer, TrailerWriter};
 use crate::wire::{Frame, PeerAddress};
 use sys_bindings as sys;
@@ -273,20 +273,19 @@ fn read_field(softc: &Softc, field: u32) -> u64 {
 
 /// The value of a sysctl of `net.pfsync.peer.N`.
 pub(crate) fn read_peer(place: usize, field: u32) -> u64 {
-    let is_key_required = storage::sysctls().require_key;
-    let now = time::now();
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return 0 };
+        let view = view(softc);
         let agreement = softc.agreement.lock();
         let peer = agreement.peers().get(place);
-        let standing = peer.and_then(|peer| peer.standing(is_key_required, now));
+        let standing = peer.and_then(|peer| peer.standing(&view));
         let (Some(peer), Some(standing)) = (peer, standing) else { return 0 };
         match field {
             sys::PFS_PEER_PRESENT => 1,
             sys::PFS_PEER_NUMBERED => peer.epoch().is_some().into(),
             sys::PFS_PEER_HOSTID => peer.node().map_or(0, |node| u32::from_be_bytes(node.creator).into()),
             sys::PFS_PEER_SILENT_MS => {
-                let silence = now.saturating_sub(peer.heard()).max(0);
+                let silence = view.now.saturating_sub(peer.heard()).max(0);
                 (silence >> 16).saturating_mul(1000).unsigned_abs() >> 16
             }
             sys::PFS_PEER_FRAMES => peer.frames(),
@@ -304,12 +303,21 @@ pub(crate) fn read_peer(place: usize, field: u32) -> u64 {
 
 /// Writes the table of peers, with a zero byte at its end.
 pub(crate) fn write_table(buffer: &mut [u8]) {
-    let is_key_required = storage::sysctls().require_key;
     epoch::enter(|epoch| match instance::current(epoch) {
         Some(softc) => {
-            let agreement = softc.agreement.lock();
-            agreement::write_table(buffer, agreement.peers(), is_key_required, time::now());
+            let view = view(softc);
+            agreement::write_table(buffer, softc.agreement.lock().peers(), &view);
         }
-        None => agreement::write_table(buffer, &[], is_key_required, time::now()),
+        None => agreement::write_table(buffer, &[], &View::default()),
     });
+}
+
+/// How this firewall sees its peers.
+fn view(softc: &Softc) -> View {
+    View {
+        is_key_required: storage::sysctls().require_key,
+        awaits_bulk: !softc.bulk_request.lock().is_idle(),
+        states: status::states(),
+        now: time::now(),
+    }
 }

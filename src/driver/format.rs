@@ -18,6 +18,9 @@ pub(crate) fn frame_received(softc: &Softc, heard: Heard) {
     if softc.last_heard.load(Ordering::Relaxed) == fingerprint {
         return;
     }
+    if let Some(format) = heard.spoken {
+        softc.agreement.lock().hear_format(heard.from, format);
+    }
     choose(softc, |choice, now| {
         softc.last_heard.store(fingerprint, Ordering::Relaxed);
         choice.hear(heard, now)

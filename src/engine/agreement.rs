@@ -64,7 +64,7 @@ pub use flow::{MAX_WINDOW, MIN_WINDOW, REPORT_FRAMES};
 pub use gaps::{Gaps, MAX_GAPS};
 pub use hello::{ALONE, BUSY, GREETING, IDLE, SPACING};
 pub use log::{Entry, Log, Record, Told};
-pub use peer::{BulkNeed, Kind, Peer, Standing, MAX_DOUBTS, MAX_GAP, MAX_PEERS, SILENCE};
+pub use peer::{BulkNeed, Kind, Peer, Standing, View, MAX_DOUBTS, MAX_GAP, MAX_PEERS, SILENCE};
 pub use reception::{Received, Reception, Refusal, Verdict};
 pub use repair::{Retold, RETOLD_SLOTS};
 pub use table::{write_table, TABLE_LEN};
@@ -73,7 +73,7 @@ pub use window::WINDOW;
 
 use crate::engine::bulk::Instant;
 use crate::wire::trailer::{Block, Epoch, Ident, Node, Repaired, Report, Trailer, TrailerWriter};
-use crate::wire::{BulkMark, Frame, PeerAddress, Run};
+use crate::wire::{BulkMark, Format, Frame, PeerAddress, Run};
 use hello::{Pace, Schedule};
 use peer::ReportNews;
 use repair::Repair;
@@ -265,6 +265,14 @@ where
             }
         }
         Reception::verdict(Verdict::Take)
+    }
+
+    /// A stock peer sent states in this format.
+    pub fn hear_format(&mut self, from: PeerAddress, format: Format) {
+        let is_it = |peer: &&mut Peer| peer.kind == Kind::Stock && peer.address == from;
+        if let Some(peer) = self.peers.as_mut().iter_mut().find(is_it) {
+            peer.reads = Some(format);
+        }
     }
 
     /// A numbered frame with messages.

@@ -65,6 +65,19 @@ pub enum Standing {
     Unproven = 6,
 }
 
+/// What this node knows of itself when it judges how a peer stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct View {
+    /// A key is required: only a peer that has proved itself counts.
+    pub is_key_required: bool,
+    /// A bulk update is awaited, of every peer.
+    pub awaits_bulk: bool,
+    /// The number of states here.
+    pub states: u64,
+    /// The time.
+    pub now: Instant,
+}
+
 /// What became of the number of a frame or of a hello.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Noted {
@@ -94,7 +107,7 @@ pub struct Peer {
     pub(super) address: PeerAddress,
     /// When its last frame came.
     pub(super) heard: Instant,
-    /// The newest format that it says it reads.
+    /// The newest format that it says it reads, or the one that a stock peer sends.
     pub(super) reads: Option<Format>,
     /// Frames that were taken, hellos included.
     pub(super) frames: u64,
@@ -210,15 +223,14 @@ impl Peer {
         self.missing.is_empty() && self.bulk == BulkNeed::No && !self.awaits_number
     }
 
-    /// How the peer stands. `is_key_required`: only a peer that has proved itself
-    /// counts. `None` for a free place.
-    pub fn standing(&self, is_key_required: bool, now: Instant) -> Option<Standing> {
+    /// How the peer stands. `None` for a free place.
+    pub fn standing(&self, view: &View) -> Option<Standing> {
         Some(match self.kind {
             Kind::Free => return None,
-            _ if self.is_silent(now) => Standing::Silent,
+            _ if self.is_silent(view.now) => Standing::Silent,
             Kind::Stock => Standing::Stock,
-            Kind::Numbered(_) if is_key_required && !self.is_fresh => Standing::Unproven,
-            Kind::Numbered(_) if self.bulk != BulkNeed::No => Standing::BulkUpdate,
+            Kind::Numbered(_) if view.is_key_required && !self.is_fresh => Standing::Unproven,
+            Kind::Numbered(_) if view.awaits_bulk || self.bulk != BulkNeed::No => Standing::BulkUpdate,
             Kind::Numbered(_) if !self.is_whole() => Standing::Repairing,
             Kind::Numbered(_) => Standing::InSync,
         })
@@ -234,7 +246,14 @@ impl Peer {
         self.heard
     }
 
-    /// The newest format that it says it reads.
+    /// How much of a bulk update may have arrived, in percent: as many states are here, of
+    /// those that the peer has. `None` if it has not said how many it has.
+    pub(super) fn progress(&self, view: &View) -> Option<u64> {
+        let there = self.node.map(|node| u64::from(node.states)).filter(|states| *states > 0)?;
+        view.states.saturating_mul(100).checked_div(there).map(|percent| percent.min(99))
+    }
+
+    /// The newest format that it says it reads, or the one that a stock peer sends.
     pub fn reads(&self) -> Option<Format> {
         self.reads
     }

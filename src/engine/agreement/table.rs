@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The table of peers as text, for people (`net.pfsync.peers`).
 
-use super::peer::{Peer, Standing};
-use crate::engine::bulk::Instant;
+use super::peer::{Peer, Standing, View};
 use crate::wire::PeerAddress;
 
 /// Bytes that the text of a table has at most, with a zero byte behind it.
@@ -24,7 +23,7 @@ const STATE: usize = 90;
 
 /// Writes a header and a line for each peer, and a zero byte. What does not fit is left
 /// out.
-pub fn write_table(buffer: &mut [u8], peers: &[Peer], is_key_required: bool, now: Instant) {
+pub fn write_table(buffer: &mut [u8], peers: &[Peer], view: &View) {
     let mut text = Text { buffer, used: 0, line: 0 };
     for (column, name) in COLUMNS {
         text.pad(column);
@@ -33,15 +32,15 @@ pub fn write_table(buffer: &mut [u8], peers: &[Peer], is_key_required: bool, now
     text.pad(STATE);
     text.string("STATE");
     for peer in peers {
-        if let Some(standing) = peer.standing(is_key_required, now) {
+        if let Some(standing) = peer.standing(view) {
             text.end_line();
-            write_line(&mut text, peer, standing, now);
+            write_line(&mut text, peer, standing, view);
         }
     }
     text.end();
 }
 
-fn write_line(text: &mut Text, peer: &Peer, standing: Standing, now: Instant) {
+fn write_line(text: &mut Text, peer: &Peer, standing: Standing, view: &View) {
     let column = |text: &mut Text, index: usize| {
         text.pad(COLUMNS.get(index).map_or(0, |(column, _)| *column));
     };
@@ -69,7 +68,7 @@ fn write_line(text: &mut Text, peer: &Peer, standing: Standing, now: Instant) {
         None => text.string("-"),
     }
     column(text, 4);
-    let tenths = now.saturating_sub(peer.heard()).max(0).saturating_mul(10) >> 32;
+    let tenths = view.now.saturating_sub(peer.heard()).max(0).saturating_mul(10) >> 32;
     text.decimal(tenths.unsigned_abs() / 10);
     text.string(".");
     text.decimal(tenths.unsigned_abs() % 10);
@@ -93,6 +92,11 @@ fn write_line(text: &mut Text, peer: &Peer, standing: Standing, now: Instant) {
         Standing::Stock => "stock",
         Standing::Unproven => "unproven",
     });
+    if let Some(percent) = peer.progress(view).filter(|_| standing == Standing::BulkUpdate) {
+        text.string(" ");
+        text.decimal(percent);
+        text.string(" %");
+    }
 }
 
 struct Text<'b> {
@@ -218,9 +222,9 @@ mod tests {
     use crate::wire::trailer::{Epoch, Node};
     use crate::wire::Format;
 
-    fn text(peers: &[Peer], now: Instant) -> String {
+    fn text(peers: &[Peer], view: &View) -> String {
         let mut buffer = [0xff; TABLE_LEN];
-        write_table(&mut buffer, peers, false, now);
+        write_table(&mut buffer, peers, view);
         let len = buffer.iter().position(|byte| *byte == 0).unwrap();
         String::from_utf8(buffer[..len].to_vec()).unwrap()
     }
@@ -241,7 +245,7 @@ mod tests {
         let mut stock = Peer::FREE;
         let link_local = PeerAddress([0xfe, 0x80, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         stock.reset(Kind::Stock, link_local);
-        let table = text(&[numbered, Peer::FREE, stock], 5 << 31);
+        let table = text(&[numbered, Peer::FREE, stock], &View { now: 5 << 31, ..View::default() });
         assert_eq!(
             table.lines().collect::<Vec<_>>(),
             [
@@ -250,6 +254,25 @@ mod tests {
                 "fe80::1          -        stock      -      2.5      0          -        -        -       stock",
             ]
         );
+    }
+
+    #[test]
+    fn a_bulk_update_has_its_progress() {
+        let mut peer = Peer::FREE;
+        peer.reset(Kind::Numbered(Epoch::new(1).unwrap()), ipv4(2));
+        let line = |peer: &Peer, states| {
+            let view = View { awaits_bulk: true, states, ..View::default() };
+            text(core::slice::from_ref(peer), &view).lines().last().unwrap().to_string()
+        };
+        assert!(line(&peer, 5).ends_with(" full update"), "before the first hello");
+        let node =
+            Node { challenge: 1, hello: 1, creator: [1; 4], states: 400, version: [0; 3], freebsd: 14 };
+        peer.node = Some(node);
+        for (states, percent) in [(0, 0), (100, 25), (399, 99), (400, 99), (u64::MAX, 99)] {
+            assert!(line(&peer, states).ends_with(&format!(" full update {percent} %")), "{states}");
+        }
+        peer.node = Some(Node { states: 0, ..node });
+        assert!(line(&peer, 5).ends_with(" full update"), "an empty peer");
     }
 
     #[test]
@@ -274,7 +297,7 @@ mod tests {
     #[test]
     fn a_short_buffer_is_ended_too() {
         let mut buffer = [0xff; 10];
-        write_table(&mut buffer, &[], false, 0);
+        write_table(&mut buffer, &[], &View::default());
         assert_eq!(&buffer, b"ADDRESS  \0");
     }
 }

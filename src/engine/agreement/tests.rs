@@ -312,7 +312,12 @@ fn stock_peers_get_no_trailers() {
     let len = FrameWriter::new(&mut stock, &[0; 16]).unwrap().finish();
     let _ = a.receive_from(address(9), &stock[..len], 0);
     assert!(!a.agreement.is_spoken(0));
-    assert_eq!(a.agreement.peers().iter().find_map(|peer| peer.standing(false, 0)), Some(Standing::Stock));
+    let standing = |node: &TestNode| node.agreement.peers()[0].standing(&View::default());
+    assert_eq!(standing(&a), Some(Standing::Stock));
+    a.agreement.hear_format(address(8), Format::V1301);
+    assert_eq!(a.agreement.peers()[0].reads(), None, "that was another");
+    a.agreement.hear_format(address(9), Format::V1400);
+    assert_eq!(a.agreement.peers()[0].reads(), Some(Format::V1400));
     let mut b = TestNode::new(2);
     let hello = b.hello(0);
     let _ = a.receive(&b, &hello, 0);

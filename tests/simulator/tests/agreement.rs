@@ -382,14 +382,20 @@ fn a_bulk_update_of_many_states_over_a_lossy_wire_is_complete() -> Result<()> {
     lab.world.network.set_faults(Faults { loss: 0.05, ..Faults::NONE });
     let two = lab.boot(2)?;
     two.start_pfsync(&numbered())?;
+    let mut tables = Vec::new();
     for _ in 0..100 {
         lab.advance(100)?;
         if two.is_complete()? {
             assert_eq!(two.states().len(), 4000);
             break;
         }
+        tables.push(two.peers()?);
     }
     assert!(two.is_complete()?);
     assert_eq!(two.demotion(), 0);
+    let is_under_way = |table: &String| table.contains(" full update ") && table.contains(" %");
+    assert!(tables.iter().any(is_under_way), "{tables:?}");
+    let table = two.peers()?;
+    assert!(table.contains("in sync") && !table.contains("full update"), "{table}");
     unload([one, two])
 }

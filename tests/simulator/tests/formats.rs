@@ -232,6 +232,8 @@ fn every_frame_announces_what_the_module_reads() -> Result<()> {
 fn a_stock_peer_gets_the_format_that_it_speaks() -> Result<()> {
     let target = Target::new()?;
     let sent = record(&target.lab);
+    // The table of peers knows stock ones too.
+    target.fw.write_sysctl("net.pfsync.numbered", &1i32.to_ne_bytes())?;
     target.fw.open(&tcp(1))?;
     target.lab.seconds(2)?;
     assert_eq!(version(&target.fw)?, NEWEST as u64);
@@ -243,6 +245,8 @@ fn a_stock_peer_gets_the_format_that_it_speaks() -> Result<()> {
     }
     target.lab.seconds(2)?;
     assert_eq!(version(&target.fw)?, spoken as u64);
+    let table = target.fw.peers()?;
+    assert!(table.contains(&format!(" stock      {} ", spoken as u64)), "{table}");
     // The state that the peer may not have read is sent again.
     let again: Vec<_> = sent.borrow().iter().flat_map(|sent| formats(sent.frame()).1).collect();
     assert_eq!(again.iter().filter(|format| **format == spoken).count(), again.len(), "{again:?}");
