@@ -84,10 +84,12 @@ fn write(softc: &Softc, told: Told, writer: &mut FrameWriter) -> Result<(), Full
             bulk_answer::request_received(softc);
             writer.append(Action::Clear, &RawClear::from(&clear))
         }
-        Told::Requested => {
+        Told::Requested(StateId::ALL) => {
             bulk_request::ask_again(softc);
             Ok(())
         }
+        Told::Requested(id) if table::find(id).is_some() => Ok(()),
+        Told::Requested(id) => writer.append(Action::UpdateRequest, &RawId::from(id)),
         Told::BulkEnded(requested) => {
             writer.end_run();
             writer.append(Action::BulkStatus, &end_mark(requested))

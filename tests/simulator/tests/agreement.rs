@@ -4,9 +4,9 @@
 mod common;
 
 use anyhow::Result;
-use common::{pair_with, plain_lab, record, tcp, unload};
+use common::{actions, pair_with, plain_lab, record, tcp, unload};
 use pfsync::wire::trailer::Trailer;
-use pfsync::wire::{Frame, Run, StateId};
+use pfsync::wire::{Action, Frame, Run, StateId};
 use pfsync_simulator::freebsd::kernel::world::milliseconds;
 use pfsync_simulator::freebsd::net::{Faults, Sent};
 use pfsync_simulator::freebsd::pf::traffic::Id;
@@ -71,6 +71,19 @@ fn requests_bulk(sent: &Sent) -> bool {
     })
 }
 
+/// Whether a packet has a run of this action.
+fn has(sent: &Sent, action: Action) -> bool {
+    actions(&[sent.frame().to_vec()]).iter().any(|(other, _)| *other == action)
+}
+
+/// Loses the packets that `choice` chooses as long as the cell is true.
+fn lose(lab: &Lab, choice: impl Fn(&Sent) -> bool + 'static) -> Rc<Cell<bool>> {
+    let loses = Rc::new(Cell::new(true));
+    let flag = loses.clone();
+    lab.world.network.lose(move |sent| flag.get() && choice(sent));
+    loses
+}
+
 /// Cuts the wire as long as the cell is true.
 fn cut(lab: &Lab) -> Rc<Cell<bool>> {
     let is_cut = Rc::new(Cell::new(false));
@@ -104,6 +117,24 @@ fn what_is_lost_is_told_again() -> Result<()> {
     assert_eq!(two.number("net.pfsync.agreement.repaired")?, two.number("net.pfsync.agreement.lost")?);
     assert!(one.number("net.pfsync.agreement.retold")? > 0);
     assert!(!sent.borrow().iter().any(requests_bulk));
+    unload([one, two])
+}
+
+#[test]
+fn a_request_that_is_lost_is_made_again() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    let opened = open(&one, 0..5)?;
+    lab.seconds(3)?;
+    two.flush()?;
+    lab.seconds(3)?;
+    let loses = lose(&lab, |sent| has(sent, Action::UpdateRequest));
+    opened.iter().try_for_each(|id| one.pass(*id, |st| st.src.seqlo += 1).map(drop))?;
+    lab.seconds(3)?;
+    assert!(two.states().is_empty());
+    loses.set(false);
+    lab.seconds(1)?;
+    assert_eq!(ids(&two), ids(&one));
     unload([one, two])
 }
 
