@@ -13,7 +13,7 @@ use crate::driver::lifecycle;
 use crate::driver::pf::rules::{self, Hooks};
 use crate::driver::pf::{collapse, Locked, NEWEST_FORMAT};
 use crate::driver::probe;
-use crate::driver::softc::{Ending, Softc};
+use crate::driver::softc::Softc;
 use crate::driver::stats::{count, Stat};
 use crate::driver::storage;
 use crate::engine::bucket::{Change, Queue};
@@ -226,8 +226,9 @@ fn state_deleted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
         bucket.queues.lock().forget(state);
         return;
     }
-    if softc.options.ending() != Ending::Mark {
+    if storage::is_numbered() {
         // A message that a peer sent before it heard of the end must not bring the state back.
+        // The peer may be one that was not heard yet.
         softc.ended.lock().note(state.id(), time::uptime());
     }
     probe::queued(state.id(), Queue::Delete);

@@ -18,7 +18,7 @@ use crate::driver::link::Link;
 use crate::driver::pf::table::{self, Row};
 use crate::driver::pf::{self, rules, rules::Rules, status, Found, Locked, Refused, Side};
 use crate::driver::probe::{self, Rejected};
-use crate::driver::softc::Softc;
+use crate::driver::softc::{Ending, Softc};
 use crate::driver::stats::{count, count_limited, Conflict, PeerLimit, Stat};
 use crate::driver::storage::{self, Sysctls};
 use crate::engine::bucket::{Change, Queue};
@@ -515,9 +515,10 @@ fn note_end(context: &Context, state: StateId) {
     }
 }
 
-/// Whether a state ended a moment ago.
+/// Whether a state ended a moment ago. Where only stock peers are heard, nobody looks.
 fn has_ended(context: &Context, state: StateId) -> bool {
-    context.softc.ended.lock().refuses(state, time::uptime())
+    let is_numbered = context.epoch.is_some() || context.softc.options.ending() != Ending::Mark;
+    is_numbered && context.softc.ended.lock().refuses(state, time::uptime())
 }
 
 fn handle_ack(context: &Context, state: StateId) {

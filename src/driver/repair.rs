@@ -77,17 +77,22 @@ fn next(softc: &Softc) -> Option<Told> {
 fn write(softc: &Softc, told: Told, writer: &mut FrameWriter) -> Result<(), Full> {
     match told {
         Told::State(id) => write_state(softc, id, writer).unwrap_or(Ok(())),
-        Told::Deleted(id) => write_state(softc, id, writer)
-            .unwrap_or_else(|| writer.append(Action::DeleteCompressed, &RawId::from(id))),
+        Told::Deleted(id) => write_state(softc, id, writer).unwrap_or_else(|| {
+            // A peer has the state, and what it tells until it hears of the end is refused.
+            softc.ended.lock().note(id, time::uptime());
+            writer.append(Action::DeleteCompressed, &RawId::from(id))
+        }),
         Told::Cleared(clear) => {
             // It also ends the states that were made since.
             bulk_answer::request_received(softc);
             writer.append(Action::Clear, &RawClear::from(&clear))
         }
-        Told::Requested => {
+        Told::Requested(StateId::ALL) => {
             bulk_request::ask_again(softc);
             Ok(())
         }
+        Told::Requested(id) if table::find(id).is_some() => Ok(()),
+        Told::Requested(id) => writer.append(Action::UpdateRequest, &RawId::from(id)),
         Told::BulkEnded(requested) => {
             writer.end_run();
             writer.append(Action::BulkStatus, &end_mark(requested))

@@ -19,8 +19,8 @@ pub enum Told {
     /// The end of a bulk update, which answered a request that arrived at this time. Only
     /// the last is told again, and only while no other has begun.
     BulkEnded(Instant),
-    /// A bulk update was requested.
-    Requested,
+    /// A state was requested, or a bulk update ([`StateId::ALL`]).
+    Requested(StateId),
 }
 
 /// A place in the log, 16 bytes.
@@ -152,8 +152,7 @@ impl<S: AsMut<[Entry]>> Log<S> {
                 }
             }
             Run::UpdateRequest(messages) => {
-                let all = messages.iter().filter(|raw| StateId::from(**raw) == StateId::ALL);
-                all.for_each(|_| self.write(REQUESTED, [0; 8], [0; 4]));
+                messages.iter().for_each(|message| self.write(REQUESTED, message.id, message.creator));
             }
             // Who waits for an acknowledgement has a timer.
             Run::InsertAck(_) | Run::Tdb(_) | Run::Eof(_) => {}
@@ -250,7 +249,7 @@ impl<S: AsMut<[Entry]>> Log<S> {
                 // Within a later bulk update, it would look like the end of that.
                 Some(Told::BulkEnded(requested)).filter(|_| self.bulk_ended == Some(requested))
             }
-            REQUESTED => Some(Told::Requested),
+            REQUESTED => Some(Told::Requested(entry.state_id())),
             // The first entry of the clear is gone.
             _ => None,
         };
@@ -338,6 +337,19 @@ mod tests {
         assert_eq!(told(&mut log, 3), [3, 4].map(|n| Told::Deleted(id(n))));
         assert_eq!(told(&mut log, 4), []);
         assert_eq!((log.number(), log.forgotten()), (3, 0));
+    }
+
+    #[test]
+    fn requests_are_remembered() {
+        let mut log = Log::new(vec![Entry::UNUSED; 10]);
+        let requested = [id(7), StateId::ALL];
+        append(
+            &mut log,
+            &frame(|w| {
+                requested.iter().for_each(|id| w.append(Action::UpdateRequest, &RawId::from(*id)).unwrap());
+            }),
+        );
+        assert_eq!(told(&mut log, 1), requested.map(Told::Requested));
     }
 
     #[test]

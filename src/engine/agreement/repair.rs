@@ -118,7 +118,7 @@ impl<R: AsMut<[Retold]>> Repair<R> {
             Told::State(id) => (*id, false),
             Told::Deleted(id) => (*id, true),
             Told::Cleared(clear) => return self.is_new_clear(*clear, lacking, next),
-            Told::BulkEnded(_) | Told::Requested => return true,
+            Told::BulkEnded(_) | Told::Requested(_) => return true,
         };
         let slots = self.retold.as_mut();
         let index = id.slot(slots.len());

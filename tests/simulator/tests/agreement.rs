@@ -4,13 +4,13 @@
 mod common;
 
 use anyhow::Result;
-use common::{pair_with, plain_lab, record, tcp, unload};
+use common::{actions, pair_with, plain_lab, record, tcp, unload};
 use pfsync::wire::trailer::Trailer;
-use pfsync::wire::{Frame, Run, StateId};
+use pfsync::wire::{Action, Frame, Run, StateId};
 use pfsync_simulator::freebsd::kernel::world::milliseconds;
 use pfsync_simulator::freebsd::net::{Faults, Sent};
 use pfsync_simulator::freebsd::pf::traffic::Id;
-use pfsync_simulator::lab::{Config, Firewall, Lab};
+use pfsync_simulator::lab::{Config, Firewall, Lab, NEWEST};
 use std::cell::Cell;
 use std::rc::Rc;
 use sys_bindings as sys;
@@ -71,6 +71,19 @@ fn requests_bulk(sent: &Sent) -> bool {
     })
 }
 
+/// Whether a packet has a run of this action.
+fn has(sent: &Sent, action: Action) -> bool {
+    actions(&[sent.frame().to_vec()]).iter().any(|(other, _)| *other == action)
+}
+
+/// Loses the packets that `choice` chooses as long as the cell is true.
+fn lose(lab: &Lab, choice: impl Fn(&Sent) -> bool + 'static) -> Rc<Cell<bool>> {
+    let loses = Rc::new(Cell::new(true));
+    let flag = loses.clone();
+    lab.world.network.lose(move |sent| flag.get() && choice(sent));
+    loses
+}
+
 /// Cuts the wire as long as the cell is true.
 fn cut(lab: &Lab) -> Rc<Cell<bool>> {
     let is_cut = Rc::new(Cell::new(false));
@@ -104,6 +117,70 @@ fn what_is_lost_is_told_again() -> Result<()> {
     assert_eq!(two.number("net.pfsync.agreement.repaired")?, two.number("net.pfsync.agreement.lost")?);
     assert!(one.number("net.pfsync.agreement.retold")? > 0);
     assert!(!sent.borrow().iter().any(requests_bulk));
+    unload([one, two])
+}
+
+#[test]
+fn a_request_that_is_lost_is_made_again() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    let opened = open(&one, 0..5)?;
+    lab.seconds(3)?;
+    two.flush()?;
+    lab.seconds(3)?;
+    let loses = lose(&lab, |sent| has(sent, Action::UpdateRequest));
+    opened.iter().try_for_each(|id| one.pass(*id, |st| st.src.seqlo += 1).map(drop))?;
+    lab.seconds(3)?;
+    assert!(two.states().is_empty());
+    loses.set(false);
+    lab.seconds(1)?;
+    assert_eq!(ids(&two), ids(&one));
+    unload([one, two])
+}
+
+#[test]
+fn what_is_told_before_the_first_packet_of_a_peer_does_not_bring_a_state_back() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    let opened = open(&one, 0..5)?;
+    lab.seconds(3)?;
+    one.configure(&Config { syncdev: None, ..numbered() })?.expect("configured");
+    let loses = lose(&lab, |sent| sent.from == "fw2");
+    one.configure(&numbered())?.expect("configured");
+    lab.advance(2)?;
+    // Its link has just been opened, and it has heard nobody. The bulk update comes before
+    // the deletes leave.
+    kill(&one, &opened)?;
+    loses.set(false);
+    lab.seconds(5)?;
+    assert_eq!((one.states().len(), two.states().len()), (0, 0));
+    unload([one, two])
+}
+
+#[test]
+fn what_is_told_before_a_late_delete_does_not_bring_a_state_back() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    let opened = open(&one, 0..5)?;
+    lab.seconds(3)?;
+    let loses = lose(&lab, |sent| has(sent, Action::DeleteCompressed) || has(sent, NEWEST.update()));
+    let sent = record(&lab);
+    kill(&one, &opened)?;
+    lab.seconds(5)?;
+    one.request_bulk_update()?;
+    lab.seconds(1)?;
+    loses.set(false);
+    for _ in 0..100 {
+        lab.advance(10)?;
+        if two.states().is_empty() {
+            break;
+        }
+    }
+    // A part of the bulk update arrives only now.
+    let update = sent.borrow().iter().find(|sent| has(sent, NEWEST.update())).cloned();
+    lab.world.network.deliver(&lab.world, one.sync() as usize, &update.expect("an update").packet);
+    lab.seconds(5)?;
+    assert_eq!((one.states().len(), two.states().len()), (0, 0));
     unload([one, two])
 }
 

@@ -298,7 +298,7 @@ impl Model {
                             ids.push(id);
                         }
                     }
-                    Told::BulkEnded(_) | Told::Cleared(_) | Told::Requested => {}
+                    Told::BulkEnded(_) | Told::Cleared(_) | Told::Requested(_) => {}
                 }
             }
             let ends = told.iter().filter_map(|told| match told {
