@@ -109,8 +109,6 @@ worker() {
 
 PF="enable disable reload no_sync_rules floating_off flush_states flush_all kill_states
     clear_interface list_states change_limits new_host_id"
-# Not every release can save the states in a file.
-pfctl -S /dev/null 2>&1 | grep -q "illegal option" || PF="$PF save_states load_states"
 
 enable() { jexec $V pfctl -q -e; }
 disable() { jexec $V pfctl -q -d && sleep 0.5 && jexec $V pfctl -q -e; }
@@ -155,7 +153,7 @@ clear_interface() {
 
 PFSYNC="up up down configure configure syncdev other_syncdev no_syncdev syncpeer syncpeer
     no_syncpeer maxupd defer no_defer version mtu destroy create create rename change_sysctl
-    bulk_request bulk_request watch statistics"
+    bulk_request bulk_request watch statistics set_key other_key no_key"
 
 pfsync0() { jexec $V ifconfig -n pfsync0 "$@"; }
 
@@ -169,7 +167,7 @@ no_syncpeer() { pfsync0 -syncpeer; }
 maxupd() { one_of 1 3 128 255; pfsync0 maxupd $PICKED; }
 defer() { pfsync0 defer; }
 no_defer() { pfsync0 -defer; }
-version() { one_of 1301 1400; pfsync0 version $PICKED; }
+version() { one_of 1301 1400 1500; pfsync0 version $PICKED; }
 mtu() { one_of 576 1400 1500 9000; pfsync0 mtu $PICKED; }
 destroy() { pfsync0 destroy; }
 create() { pfsync0 create; }
@@ -184,11 +182,16 @@ syncpeer() {
 }
 
 change_sysctl() {
-	one_of defer_delay peer_share peer_inserts peer_requests only_peer carp_demotion_factor
+	one_of defer_delay peer_share peer_inserts peer_requests only_peer carp_demotion_factor \
+	    numbered require_key
 	set -- $PICKED
 	one_of 0 1 50 100
 	jexec $V sysctl net.pfsync.$1=$PICKED
 }
+
+set_key() { jexec $V sysctl net.pfsync.key="$(jot -b a5 -s "" 32)"; }
+other_key() { jexec $V sysctl net.pfsync.key_also="$(jot -b 5a -s "" 32)"; }
+no_key() { jexec $V sysctl net.pfsync.require_key=0 net.pfsync.key= net.pfsync.key_also=; }
 
 # --- operations on the sync interface ---------------------------------------
 
@@ -283,15 +286,24 @@ workers() {
 	: > $RUN/ended
 }
 
-# A worker that does not come to its end is stuck in the kernel.
+# A worker that does not come to its end, or does nothing for a minute, is stuck in the kernel.
 wait_for_workers() {
+	local done last= still=0
 	while [ ! -e $RUN/ended ]; do
 		sleep 1
-		[ "$(date +%s)" -lt $((END + 120)) ] || {
-			procstat -kk -a | grep -v -E 'idle|intr|kernel|fork_trampoline'
-			fail "a worker is stuck"
-		}
+		done=$(cat $RUN/pfsync2.done $RUN/interface4.done $RUN/vnet5.done 2>/dev/null | wc -l)
+		[ "$done" = "$last" ] || still=0
+		still=$((still + 1))
+		last=$done
+		[ $still -lt 60 ] && [ "$(date +%s)" -lt $((END + 120)) ] || worker_is_stuck
 	done
+}
+
+worker_is_stuck() {
+	tail -n 3 $RUN/*.done
+	ps -axwwl
+	procstat -kk -a | grep -v -E 'idle|intr|fork_trampoline'
+	fail "a worker is stuck"
 }
 
 # Prints how often each operation succeeded and was tried. One that never succeeds tests nothing.
@@ -366,6 +378,8 @@ check_sync() {
 
 echo "seed $SEED"
 need_module pf if_epair bridgestp if_bridge
+# pfctl of 14.2 and 15.0 cannot save the states in a file.
+! pfctl -q -S $RUN/states 2>/dev/null || PF="$PF save_states load_states"
 CHANCE=$SEED
 BRIDGE=$(ifconfig bridge create) || fail "cannot make a bridge"
 must ifconfig "$BRIDGE" up
