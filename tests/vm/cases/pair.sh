@@ -53,18 +53,19 @@ compare() {
 	[ "$ROLE" = one ] || [ "$one$two" = stockstock ] || check_expiries "$(ask "$1-expiries")"
 }
 
-# In how many seconds each state expires, all in one line: id=seconds ...
+# At which second of the clock each state expires, all in one line: id=second ... The machines
+# do not list their states at the same moment.
 expiries() {
-	pfctl -vv -s states 2>/dev/null | awk '
+	pfctl -vv -s states 2>/dev/null | awk -v now="$(date +%s)" '
 		/^[^ ]/ { shared = !/:5999 / }
 		/expires in/ { sub(/.*expires in /, ""); sub(/,.*/, ""); split($0, t, ":")
-			seconds = t[1] * 3600 + t[2] * 60 + t[3] }
-		shared && /^   id:/ { line = line " " $2 "=" seconds }
+			second = now + t[1] * 3600 + t[2] * 60 + t[3] }
+		shared && /^   id:/ { line = line " " $2 "=" second }
 		END { print line }'
 }
 
 # check_expiries LINE: the other machine's states must expire when these do, give or take the
-# time that an update may wait and the time between the two listings.
+# time that an update may wait and the difference of the clocks.
 check_expiries() {
 	echo "$1" | awk '
 		NR == FNR { for (i = 1; i <= NF; i++) { split($i, t, "="); mine[t[1]] = t[2] }; next }
