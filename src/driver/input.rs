@@ -375,7 +375,8 @@ fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Acti
         }
         Some(found) => {
             let (id, src, dst, timeout) = (state.id, state.src, state.dst, state.timeout);
-            merge(context, &found, &CompressedUpdate { id, src, dst, timeout }, Urgency::Second);
+            let used = found.used_elsewhere(state, time::uptime());
+            merge(context, &found, &CompressedUpdate { id, src, dst, timeout }, used, Urgency::Second);
         }
     }
 }
@@ -385,7 +386,7 @@ fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Acti
 fn handle_compressed(context: &Context, raw: &RawCompressedUpdate) {
     let found = table::find(raw.state_id());
     match (raw.check(found.as_ref().map(|found| found.proto())), found) {
-        (Ok(update), Some(found)) => merge(context, &found, &update, Urgency::Now),
+        (Ok(update), Some(found)) => merge(context, &found, &update, time::uptime(), Urgency::Now),
         (Ok(_), None) => request_state(context, raw.state_id()),
         (Err(_), _) => reject(Some(Action::UpdateCompressed), Rejected::Value),
     }
@@ -401,8 +402,9 @@ enum Urgency {
 }
 
 /// Overwrites the endpoints for which an update is newer than what is known here. If the
-/// update is older for one of them, sends the state back.
-fn merge(context: &Context, found: &Found, update: &CompressedUpdate, urgency: Urgency) {
+/// update is older for one of them, sends the state back. `used`: when a packet passed the
+/// peer last, in seconds of uptime.
+fn merge(context: &Context, found: &Found, update: &CompressedUpdate, used: u32, urgency: Urgency) {
     if !found.is_alive() {
         return;
     }
@@ -418,9 +420,9 @@ fn merge(context: &Context, found: &Found, update: &CompressedUpdate, urgency: U
     probe::merged(update.id, verdict);
     merge_endpoint(found, Side::Src, &update.src, verdict.src);
     merge_endpoint(found, Side::Dst, &update.dst, verdict.dst);
-    let uptime = time::uptime();
     if verdict.applies_any() {
-        found.refresh(update.timeout, uptime);
+        let uptime = time::uptime();
+        found.refresh(update.timeout, used);
         found.note_message(uptime, verdict.brings_news());
     }
     if verdict.peer_is_behind() {

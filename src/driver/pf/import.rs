@@ -318,7 +318,7 @@ unsafe fn is_exhausted(rule: *const sys::pf_krule) -> bool {
 /// # Safety
 ///
 /// `rule` is valid and stays so.
-unsafe fn last_used(state: &State, rule: *const sys::pf_krule, uptime: u32) -> u32 {
+pub(super) unsafe fn last_used(state: &State, rule: *const sys::pf_krule, uptime: u32) -> u32 {
     if state.expires_in == 0 {
         return uptime;
     }

@@ -2,11 +2,12 @@
 //! States of pf: referenced, locked, and what may be read and written when.
 
 use super::export::{kif_name, FLOATING};
+use super::import::last_used;
 use super::status;
 use crate::driver::kernel::time;
 use crate::engine::ending::Known;
 use crate::engine::merge::LocalEndpoint;
-use crate::wire::{Direction, Endpoint, Family, IfName, Key, Scrub, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
+use crate::wire::{Direction, Endpoint, Family, IfName, Key, Scrub, State, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -298,13 +299,11 @@ impl Locked<'_> {
 
     /// What is known of the state, for judging whether it ends because of a peer.
     pub(crate) fn known_end(&self) -> Known {
-        // SAFETY: only computes an address.
-        let last_used = self.read(|st| unsafe { &raw const (*st).expire });
         Known {
             is_tcp: self.is_tcp(),
             states: self.known().map(|endpoint| endpoint.state),
             is_expired: self.is_expired(),
-            last_used: sys::pfs_uptime_of(last_used),
+            last_used: self.last_used(),
             last_message: self.pfsync_time() & !COPY,
         }
     }
@@ -380,13 +379,34 @@ impl Locked<'_> {
             && self.id().creator == status::host_id()
     }
 
-    /// Starts the state's timeout (`PFTM_*`) anew, at a second of uptime.
-    pub(crate) fn refresh(&self, timeout: u8, uptime: u32) {
+    /// The second of uptime in which a packet of the connection passed last, here or, as far
+    /// as is known, on a peer.
+    fn last_used(&self) -> u32 {
+        // SAFETY: only computes an address.
+        sys::pfs_uptime_of(self.read(|st| unsafe { &raw const (*st).expire }))
+    }
+
+    /// Sets the state's timeout (`PFTM_*`), and the second of uptime in which a peer says that
+    /// it was used last. An earlier use than that which is known here changes nothing.
+    pub(crate) fn refresh(&self, timeout: u8, used: u32) {
+        let used = used.max(self.last_used());
         // SAFETY: the row is locked.
         unsafe {
-            (*self.st.as_ptr()).expire = sys::pfs_time_of(uptime);
+            (*self.st.as_ptr()).expire = sys::pfs_time_of(used);
             (*self.st.as_ptr()).timeout = timeout;
         }
+    }
+
+    /// The second of uptime in which the state was used last, as a peer's whole message tells
+    /// of it. 0 if the state has expired there.
+    pub(crate) fn used_elsewhere(&self, state: &State, uptime: u32) -> u32 {
+        if state.expires_in == 0 {
+            return 0;
+        }
+        // SAFETY: only computes an address.
+        let rule = self.read(|st| unsafe { sys::pfs_rules(st) }[0]);
+        // SAFETY: a linked state references its rule.
+        unsafe { last_used(state, rule, uptime) }
     }
 
     pub(super) fn raw(&self) -> *mut sys::pf_kstate {

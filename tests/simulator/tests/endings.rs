@@ -133,6 +133,26 @@ fn a_delete_ends_an_expired_state() -> Result<()> {
     unload([one, two])
 }
 
+/// A bulk update tells of states that nobody uses. That is no use of them.
+#[test]
+fn a_bulk_update_does_not_prolong_a_state() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab)?;
+    let id = one.open(&connection(1, sys::IPPROTO_UDP))?;
+    one.pass(id, |st| st.timeout = sys::PFTM_UDP_SINGLE as u8)?;
+    lab.seconds(20)?;
+    two.request_bulk_update()?;
+    lab.seconds(2)?;
+    lab.world.network.lose(|_| true);
+    // The timeout is 30 seconds.
+    two.purge()?;
+    assert!(two.state(id).is_some());
+    lab.seconds(12)?;
+    two.purge()?;
+    assert!(two.state(id).is_none());
+    unload([one, two])
+}
+
 #[test]
 fn a_delete_ends_a_closed_connection() -> Result<()> {
     let lab = plain_lab();
