@@ -343,6 +343,9 @@ where
         let has_forgotten = hello.repaired.is_some_and(|repaired| peer.receive_repaired(&repaired));
         let repaired = peer.repaired.saturating_sub(before);
         let news = hello.report.map(|report| peer.receive_report(&report, last_number, now));
+        if !peer.lacks.is_empty() {
+            self.repair.restart_frame();
+        }
         self.counts.repaired = self.counts.repaired.saturating_add(repaired);
         if is_new || news == Some(ReportNews::Unaware) {
             self.schedule.hurry();

@@ -306,6 +306,28 @@ fn who_requests_a_bulk_update_is_told_only_the_ends_that_came_before() {
 }
 
 #[test]
+fn what_one_peer_gets_in_a_bulk_update_is_told_to_another() {
+    let (mut a, mut b) = pair();
+    let mut c = TestNode::new(3);
+    greet(&mut a, &mut c, 0);
+    a.lose(|writer| {
+        writer.append(Action::UpdateCompressed, &update(1)).unwrap();
+        writer.append(Action::DeleteCompressed, &RawId::from(id(2))).unwrap();
+        writer.append(Action::UpdateCompressed, &update(3)).unwrap();
+    });
+    let hello = a.hello(0);
+    let _ = (b.receive(&a, &hello, 0), c.receive(&a, &hello, 0));
+    a.agreement.receive_bulk_request(epoch(2));
+    let hello = b.hello(0);
+    let _ = a.receive(&b, &hello, 0);
+    assert_eq!(a.agreement.next_to_repair(), Some(Told::Deleted(id(2))));
+    // The report of the other comes in the middle.
+    let hello = c.hello(0);
+    let _ = a.receive(&c, &hello, 0);
+    assert_eq!(a.repairs(), [1, 3].map(|n| Told::State(id(n))));
+}
+
+#[test]
 fn stock_peers_get_no_trailers() {
     let mut a = TestNode::new(1);
     let mut stock = vec![0; 1480];
