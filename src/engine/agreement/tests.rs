@@ -368,18 +368,6 @@ fn a_rebooted_peer_takes_its_place() {
 }
 
 #[test]
-fn after_a_silence_the_next_number_tells() {
-    let (mut a, mut b) = pair();
-    let frame = a.deletes(0..1, 0);
-    let _ = b.receive(&a, &frame, 0);
-    assert!(b.agreement.stop_trusting_silence(MS) && !b.agreement.is_whole(MS));
-    let hello = a.hello(2 * MS);
-    let _ = b.receive(&a, &hello, 2 * MS);
-    assert!(b.agreement.is_whole(2 * MS));
-    assert!(!TestNode::new(3).agreement.stop_trusting_silence(MS));
-}
-
-#[test]
 fn reports_pace_a_bulk_update() {
     let (mut a, mut b) = pair();
     assert_eq!(a.agreement.bulk_space(0), None);
