@@ -222,19 +222,6 @@ where
         self.log.append(frame, now)
     }
 
-    /// Nobody listened for a while. What peers told meanwhile is missing, and the next
-    /// number of each tells how much that is. Until then, nothing is whole. Returns whether
-    /// a peer numbers its frames; without one, only a bulk update helps.
-    pub fn stop_trusting_silence(&mut self, now: Instant) -> bool {
-        self.schedule.hurry();
-        let mut any = false;
-        for peer in self.peers.as_mut().iter_mut().filter(|peer| peer.is_live(now)) {
-            peer.awaits_number = true;
-            any = true;
-        }
-        any
-    }
-
     /// A packet arrived.
     pub fn receive(&mut self, packet: &Received, now: Instant) -> Reception {
         let reception = match &packet.trailer {
@@ -351,6 +338,9 @@ where
         let has_forgotten = hello.repaired.is_some_and(|repaired| peer.receive_repaired(&repaired));
         let repaired = peer.repaired.saturating_sub(before);
         let news = hello.report.map(|report| peer.receive_report(&report, last_number, now));
+        if !peer.lacks.is_empty() {
+            self.repair.restart_frame();
+        }
         self.counts.repaired = self.counts.repaired.saturating_add(repaired);
         if is_new || news == Some(ReportNews::Unaware) {
             self.schedule.hurry();

@@ -134,8 +134,6 @@ pub struct Peer {
     pub(super) bulk_started: u64,
     /// The first number that could arrive here. What was told before was not lost.
     first: u64,
-    /// It may have told something that nobody listened to. The next number tells.
-    pub(super) awaits_number: bool,
     /// Frames that arrived since the last hello of this node.
     pub(super) unreported: u32,
     /// Hellos in a row that knew less than is known here.
@@ -184,7 +182,6 @@ impl Peer {
         bulk: BulkNeed::No,
         bulk_started: 0,
         first: 0,
-        awaits_number: false,
         unreported: 0,
         doubts: 0,
         lost: 0,
@@ -220,7 +217,7 @@ impl Peer {
 
     /// Whether nothing that the peer told is missing here.
     pub fn is_whole(&self) -> bool {
-        self.missing.is_empty() && self.bulk == BulkNeed::No && !self.awaits_number
+        self.missing.is_empty() && self.bulk == BulkNeed::No
     }
 
     /// How the peer stands. `None` for a free place.
@@ -314,12 +311,8 @@ impl Peer {
         let is_known = self.highest.is_some_and(|highest| number <= highest);
         if is_known {
             let is_late = !is_hello || self.highest > Some(number);
-            if !is_late {
-                self.awaits_number = false;
-            }
             return Noted { is_late, ..Noted::default() };
         }
-        self.awaits_number = false;
         let is_first = self.highest.is_none();
         let first = self.highest.map_or(1, |highest| highest.saturating_add(1));
         self.window.advance(self.highest.unwrap_or(0), number);

@@ -50,9 +50,15 @@ impl<R: AsMut<[Retold]>> Repair<R> {
     }
 
     pub(super) fn restart(&mut self) {
-        self.within = None;
+        (self.within, self.is_finished) = (None, false);
         self.retold.as_mut().fill(Retold::UNUSED);
-        self.clears = [None; CLEARS];
+        (self.clears, self.next_clear) = ([None; CLEARS], 0);
+    }
+
+    /// A peer lacks something. It may need entries that were passed over because others get
+    /// them in a bulk update.
+    pub(super) fn restart_frame(&mut self) {
+        self.within = None;
     }
 
     /// The next entry that a peer lacks. `None` if there is none, or if this call has

@@ -306,6 +306,28 @@ fn who_requests_a_bulk_update_is_told_only_the_ends_that_came_before() {
 }
 
 #[test]
+fn what_one_peer_gets_in_a_bulk_update_is_told_to_another() {
+    let (mut a, mut b) = pair();
+    let mut c = TestNode::new(3);
+    greet(&mut a, &mut c, 0);
+    a.lose(|writer| {
+        writer.append(Action::UpdateCompressed, &update(1)).unwrap();
+        writer.append(Action::DeleteCompressed, &RawId::from(id(2))).unwrap();
+        writer.append(Action::UpdateCompressed, &update(3)).unwrap();
+    });
+    let hello = a.hello(0);
+    let _ = (b.receive(&a, &hello, 0), c.receive(&a, &hello, 0));
+    a.agreement.receive_bulk_request(epoch(2));
+    let hello = b.hello(0);
+    let _ = a.receive(&b, &hello, 0);
+    assert_eq!(a.agreement.next_to_repair(), Some(Told::Deleted(id(2))));
+    // The report of the other comes in the middle.
+    let hello = c.hello(0);
+    let _ = a.receive(&c, &hello, 0);
+    assert_eq!(a.repairs(), [1, 3].map(|n| Told::State(id(n))));
+}
+
+#[test]
 fn stock_peers_get_no_trailers() {
     let mut a = TestNode::new(1);
     let mut stock = vec![0; 1480];
@@ -348,18 +370,6 @@ fn a_rebooted_peer_takes_its_place() {
     assert_eq!(a.verdict(&again, &frame, MS), Verdict::Take);
     let peers = a.agreement.peers().iter().filter(|peer| peer.kind != Kind::Free);
     assert_eq!(peers.map(|peer| peer.epoch()).collect::<Vec<_>>(), [Some(epoch(99))]);
-}
-
-#[test]
-fn after_a_silence_the_next_number_tells() {
-    let (mut a, mut b) = pair();
-    let frame = a.deletes(0..1, 0);
-    let _ = b.receive(&a, &frame, 0);
-    assert!(b.agreement.stop_trusting_silence(MS) && !b.agreement.is_whole(MS));
-    let hello = a.hello(2 * MS);
-    let _ = b.receive(&a, &hello, 2 * MS);
-    assert!(b.agreement.is_whole(2 * MS));
-    assert!(!TestNode::new(3).agreement.stop_trusting_silence(MS));
 }
 
 #[test]

@@ -15,7 +15,13 @@ struct Options {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// How many minutes to run
+    /// The distance from one seed to the next; in odd seeds, firewalls number their frames
+    #[arg(long, default_value_t = 1)]
+    stride: u64,
+    /// How many seeds to run at most
+    #[arg(long, default_value_t = u64::MAX)]
+    seeds: u64,
+    /// How many minutes to run at most
     #[arg(long, default_value_t = 10)]
     minutes: u64,
     /// How many things happen in each simulation before the faults stop
@@ -30,12 +36,13 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let end = Instant::now() + Duration::from_secs(60 * options.minutes);
-    let mut seed = options.from;
-    while Instant::now() < end {
+    let (mut seed, mut count) = (options.from, 0);
+    while Instant::now() < end && count < options.seeds {
         let summary = run(Plan { seed, steps: options.steps })?;
         println!("seed {seed}: {summary:?}");
-        seed += 1;
+        seed += options.stride;
+        count += 1;
     }
-    println!("{} seeds, no failure", seed - options.from);
+    println!("{count} seeds, no failure");
     Ok(())
 }
