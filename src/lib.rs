@@ -7,6 +7,7 @@
 //! only in the kernel module, which is built for `target_os = "none"`.
 #![cfg_attr(not(test), no_std)]
 
+mod atomic;
 pub mod engine;
 pub mod wire;
 

@@ -8,7 +8,7 @@ use crate::driver::kernel::epoch::NetEpoch;
 use crate::driver::kernel::time;
 use crate::driver::link::Link;
 use crate::driver::output::{self, Sent};
-use crate::driver::pf::table::{self, Row};
+use crate::driver::pf::row::{self, Row};
 use crate::driver::pf::{status, Locked};
 use crate::driver::probe;
 use crate::driver::softc::Softc;
@@ -63,7 +63,7 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
         if sent == Sent::Later {
             break;
         }
-        probe::bulk_sending(next.map_or(table::rows(), |position| position.row), table::rows());
+        probe::bulk_sending(next.map_or(row::rows(), |position| position.row), row::rows());
         let mut answer = softc.bulk_answer.lock();
         match next {
             Some(position) => answer.advance(position),
@@ -88,7 +88,7 @@ fn write_packet(softc: &Softc, walk: &Walk, writer: &mut FrameWriter) -> Option<
         writer.end_run();
     }
     let mut position = walk.position;
-    while position.row < table::rows() {
+    while position.row < row::rows() {
         if let Some(row) = Row::lock(position.row) {
             if let Err(Full) = write_row(softc, &row, walk, &mut position, writer) {
                 return Some(position);

@@ -4,6 +4,7 @@
 //!
 //! `bulk_answer` answers the request of a peer.
 
+use crate::atomic::Ordering;
 use crate::driver::agreement;
 use crate::driver::instance;
 use crate::driver::kernel::epoch;
@@ -17,7 +18,6 @@ use crate::driver::storage;
 use crate::engine::bulk::Tick;
 use crate::wire::{BulkStatus, PeerAddress};
 use core::ffi::CStr;
-use core::sync::atomic::Ordering;
 
 /// Requests a bulk update from the peers behind the link. If states may be missing here,
 /// demotes carp until the bulk update is complete, cancelled or given up.

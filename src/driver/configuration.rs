@@ -2,6 +2,7 @@
 //! The configuration of the interface: reading it, changing it, and what a change or a
 //! departing interface does to the link.
 
+use crate::atomic::Ordering;
 use crate::driver::agreement;
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
@@ -22,7 +23,6 @@ use crate::engine::agreement::Key;
 use crate::engine::config::{Config, Settings, SyncPeer};
 use crate::wire::{Format, IfName};
 use core::ffi::c_int;
-use core::sync::atomic::Ordering;
 use sys_bindings as sys;
 
 /// What ifconfig(8) shows, as it is at one moment.
@@ -71,9 +71,13 @@ pub(crate) fn follow_flags(ifp: *const sys::ifnet) -> Result<()> {
     with_softc(ifp, |softc| {
         let up = softc.ifp.is_up();
         let was_up = softc.ifp.is_running();
+        if up && !was_up {
+            // Before a peer can request the states: those that are made from now on are
+            // announced, and those made before are in the table, which pf's rules lock orders.
+            rules::set_hooks(&HOOKS);
+        }
         softc.ifp.set_running(up);
         if up && !was_up {
-            rules::set_hooks(&HOOKS);
             bulk_request::start(softc);
         } else if was_up && !up {
             rules::set_hooks(&HOOKS_WHILE_DOWN);
@@ -165,8 +169,10 @@ pub(crate) fn set_key(is_first: bool, key: Option<Key>) -> Result<()> {
     keys.set(is_first, key);
     // SAFETY: the configuration is locked.
     unsafe { keys.store() };
-    softc.options.follow_keys(&keys);
-    *softc.keys.lock() = keys;
+    let mut shared = softc.keys.lock();
+    *shared = keys;
+    softc.options.follow_keys(&shared);
+    drop(shared);
     storage::schedule_sender();
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! Deferral: the first packet of a connection waits until a peer acknowledges the state's
 //! insert, or until its time is over.
 
+use crate::atomic::Ordering;
 use crate::driver::instance;
 use crate::driver::kernel::epoch::{self, NetEpoch};
 use crate::driver::kernel::ip;
@@ -13,7 +14,6 @@ use crate::driver::softc::{Bucket, Softc};
 use crate::driver::stats::{count, Stat};
 use crate::driver::storage;
 use crate::engine::defer::{Added, Deferral};
-use core::sync::atomic::Ordering;
 
 /// Whether first packets are deferred: the operator wants it, and the link to the peers is
 /// up.

@@ -4,12 +4,12 @@
 //! `engine::format_choice` chooses. When it chooses another format, the whole table is
 //! sent once more: a peer that did not read the format before lacks states.
 
+use crate::atomic::Ordering;
 use crate::driver::bulk_answer;
 use crate::driver::kernel::time;
 use crate::driver::softc::Softc;
 use crate::engine::format_choice::{FormatChoice, Heard};
 use crate::wire::Format;
-use core::sync::atomic::Ordering;
 
 /// A frame of a peer came. Most frames tell nothing that the frame before did not, and
 /// take no lock.
@@ -48,7 +48,8 @@ pub(crate) fn forget_peers(softc: &Softc) {
 fn choose(softc: &Softc, choose: impl FnOnce(&mut FormatChoice, u32) -> Option<Format>) {
     let mut choice = softc.format_choice.lock();
     let Some(format) = choose(&mut choice, time::uptime()) else { return };
-    // Stored with the choice locked, so that the last choice is the one that holds.
+    // Stored with the choice locked, so that the last choice is the one that holds. Senders read
+    // it without the lock, and may send the former format for a moment.
     softc.options.set_format(format);
     drop(choice);
     bulk_answer::request_received(softc);

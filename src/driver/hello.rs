@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Hellos: frames without messages, which say what is missing here and what was told again.
 
+use crate::atomic::Ordering;
 use crate::driver::bulk_request;
 use crate::driver::instance;
 use crate::driver::kernel::epoch::{self, NetEpoch};
@@ -11,7 +12,6 @@ use crate::driver::pf::status;
 use crate::driver::softc::Softc;
 use crate::driver::stats::{count, Stat};
 use crate::driver::storage;
-use core::sync::atomic::Ordering;
 
 /// Sends a hello if one is due, and has the timer let the sender run when the next is. Only
 /// the sender calls this.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The hooks: what pf calls when something happens to a state.
 
+use crate::atomic::Ordering;
 use crate::driver::bulk_request;
 use crate::driver::deferral;
 use crate::driver::import;
@@ -20,7 +21,6 @@ use crate::engine::bucket::{Change, Queue};
 use crate::wire::{Format, IfName, Invalid, State};
 use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
 use sys_bindings as sys;
 
 /// The hooks. They are set when the interface is made, and again when it comes up.
@@ -232,7 +232,6 @@ fn state_deleted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
         softc.ended.lock().note(state.id(), time::uptime());
     }
     probe::queued(state.id(), Queue::Delete);
-    let wake = bucket.queues.lock().delete(state, softc.frame_size(link));
-    bucket.has_deletes.store(true, Ordering::Release);
+    let wake = bucket.queues.delete(state, softc.frame_size(link));
     softc.wake(bucket, wake);
 }

@@ -15,8 +15,8 @@ use crate::driver::kernel::ip;
 use crate::driver::kernel::mbuf::{Bytes, Packet};
 use crate::driver::kernel::time;
 use crate::driver::link::Link;
-use crate::driver::pf::table::{self, Row};
-use crate::driver::pf::{self, rules, rules::Rules, status, Found, Locked, Refused, Side};
+use crate::driver::pf::row::{self, Row};
+use crate::driver::pf::{self, rules, rules::Rules, status, table, Found, Locked, Refused, Side};
 use crate::driver::probe::{self, Rejected};
 use crate::driver::softc::{Ending, Softc};
 use crate::driver::stats::{count, count_limited, Conflict, PeerLimit, Stat};
@@ -295,7 +295,7 @@ fn handle_clear(context: &Context, raw: &RawClear) {
     let is_cleared = |state: &Locked| {
         state.id().creator == clear.creator && clear.ifname.is_none_or(|name| state.is_on(&name))
     };
-    for index in 0..table::rows() {
+    for index in 0..row::rows() {
         // Unlinking a state unlocks its row.
         loop {
             let Some(row) = Row::lock(index) else { break };

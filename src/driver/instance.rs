@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The interface of the current vnet: which threads may use it, and how it appears and
-//! disappears.
+//! disappears. `tests/models` has models of both.
 
+use crate::atomic::Ordering;
 use crate::driver::kernel::alloc::KBox;
 use crate::driver::kernel::epoch::{self, NetEpoch};
 use crate::driver::kernel::sx;
@@ -9,12 +10,12 @@ use crate::driver::kernel::time;
 use crate::driver::softc::Softc;
 use crate::driver::storage;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::Ordering;
 
 /// The interface of the current vnet, if there is one.
 pub(crate) fn current(_epoch: &NetEpoch) -> Option<&Softc> {
     // SAFETY: `publish` stored a Softc. `retract` takes it out of the slot, and waits
-    // until every thread has left the network epoch, before the Softc is dropped.
+    // until every thread has left the network epoch, before the Softc is dropped. Acquire,
+    // with the release of `publish`: the Softc is complete.
     unsafe { storage::softc_slot().load(Ordering::Acquire).cast::<Softc>().as_ref() }
 }
 
@@ -60,6 +61,7 @@ pub(crate) fn make_lock() {
 /// Ends the lock of the current vnet's configuration. There is no interface any more. May
 /// sleep.
 pub(crate) fn destroy_lock() {
+    // This load also acquires what the last user did with the lock, which `User` releases.
     while storage::config_users().load(Ordering::SeqCst) > 0 {
         time::pause(c"pfsync");
     }
@@ -72,7 +74,8 @@ impl Configuration {
     /// Waits for another thread that configures. `None` if the current vnet has no interface.
     /// May sleep.
     pub(crate) fn lock() -> Option<Configuration> {
-        // Either this thread finds no interface, or `destroy_lock` finds this thread.
+        // Either this thread finds no interface, or `destroy_lock` finds this thread, because
+        // the operations on both words are sequentially consistent. So the lock is there.
         let user = User::enter();
         if storage::softc_slot().load(Ordering::SeqCst).is_null() {
             return None;
@@ -87,7 +90,7 @@ impl Configuration {
     /// thread may sleep while it uses the interface.
     pub(crate) fn softc(&self) -> Option<&Softc> {
         // SAFETY: `publish` stored a Softc. `retract` locks this lock to take it out of
-        // the slot, before the Softc is dropped.
+        // the slot, before the Softc is dropped. Acquire: as in `current`.
         unsafe { storage::softc_slot().load(Ordering::Acquire).cast::<Softc>().as_ref() }
     }
 }

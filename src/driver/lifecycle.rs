@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Which vnets have a part of the module: an interrupt, a cloner and an interface.
+//! `tests/models` has models of this.
 
+use crate::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::driver::kernel::callers::Callers;
 use crate::driver::kernel::ifnet::DetachLock;
 use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::storage;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The number of vnets that have a part of the module, or are about to find out whether
-/// they get one.
+/// they get one. Sequentially consistent, as [`UNLOADING`]: a vnet that starts counts itself
+/// before it looks there, and unload sets that before it looks here.
 static VNETS: AtomicUsize = AtomicUsize::new(0);
 
 /// Set when unload begins: from then on no vnet gets a part of the module.
@@ -46,12 +48,14 @@ pub(crate) fn enter(start: impl FnOnce()) {
         return;
     }
     start();
+    // Release: whoever takes the part down finds it complete.
     storage::present().store(1, Ordering::Release);
 }
 
 /// Has `stop` take down the current vnet's part, unless another thread does so or has
 /// done so. May sleep.
 pub(crate) fn leave(stop: impl FnOnce()) {
+    // One thread alone gets the 1, and acquires what `enter` did.
     if storage::present().swap(0, Ordering::AcqRel) != 0 {
         stop();
         VNETS.fetch_sub(1, Ordering::SeqCst);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The link: the sync interface and the sync peer that packets go to.
 
+use crate::atomic::{AtomicBool, Ordering};
 use crate::driver::kernel::epoch::{NetEpoch, Retired};
 use crate::driver::kernel::error::{Errno, Result};
 use crate::driver::kernel::ifnet::{DetachLock, IfnetRef};
@@ -10,7 +11,6 @@ use crate::driver::stats::{count, Stat};
 use crate::engine::bulk::Audience;
 use crate::engine::config::SyncPeer;
 use crate::wire::{Ipv4Header, Ipv6Header, PeerAddress, TTL};
-use core::sync::atomic::{AtomicBool, Ordering};
 use zerocopy::IntoBytes;
 
 /// Bytes of the longest IP header in front of a frame.
@@ -35,7 +35,8 @@ enum Path {
 pub(crate) struct Link {
     ifp: IfnetRef,
     path: Path,
-    /// Whether packets could pass when that changed last.
+    /// Whether packets could pass when that changed last. Each change is told to one thread, and
+    /// says nothing of other memory.
     was_up: AtomicBool,
 }
 

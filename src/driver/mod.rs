@@ -5,7 +5,7 @@
 //! [`kernel`] wraps FreeBSD's interfaces in safe types, and [`pf`] does the same for pf's
 //! state table. The other modules are pfsync itself:
 //!
-//! - To send: [`hooks`] queues a state in a bucket of [`softc`], [`sender`] sends what is
+//! - To send: [`hooks`] queues a state in the [`queues`] of a bucket, [`sender`] sends what is
 //!   ready, [`output`] builds the packet in [`buffer`], and [`link`] sends it.
 //! - To receive: [`input`] handles a packet, and [`import`] inserts new states.
 //! - To defer: [`deferral`] keeps the first packet of a connection until a peer knows its
@@ -43,6 +43,7 @@ mod module;
 mod output;
 mod pf;
 mod probe;
+mod queues;
 mod repair;
 mod sender;
 mod softc;

@@ -2,6 +2,7 @@
 //! The entry points from C: load and unload, start and end of a vnet, creating and
 //! destroying the interface.
 
+use crate::atomic::{AtomicBool, Ordering};
 use crate::driver::hooks::HOOKS;
 use crate::driver::ifconfig::ioctl;
 use crate::driver::input::{input4, input6};
@@ -17,7 +18,7 @@ use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::keys::{self, KeyPair};
 use crate::driver::link::Link;
-use crate::driver::pf::{rules, table};
+use crate::driver::pf::{row, rules};
 use crate::driver::softc::{Softc, TimerFunctions};
 use crate::driver::{
     agreement, bulk_request, configuration, deferral, hello, instance, lifecycle, sender, storage,
@@ -26,7 +27,6 @@ use crate::engine::agreement::{KEY_LEN, TABLE_LEN};
 use crate::wire::{Header, IPPROTO_PFSYNC};
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
 use sys_bindings as sys;
 
 /// The kernel loads or unloads the module.
@@ -42,7 +42,8 @@ extern "C" fn pfs_modevent(_module: sys::module_t, event: c_int, _arg: *mut c_vo
     })
 }
 
-/// Whether [`load`] succeeded. It fails if another module has the protocol already.
+/// Whether [`load`] succeeded. It fails if another module has the protocol already. Only load
+/// and unload use it, in the order of the kernel's lock for modules.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// The event that an interface goes up or down (`net/if_var.h`).
@@ -62,7 +63,8 @@ fn load() -> Result<()> {
     ip::register(IPPROTO_PFSYNC, input4, input6)?;
     REGISTERED.store(true, Ordering::Release);
     // SAFETY: pf reads the pointer when an interface departs. The function lives until the
-    // module is unloaded, and `unload` takes the pointer back before.
+    // module is unloaded, and `unload` takes the pointer back before. Nothing that the
+    // function uses has to be stored first.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(Some(interface_departs)) };
     FLAGS_EVENT.register(interface_flags_changed);
     LINK_EVENT.register(interface_link_changed);
@@ -111,7 +113,8 @@ fn unload() {
 
 /// Takes back the pointer that [`load`] gave to pf.
 fn forget_departures() {
-    // SAFETY: as in `load`.
+    // SAFETY: as in `load`. `lifecycle::wait_for_callers` orders this before the end of the
+    // module.
     unsafe { (&raw mut sys::pfsync_detach_ifnet_ptr).write_volatile(None) };
 }
 
@@ -183,7 +186,7 @@ fn stop() {
     drop(storage::take_sender());
     if was_started {
         // pf may be about to call a hook that it read before the hooks were cleared.
-        table::quiesce();
+        row::quiesce();
     }
     instance::destroy_lock();
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Output: fills frames with messages, shows them to bpf(4), and sends them as packets.
 
+use crate::atomic::Ordering;
 use crate::driver::agreement;
 use crate::driver::buffer::Buffer;
 use crate::driver::kernel::epoch::NetEpoch;
@@ -18,7 +19,6 @@ use crate::wire::{
     Action, Format, Frame, FrameWriter, Full, RawCompressedUpdate, RawId, RawState1301, RawState1400,
     RawState1500, State, StateFlags,
 };
-use core::sync::atomic::Ordering;
 use zerocopy::{Immutable, IntoBytes};
 
 /// How often in a row a frame that the sync interface has no space for is tried again, a

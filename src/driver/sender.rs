@@ -2,6 +2,7 @@
 //! The sender: one thread in each vnet that sends what is ready, and holds no lock while
 //! it sends.
 
+use crate::atomic::Ordering;
 use crate::driver::agreement;
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
@@ -15,13 +16,13 @@ use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::Link;
 use crate::driver::output::{self, Sent};
 use crate::driver::pf::status;
+use crate::driver::queues::{write_in_order, SharedQueues, BATCH};
 use crate::driver::repair;
 use crate::driver::softc::{Bucket, Softc};
 use crate::driver::storage;
 use crate::engine::bucket::Queue;
 use crate::wire::{Action, Clear, Format, FrameWriter, RawClear, RawCompressedUpdate, RawId};
 use core::ffi::c_void;
-use core::sync::atomic::Ordering;
 
 /// Frames of one bucket that leave before the other buckets have their turn.
 const FRAMES_PER_BUCKET: usize = 64;
@@ -73,7 +74,7 @@ fn send_all(softc: &Softc, epoch: &NetEpoch) {
         return;
     }
     for bucket in softc.buckets.iter() {
-        if bucket.send_requested.swap(false, Ordering::AcqRel) {
+        if bucket.queues.take_request() {
             send_bucket(softc, bucket, link, epoch);
         }
         deferral::send_released(softc, epoch);
@@ -168,12 +169,12 @@ fn send_bucket(softc: &Softc, bucket: &Bucket, link: Option<&Link>, epoch: &NetE
         let sent = output::send_frame(softc, link, epoch, |writer| write_bucket(softc, bucket, writer));
         if sent == Sent::Later {
             softc.sender_timer.arm(time::tick());
-            bucket.send_requested.store(true, Ordering::Release);
+            bucket.queues.request_send();
             return;
         }
     }
     // A clear, or the other buckets, have their turn before the rest of this one.
-    bucket.send_requested.store(true, Ordering::Release);
+    bucket.queues.request_send();
     storage::schedule_sender();
 }
 
@@ -187,50 +188,23 @@ fn discard(bucket: &Bucket) {
 
 /// Writes the messages of a bucket that are ready, and before them the deletes of all
 /// buckets.
-///
-/// A new connection may have the same ends as one whose state has just ended, and peers
-/// refuse its insert while they have the old state. The two states are in different buckets.
-/// So no insert leaves before the deletes that were queued before it.
 fn write_bucket(softc: &Softc, bucket: &Bucket, writer: &mut FrameWriter) {
-    // Inserts that are queued from now on may follow deletes that the loop does not see.
-    let inserts = bucket.queues.lock().len(Queue::Insert);
-    for other in softc.buckets.iter().filter(|other| other.has_deletes.swap(false, Ordering::AcqRel)) {
-        write_queue(softc, other, Queue::Delete, usize::MAX, writer);
-        if other.queues.lock().len(Queue::Delete) > 0 {
-            other.has_deletes.store(true, Ordering::Release);
-            return;
-        }
-    }
-    write_queue(softc, bucket, Queue::Insert, inserts, writer);
-    for queue in [Queue::Ack, Queue::Update, Queue::Compressed] {
-        write_queue(softc, bucket, queue, usize::MAX, writer);
-    }
+    let all = softc.buckets.iter().map(|bucket| &bucket.queues);
+    write_in_order(all, &bucket.queues, |queues, queue, most| {
+        write_queue(softc, queues, queue, most, writer)
+    });
 }
 
 /// Writes as many states of a queue as fit, up to `most`. Takes states out of the queue in
 /// batches, so that the bucket is never locked together with the row of a state.
-fn write_queue(softc: &Softc, bucket: &Bucket, queue: Queue, most: usize, writer: &mut FrameWriter) {
-    const BATCH: usize = 16;
+fn write_queue(softc: &Softc, queues: &SharedQueues, queue: Queue, most: usize, writer: &mut FrameWriter) {
     let (action, size) = message(softc.options.format(), queue);
     let mut left = most;
     loop {
         let fits = writer.fits(action, size).min(BATCH).min(left);
         left = left.saturating_sub(fits);
-        let mut queues = bucket.queues.lock();
-        if softc.clear_waits.load(Ordering::Acquire) {
-            // With the bucket locked, this shows every clear that is older than a state in
-            // the queue.
-            return;
-        }
         let mut batch = [const { None }; BATCH];
-        for slot in batch.iter_mut().take(fits) {
-            *slot = queues.pop(queue);
-            if slot.is_none() {
-                break;
-            }
-        }
-        drop(queues);
-        if batch.iter().all(Option::is_none) {
+        if !queues.take_batch(queue, &softc.clear_waits, batch.get_mut(..fits).unwrap_or_default()) {
             return;
         }
         for state in batch.iter().flatten() {

@@ -2,6 +2,7 @@
 //! The data of `pfsync0` in one vnet. The modules that use the data have the functions
 //! for it.
 
+use crate::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering};
 use crate::driver::buffer::{Buffer, PACKET_MAX};
 use crate::driver::kernel::alloc::{KSlice, Wait};
 use crate::driver::kernel::callout::{Callout, Handler};
@@ -16,6 +17,7 @@ use crate::driver::kernel::{random, time};
 use crate::driver::keys::KeyPair;
 use crate::driver::link::{Link, HEADER_MAX};
 use crate::driver::pf::{status, Kstate, StateLists, NEWEST_FORMAT};
+use crate::driver::queues::SharedQueues;
 use crate::driver::storage;
 use crate::engine::agreement::{Agreement, Entry, Peer, Retold, Storage, MAX_PEERS, RETOLD_SLOTS};
 use crate::engine::bucket::{FrameSize, Queues, Wake};
@@ -29,7 +31,6 @@ use crate::engine::limit::Rates;
 use crate::wire::trailer::{trailer_len, Epoch};
 use crate::wire::{Format, Header, StateId, Subheader};
 use core::num::NonZeroUsize;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering};
 
 /// The smallest MTU that an operator may set, in bytes. A smaller packet could not carry
 /// a state.
@@ -63,13 +64,9 @@ pub(crate) struct TimerFunctions {
 /// over buckets by their id.
 pub(crate) struct Bucket {
     /// The queues.
-    pub(crate) queues: Mutex<Queues<StateLists>>,
+    pub(crate) queues: SharedQueues,
     /// The deferred packets.
     pub(crate) deferrals: Mutex<DeferredPackets>,
-    /// Set after a delete was queued. The sender clears it before it looks.
-    pub(crate) has_deletes: AtomicBool,
-    /// Asks the sender to look at the queues.
-    pub(crate) send_requested: AtomicBool,
     /// Ends the second that an update may wait.
     pub(crate) timer: Callout,
     /// Ends the time for which a packet may be deferred.
@@ -77,6 +74,8 @@ pub(crate) struct Bucket {
 }
 
 /// What the operator set and the peers read, as the data path reads it: without a lock.
+/// Each field stands for itself, and a thread may use the old value for a moment. So relaxed
+/// loads and stores are enough.
 pub(crate) struct Options {
     /// Whether first packets are deferred.
     pub(crate) defer: AtomicBool,
@@ -84,9 +83,10 @@ pub(crate) struct Options {
     format: AtomicU16,
     /// How frames end: the number of an [`Ending`].
     ending: AtomicU8,
-    /// Frames get tags.
+    /// Frames get tags. Written with `Softc::keys` locked: a thread that reads `true` and then
+    /// locks the keys finds the key, if it was not removed since.
     has_key: AtomicBool,
-    /// Tags are checked.
+    /// Tags are checked. As `has_key`.
     has_any_key: AtomicBool,
 }
 
@@ -144,7 +144,7 @@ impl Options {
         }
     }
 
-    /// Follows the keys.
+    /// Follows the keys, which the caller has locked, or which no other thread has yet.
     pub(crate) fn follow_keys(&self, keys: &KeyPair) {
         let keys = keys.keys(false);
         self.has_key.store(keys.key.is_some(), Ordering::Relaxed);
@@ -185,29 +185,35 @@ pub(crate) struct Softc {
     pub(crate) options: Options,
     /// Chooses the format that states are sent in.
     pub(crate) format_choice: Mutex<FormatChoice>,
-    /// The fingerprint of what `format_choice` heard last, or 0.
+    /// The fingerprint of what `format_choice` heard last, or 0. Written with that locked. A
+    /// thread that reads an old one hears something again, or hears the next frame instead.
     pub(crate) last_heard: AtomicU64,
-    /// The format in use when an operator looked last.
+    /// The format in use when an operator looked last. `instance::Configuration` is locked.
     pub(crate) shown_format: AtomicU16,
     /// Where the sender builds packets.
     pub(crate) buffer: Mutex<Buffer>,
     /// Frames were lost because the sync interface had no address that packets could have
-    /// as their source.
+    /// as their source. Only the sender writes it, and another thread reads it as news of no
+    /// certain age.
     pub(crate) lost_without_source: AtomicBool,
     /// At least one, and as many as `bucket_count`.
     pub(crate) buckets: KSlice<Bucket>,
     bucket_count: NonZeroUsize,
     /// Update requests and clears that wait to be sent.
     pub(crate) control: Mutex<Control<KSlice<Option<StateId>>>>,
-    /// Whether a clear waits in `control`. Written with `control` locked.
+    /// Whether a clear waits in `control`. Written with `control` locked, so that a thread that
+    /// reads `true` and then locks that finds the clear. `queues::SharedQueues::take_batch` says
+    /// what orders it for the sender.
     pub(crate) clear_waits: AtomicBool,
     /// The bulk update that this node requests.
     pub(crate) bulk_request: Mutex<Requester>,
-    /// Since when pf ran when that was looked at last; see `status::since`.
+    /// Since when pf ran when that was looked at last; see `status::since`. Its change alone is
+    /// what counts: one thread alone makes it.
     pub(crate) pf_since: AtomicU32,
     /// The bulk update that a peer requests.
     pub(crate) bulk_answer: Mutex<Responder>,
-    /// Allows the sender the next packets of a bulk update, once a tick.
+    /// Allows the sender the next packets of a bulk update, once a tick. The sender's interrupt
+    /// orders it before the sender's run.
     pub(crate) bulk_burst_allowed: AtomicBool,
     /// Which frames of the peers arrived, and what this firewall's frames told.
     pub(crate) agreement: Mutex<PeerAgreement>,
@@ -215,7 +221,8 @@ pub(crate) struct Softc {
     pub(crate) ended: Mutex<Ended<KSlice<Slot>>>,
     /// Lets the sender send a hello.
     pub(crate) hello_timer: Callout,
-    /// When `hello_timer` expires, 0 if it is not armed.
+    /// When `hello_timer` expires, 0 if it is not armed. The sender writes it before it arms the
+    /// timer, and the timer before it schedules the sender: both order it.
     pub(crate) hello_armed: AtomicI64,
     /// The keys that frames are tagged with.
     pub(crate) keys: Mutex<KeyPair>,
@@ -231,11 +238,10 @@ impl Bucket {
     fn new(vnet: Vnet, index: usize, maxupd: u8, timers: &TimerFunctions) -> Result<Bucket> {
         let slots = KSlice::new(PLACES_PER_BUCKET, Wait::Sleep, |_| Ok(None))?;
         let callout = |run| Callout::new(Handler { vnet, index, run }, Wait::Sleep);
+        let queues = Mutex::new(c"pfsync bucket", Queues::new(StateLists::new(maxupd)), Wait::Sleep)?;
         Ok(Bucket {
-            queues: Mutex::new(c"pfsync bucket", Queues::new(StateLists::new(maxupd)), Wait::Sleep)?,
+            queues: SharedQueues::new(queues),
             deferrals: Mutex::new(c"pfsync deferrals", Deferrals::new(slots), Wait::Sleep)?,
-            has_deletes: AtomicBool::new(false),
-            send_requested: AtomicBool::new(false),
             timer: callout(timers.bucket)?,
             deferral_timer: callout(timers.deferral)?,
         })
@@ -361,7 +367,7 @@ impl Softc {
             bucket.timer.arm(time::SECOND);
         }
         if wake.sender {
-            bucket.send_requested.store(true, Ordering::Release);
+            bucket.queues.request_send();
             storage::schedule_sender();
         }
     }

@@ -2,8 +2,11 @@
 //! The counters of the current vnet: `net.pfsync.stats` (`struct pfsyncstats` of
 //! net/if_pfsync.h), which `netstat -s -p pfsync` shows, `net.pfsync.limited`, and
 //! `net.pfsync.conflicts`.
+//!
+//! Each counter stands for itself. Nothing is ordered by it, so that relaxed additions are
+//! enough: none is lost.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering};
 use sys_bindings as sys;
 
 /// A counter of `net.pfsync.stats`.

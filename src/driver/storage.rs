@@ -2,6 +2,7 @@
 //! What C stores for the module: `struct pfs_vnet` (kmod/shims.h) in each vnet, and a
 //! tunable.
 
+use crate::atomic::{AtomicI32, AtomicPtr, Ordering};
 use crate::driver::kernel::ifnet::Cloner;
 use crate::driver::kernel::softint::SoftInterrupt;
 use crate::driver::kernel::sx::Sx;
@@ -9,7 +10,6 @@ use crate::driver::kernel::time::{self, Sbt};
 use core::ffi::c_void;
 use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use sys_bindings as sys;
 
 /// The values of sysctls that belong to a vnet.
@@ -35,7 +35,8 @@ pub(crate) struct Sysctls {
 /// The values of the current vnet's sysctls at this moment.
 pub(crate) fn sysctls() -> Sysctls {
     // SAFETY: the storage lives as long as the vnet. Each field is one word. sysctl(8)
-    // may be writing it: this reads the old value or the new one.
+    // may be writing it: this reads the old value or the new one. Nothing orders them, and
+    // none says anything about another.
     unsafe {
         let vnet = sys::pfs_vnet();
         Sysctls {
@@ -57,7 +58,7 @@ pub(crate) fn bucket_count() -> NonZeroUsize {
     /// More buckets would only cost memory.
     const MAX: u64 = 4096;
     // SAFETY: the kernel writes the tunable at boot, and after that only this function
-    // does. If two threads write it, they write the same.
+    // does. If two threads write it, they write the same, so that no order is needed.
     let count = unsafe {
         let buckets = &raw mut sys::pfs_buckets;
         let count = match buckets.read_volatile() {
@@ -128,7 +129,8 @@ pub(crate) fn present() -> &'static AtomicI32 {
 /// Stores the sender's interrupt for [`schedule_sender`].
 pub(crate) fn keep_sender(sender: SoftInterrupt) {
     let (cookie, event) = sender.into_raw();
-    // SAFETY: written before any interface exists, and read after.
+    // SAFETY: written before any interface exists, and read after: publishing the interface
+    // orders that.
     unsafe {
         let vnet = sys::pfs_vnet();
         (*vnet).swi_cookie = cookie;
@@ -160,7 +162,7 @@ fn cloner() -> &'static AtomicPtr<sys::if_clone> {
     unsafe { AtomicPtr::from_ptr(&raw mut (*sys::pfs_vnet()).cloner) }
 }
 
-/// Stores the cloner.
+/// Stores the cloner. `lifecycle` orders this before [`take_cloner`].
 pub(crate) fn keep_cloner(new: Cloner) {
     cloner().store(new.into_raw(), Ordering::Release);
 }

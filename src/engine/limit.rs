@@ -2,7 +2,9 @@
 //! How much work and memory peers may cause. A peer is not trusted to stop by
 //! itself: it may be broken, or an attacker.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+mod rate;
+
+pub use rate::Rate;
 
 /// How many clears are carried out per second. Each walks through the whole
 /// table. An operator's `pfctl -F states` causes one, or one per interface.
@@ -15,36 +17,6 @@ pub const CLEARS_PER_SECOND: u32 = 16;
 /// up a state in a long row pays for its length. The ids that firewalls choose
 /// spread evenly, so that a row holds a handful.
 pub const STATES_PER_ROW: usize = 256;
-
-/// Counts the events of the current second of uptime. Threads share it without
-/// a lock.
-#[derive(Debug, Default)]
-pub struct Rate {
-    /// The second in the high half, the number of events in the low half.
-    counted: AtomicU64,
-}
-
-impl Rate {
-    /// No events yet.
-    pub const fn new() -> Rate {
-        Rate { counted: AtomicU64::new(0) }
-    }
-
-    /// Counts an event in the second `now`, and returns true, if fewer than
-    /// `most` were counted in that second. 0 allows any number.
-    #[must_use]
-    pub fn allows(&self, now: u32, most: u32) -> bool {
-        if most == 0 {
-            return true;
-        }
-        let count_one = |counted| {
-            let (second, events) = ((counted >> 32) as u32, counted as u32);
-            let before = if second == now { events } else { 0 };
-            (before < most).then(|| u64::from(now) << 32 | u64::from(before.saturating_add(1)))
-        };
-        self.counted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_one).is_ok()
-    }
-}
 
 /// The events that are limited per second.
 #[derive(Debug, Default)]

@@ -3,10 +3,10 @@
 //! outside of the network epoch.
 
 use super::time;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use crate::atomic::{AtomicUsize, Ordering};
 use sys_bindings as sys;
 
-/// The threads that are in a function.
+/// The threads that are in a function. `tests/models` has a model of this.
 pub(crate) struct Callers(AtomicUsize);
 
 /// A thread that is in the function.
@@ -20,6 +20,10 @@ impl Callers {
     }
 
     /// Counts this thread as long as the result lives.
+    ///
+    /// Sequentially consistent, as the look in [`Callers::wait`]: a thread that counts itself
+    /// and then looks at a flag, and one that sets the flag and then waits here, cannot miss
+    /// each other. So is leaving, which also releases what the thread did.
     pub(crate) fn enter(&self) -> Inside<'_> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Inside(self)
@@ -32,7 +36,8 @@ impl Callers {
     /// and not have returned. Either takes it a few instructions, in which it does not
     /// sleep. So this lets every CPU switch to another thread, before and after it looks at
     /// the count. A thread that another one displaced from its CPU just then, and that does
-    /// not get a CPU meanwhile, is not waited for: nothing in the kernel tells of it.
+    /// not get a CPU meanwhile, is not waited for: nothing in the kernel tells of it. The locks
+    /// of the kernel's scheduler order what a thread did on a CPU before this thread's turn there.
     pub(crate) fn wait(&self) {
         switch_every_cpu();
         while self.0.load(Ordering::SeqCst) > 0 {

@@ -58,7 +58,8 @@ impl Callout {
     }
 
     /// Has the function called once after `delay`. A time that was set before is
-    /// forgotten.
+    /// forgotten. The kernel's lock of the callout orders what the thread has done before this
+    /// before the call.
     pub(crate) fn arm(&self, delay: Sbt) {
         let arg = self.inner.as_ptr().cast();
         // SAFETY: the callout is initialised. `arg` lives until `drop` drains the

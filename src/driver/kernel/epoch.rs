@@ -3,10 +3,10 @@
 //! valid until the thread leaves the section.
 
 use super::alloc::KBox;
+use crate::atomic::{AtomicPtr, Ordering};
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering};
 use sys_bindings as sys;
 
 /// Proves that the thread is in the network epoch. It is lent to a closure, which
@@ -51,6 +51,7 @@ pub(crate) fn wait() {
 }
 
 /// A value that threads read in the network epoch, and that is replaced as a whole.
+/// `tests/models` has a model of this.
 pub(crate) struct EpochCell<T> {
     current: AtomicPtr<T>,
     owned: PhantomData<KBox<T>>,
@@ -65,7 +66,8 @@ impl<T> EpochCell<T> {
     /// The value. It stays valid until the epoch section is left.
     pub(crate) fn get<'e>(&self, _epoch: &'e NetEpoch) -> Option<&'e T> {
         // SAFETY: a value that left the cell is dropped only after every thread
-        // that may have seen it has left the epoch; see `Retired`.
+        // that may have seen it has left the epoch; see `Retired`. Acquire, with the
+        // release of `replace`: the value is complete.
         unsafe { self.current.load(Ordering::Acquire).as_ref() }
     }
 
@@ -73,6 +75,9 @@ impl<T> EpochCell<T> {
     /// threads replace at once.
     pub(crate) fn replace(&self, value: Option<KBox<T>>) -> Option<Retired<T>> {
         let new = value.map_or(ptr::null_mut(), KBox::into_raw);
+        // Release: whoever finds the new value finds it complete. Acquire: the old one is
+        // complete for this thread, too. What other threads do with the old one is ordered
+        // before its end by the wait for the epoch.
         let old = self.current.swap(new, Ordering::AcqRel);
         // SAFETY: the pointer came from `into_raw`, and left the cell once.
         NonNull::new(old).map(|old| Retired(unsafe { KBox::from_raw(old) }))

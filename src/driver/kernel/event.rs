@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Events of interfaces (EVENTHANDLER(9)).
 
+use crate::atomic::{AtomicPtr, Ordering};
 use core::ffi::{c_int, c_void, CStr};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
 use sys_bindings as sys;
 
 /// The function of an event: it gets null, the interface, and a number that says what
@@ -14,7 +14,7 @@ pub(crate) type Handler = unsafe extern "C" fn(*mut c_void, *mut sys::ifnet, c_i
 pub(crate) type PlainHandler = unsafe extern "C" fn(*mut c_void, *mut sys::ifnet);
 
 /// A registration for one kind of event. Only load and unload use it, one after the
-/// other.
+/// other, in the order of the kernel's lock for modules.
 pub(crate) struct Registration {
     event: &'static CStr,
     tag: AtomicPtr<sys::eventhandler_entry>,

@@ -3,6 +3,7 @@
 
 use super::error::{Errno, Result};
 use super::sx::{self, Sx};
+use crate::atomic::{fence, Ordering};
 use core::ffi::{c_int, c_ulong, CStr};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
@@ -33,7 +34,7 @@ impl IfnetRef {
         self.0.as_ptr()
     }
 
-    /// The MTU in bytes.
+    /// The MTU in bytes, as it was a moment ago: nothing orders what the kernel writes there.
     pub(crate) fn mtu(&self) -> usize {
         // SAFETY: the reference keeps the structure, and the MTU is one word.
         unsafe { (&raw const (*self.0.as_ptr()).if_mtu).read_volatile() as usize }
@@ -193,7 +194,8 @@ impl Ifnet {
     }
 
     /// Whether the kernel has put the interface into the list of its cloner, which happens
-    /// some time after the interface is made.
+    /// some time after the interface is made. The cloner's lock orders that before whatever a
+    /// thread then does with the cloner.
     pub(crate) fn is_in_cloner_list(&self) -> bool {
         // SAFETY: the interface lives as long as `self`. The field is one word.
         let link = unsafe { (&raw const (*self.0.as_ptr()).if_clones.le_prev).read_volatile() };
@@ -228,17 +230,21 @@ impl Ifnet {
     pub(crate) fn is_running(&self) -> bool {
         // SAFETY: as in `mtu`.
         let flags = unsafe { (&raw const (*self.0.as_ptr()).if_drv_flags).read_volatile() };
+        // With the release of `set_running`: whoever sees the interface running also sees the
+        // hooks that were set before.
+        fence(Ordering::Acquire);
         flags & sys::IFF_DRV_RUNNING as i32 != 0
     }
 
     /// Sets or clears `IFF_DRV_RUNNING`. Callers make sure that no two threads do so
     /// at once.
     pub(crate) fn set_running(&self, running: bool) {
-        // SAFETY: only the driver writes these flags, one thread at a time, as said
-        // above.
+        // SAFETY: the interface lives as long as `self`. Only the driver writes these flags, one
+        // thread at a time, as said above.
         unsafe {
             let flags = &raw mut (*self.0.as_ptr()).if_drv_flags;
             let others = flags.read_volatile() & !(sys::IFF_DRV_RUNNING as i32);
+            fence(Ordering::Release);
             flags.write_volatile(others | if running { sys::IFF_DRV_RUNNING as i32 } else { 0 });
         }
     }

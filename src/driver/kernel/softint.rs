@@ -67,7 +67,9 @@ impl SoftInterrupt {
         SoftInterrupt { cookie, event }
     }
 
-    /// Requests a run of the handler. Requests that come before the run are one.
+    /// Requests a run of the handler. Requests that come before the run are one. What the
+    /// thread has done before this, the kernel orders before the run: it stores the request
+    /// with release semantics, and locks the handler's thread.
     ///
     /// # Safety
     ///

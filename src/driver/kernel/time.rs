@@ -12,7 +12,8 @@ pub(crate) const SECOND: Sbt = 1 << 32;
 
 /// Seconds since boot (`time_uptime`), which pf's states use.
 pub(crate) fn uptime() -> u32 {
-    // SAFETY: the kernel updates this word once a tick. It is read whole.
+    // SAFETY: the kernel updates this word once a tick. It is read whole, and nothing is ordered
+    // by it.
     unsafe { core::ptr::addr_of!(sys::time_uptime).read_volatile() as u32 }
 }
 

@@ -2,10 +2,11 @@
 //! New states for pf's table: from a peer, or from an operator's `pfctl -L`.
 
 use super::export::FLOATING;
+use super::row::Row;
 use super::rules::Rules;
 use super::state::{allocate_scrub, write_endpoint, Found};
 use super::status;
-use super::table::{find_by_key, KeyRole, Row};
+use super::table::{find_by_key, KeyRole};
 use super::NEWEST_FORMAT;
 use crate::driver::kernel::time;
 use crate::engine::limit::STATES_PER_ROW;

@@ -2,9 +2,9 @@
 //! The queues of a bucket, linked through the states themselves.
 
 use super::state::{Kstate, Locked, StateRef};
+use crate::atomic::{AtomicU8, Ordering};
 use crate::engine::bucket::{self, Change, Lists, Queue, QUEUES};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU8, Ordering};
 use sys_bindings as sys;
 
 // The values of `pf_kstate.sync_state` (`PFSYNC_S_*` in net/if_pfsync.h). The stock module
@@ -43,7 +43,8 @@ fn place(state: &Kstate) -> Option<Queue> {
     }
 }
 
-/// `pf_kstate.sync_state`, which is written with the bucket locked.
+/// `pf_kstate.sync_state`, which is written with the bucket locked. Only [`collapse`] reads it
+/// without that lock, and says what orders that.
 fn sync_state(state: &Kstate) -> &AtomicU8 {
     // SAFETY: the field lives as long as the state. While other threads can find the
     // state, the field is only used atomically.
@@ -51,7 +52,8 @@ fn sync_state(state: &Kstate) -> &AtomicU8 {
 }
 
 /// `pf_kstate.sync_updates`: how many more updates may collapse into the queued
-/// message.
+/// message. Nothing orders it: if [`collapse`] reads a count that is not the last one, some
+/// updates collapse too many or too few.
 fn sync_updates(state: &Kstate) -> &AtomicU8 {
     // SAFETY: as in `sync_state`.
     unsafe { AtomicU8::from_ptr(&raw mut (*state.as_ptr()).sync_updates) }
@@ -63,6 +65,10 @@ fn sync_updates(state: &Kstate) -> &AtomicU8 {
 /// No update is lost, because the sender takes a state out of its queue before it locks
 /// the state's row to read it. The row is locked here: if the state still stands in a
 /// queue, the sender will read it later.
+///
+/// The lock of the row orders this, on every machine: if the sender has had the row already,
+/// it took the state out of its queue before, and this thread, which got the row after it,
+/// sees that. So relaxed loads are enough. `tests/models` has a model of this.
 pub(crate) fn collapse(state: &Locked, change: Change) -> bool {
     let left = sync_updates(state).load(Ordering::Relaxed);
     if !bucket::collapses(place(state), change, left) {

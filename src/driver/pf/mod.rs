@@ -3,7 +3,7 @@
 //!
 //! pf's rules, and the types that keep them:
 //! - The content of a state belongs to the lock of its row in the id hash.
-//!   [`Locked`] proves that the row is locked; [`Found`] and [`table::Row`] hold the
+//!   [`Locked`] proves that the row is locked; [`Found`] and [`row::Row`] hold the
 //!   lock.
 //! - A state lives as long as it is referenced. [`StateRef`] is a reference.
 //! - A state's place in a queue belongs to the lock of its bucket, through
@@ -15,6 +15,7 @@
 mod export;
 mod import;
 mod lists;
+pub(crate) mod row;
 pub(crate) mod rules;
 mod state;
 pub(crate) mod status;

@@ -148,6 +148,26 @@ impl Locked<'_> {
         Locked { st, row: PhantomData }
     }
 
+    /// Whether a row has no states, as one look without its lock tells. Nothing orders it.
+    ///
+    /// # Safety
+    ///
+    /// The row is one of pf's table.
+    pub(super) unsafe fn seems_empty(row: NonNull<sys::pf_idhash>) -> bool {
+        // SAFETY: the table lives as long as pf. Only one pointer is read, which pf writes whole.
+        unsafe { (&raw const (*row.as_ptr()).states.lh_first).read_volatile().is_null() }
+    }
+
+    /// The first state of a row.
+    ///
+    /// # Safety
+    ///
+    /// The row is one of pf's table, and this thread holds it locked.
+    pub(super) unsafe fn first_of(row: NonNull<sys::pf_idhash>) -> Option<NonNull<sys::pf_kstate>> {
+        // SAFETY: as the caller promises.
+        NonNull::new(unsafe { (*row.as_ptr()).states.lh_first })
+    }
+
     /// A copy of one field.
     fn read<T: Copy>(&self, field: impl FnOnce(*mut sys::pf_kstate) -> *const T) -> T {
         // SAFETY: the row is locked, so that no thread writes the field. `field` only

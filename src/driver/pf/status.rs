@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! pf's status, limits and counts in the current vnet.
+//! pf's status, limits and counts in the current vnet. Nothing orders them: each is what it was
+//! a moment ago.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use crate::atomic::{AtomicU32, Ordering};
 use sys_bindings as sys;
 
 /// Whether pf is enabled and filters.
@@ -35,7 +36,7 @@ pub(crate) fn checksum() -> [u8; 16] {
 /// when a state was half open `before` or is so `now`.
 pub(super) fn count_half_open(before: bool, now: bool) {
     // SAFETY: pf's status lives as long as the vnet, and pf changes this word only
-    // atomically.
+    // atomically. Relaxed, as pf's own additions: no other memory belongs to the count.
     let count = unsafe { AtomicU32::from_ptr(&raw mut (*sys::pfs_pf_status()).states_halfopen) };
     match (before, now) {
         (true, false) => count.fetch_sub(1, Ordering::Relaxed),

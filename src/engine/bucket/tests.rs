@@ -132,6 +132,7 @@ fn an_update_that_collapses_changes_nothing_in_the_bucket() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn a_thousand_busy_states_do_not_fill_frames() {
     let mut bucket = bucket();
     for round in 0..10 {

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The rows of pf's id hash (`driver/pf/row.rs`): a walk misses no state but those that are
+//! announced later, and after `quiesce` no thread is in a hook.
+
+use crate::atomic::{check, AtomicBool, Content, Ordering};
+use crate::driver::kernel::mutex::Mutex;
+use crate::driver::pf::row::{self, Row};
+use crate::driver::pf::{Kstate, StateLists};
+use crate::driver::queues::SharedQueues;
+use crate::engine::bucket::{FrameSize, Queue, Queues};
+use crate::freebsd;
+use loom::sync::Arc;
+use loom::thread;
+
+const FRAME: FrameSize = FrameSize { payload_len: 1456, state_len: 277 };
+
+struct Model {
+    queues: SharedQueues,
+    state: &'static Kstate,
+    clear_waits: AtomicBool,
+}
+
+impl Model {
+    fn new() -> Arc<Model> {
+        let queues = SharedQueues::new(Mutex::new(Queues::new(StateLists::new(128))));
+        let clear_waits = AtomicBool::new(false);
+        // loom wants the first look at each atomic before there are threads.
+        assert!(!queues.take_batch(Queue::Insert, &clear_waits, &mut [None]));
+        let state = Kstate::leak();
+        state.touch();
+        Arc::new(Model { queues, state, clear_waits })
+    }
+
+    /// pf puts the state into its row.
+    fn link(&self) {
+        freebsd::row().states.lh_first.store(self.state.raw(), Ordering::Relaxed);
+    }
+
+    /// The insert hook.
+    fn announce(&self) {
+        let _ = self.queues.lock().insert(self.state, FRAME);
+    }
+}
+
+/// pf inserts a state with the row locked. Meanwhile the sender sends what is queued, and then
+/// walks through the table for a peer.
+fn walk(insert: fn(&Model)) {
+    let model = Model::new();
+    let pf = Arc::clone(&model);
+    let pf = thread::spawn(move || {
+        let _locked = pf.state.lock();
+        insert(&pf);
+    });
+    let mut batch = [None];
+    model.queues.take_batch(Queue::Insert, &model.clear_waits, &mut batch);
+    let is_announced = batch[0].is_some();
+    let is_found = Row::lock(0).is_some_and(|row| row.states().count() == 1);
+    assert!(is_found || !is_announced);
+    pf.join().unwrap();
+}
+
+#[test]
+fn a_walk_misses_only_what_is_announced_later() {
+    check(|| {
+        walk(|model| {
+            model.link();
+            model.announce();
+        });
+    });
+}
+
+#[test]
+#[should_panic(expected = "assertion")]
+fn a_walk_misses_only_what_is_announced_later_needs_the_hook_after_the_insertion() {
+    check(|| {
+        walk(|model| {
+            model.announce();
+            model.link();
+        });
+    });
+}
+
+/// pf calls a hook while the module takes it back and goes away.
+fn take_back(quiesce: fn()) {
+    let model = Arc::new((AtomicBool::new(true), Content::new(1)));
+    assert!(model.0.load(Ordering::Relaxed));
+    let state = Kstate::leak();
+    drop(state.lock());
+    let pf = Arc::clone(&model);
+    let pf = thread::spawn(move || {
+        let _locked = state.lock();
+        if pf.0.load(Ordering::Relaxed) {
+            assert_eq!(pf.1.read(), 1);
+        }
+    });
+    model.0.store(false, Ordering::Relaxed);
+    quiesce();
+    model.1.write(0);
+    pf.join().unwrap();
+}
+
+#[test]
+fn no_thread_is_in_a_hook() {
+    check(|| take_back(row::quiesce));
+}
+
+#[test]
+#[should_panic(expected = "Concurrent read and write accesses")]
+fn no_thread_is_in_a_hook_needs_the_rows_locked() {
+    check(|| take_back(|| ()));
+}
