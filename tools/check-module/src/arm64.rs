@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Instructions of arm64, in a shared object: what an operand refers to is computed from
+//! the place of the instruction, in two steps, or stands in the global offset table.
+//!
+//! The encodings are those of the "Arm Architecture Reference Manual for A-profile
+//! architecture", chapter C4.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::code::{Flow, Instruction, Place, Stack, ELSEWHERE};
+use crate::module::Module;
+
+/// The stack pointer in most fields, and zero in the others.
+const SP: u32 = 31;
+/// The frame pointer.
+const FP: u32 = 29;
+/// FreeBSD's kernel has the data of the CPU there.
+const PER_CPU: u32 = 18;
+
+/// Sections of which the kernel gives each vnet or CPU a copy. Only the addresses in the
+/// global offset table lead to the right one.
+const COPIED: [&str; 2] = ["set_vnet", "set_pcpu"];
+
+/// No entry of a procedure linkage table has more bytes before its jump.
+const PLT_ENTRY: usize = 16;
+
+/// Instructions that a call through a pointer may lead to: `bti c`, `bti jc`, `paciasp`,
+/// `pacibsp`.
+const CALL_TARGETS: [u32; 4] = [0xd503_245f, 0xd503_24df, 0xd503_233f, 0xd503_237f];
+/// Instructions that a jump through a table may lead to: `bti j`, `bti jc`.
+const JUMP_TARGETS: [u32; 2] = [0xd503_249f, 0xd503_24df];
+
+/// Disassembles a part of a section.
+pub(crate) fn decode(module: &Module, index: usize, range: &Range<u64>) -> Vec<Instruction> {
+    let section = &module.sections[index];
+    let words = words(&section.data[range.start as usize..range.end as usize]);
+    let function = Function { module, index, start: section.address + range.start, words: &words };
+    function.instructions(range.start)
+}
+
+fn words(bytes: &[u8]) -> Vec<u32> {
+    let words = bytes.chunks_exact(4);
+    words.map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
+}
+
+/// The instructions of a function, as numbers.
+struct Function<'a> {
+    module: &'a Module,
+    /// The section.
+    index: usize,
+    /// The address of the first instruction.
+    start: u64,
+    words: &'a [u32],
+}
+
+impl Function<'_> {
+    fn instructions(&self, offset: u64) -> Vec<Instruction> {
+        let pages = self.pages();
+        let instruction = |at: usize| {
+            let word = Word(self.words[at]);
+            let flow = self.flow(at);
+            let (places, bypass) = self.places(at, &pages[at]);
+            Instruction {
+                offset: offset + 4 * at as u64,
+                flow,
+                stack: self.stack(at),
+                places,
+                refused: word.refused().or(bypass),
+                may_be_called: CALL_TARGETS.contains(&word.0),
+            }
+        };
+        (0..self.words.len()).map(instruction).collect()
+    }
+
+    fn address(&self, at: usize) -> u64 {
+        self.start + 4 * at as u64
+    }
+
+    fn flow(&self, at: usize) -> Flow {
+        let word = Word(self.words[at]);
+        match word.branch() {
+            Branch::None => Flow::Next,
+            Branch::Call(_) => Flow::Call,
+            Branch::IndirectCall => Flow::IndirectCall,
+            Branch::Always(by) => Flow::Jump(self.offset_of(at, by)),
+            Branch::Maybe(by) => Flow::Branch(self.offset_of(at, by)),
+            Branch::Indirect(register) => Flow::IndirectJump { table: self.is_from_table(at, register) },
+            Branch::End => Flow::End,
+        }
+    }
+
+    /// The offset in the section of an address so many bytes away.
+    fn offset_of(&self, at: usize, by: i64) -> u64 {
+        match self.module.locate(self.address(at).wrapping_add_signed(by)) {
+            Some((section, offset)) if section == self.index => offset,
+            _ => ELSEWHERE,
+        }
+    }
+
+    /// Whether a register was last written as the sum of two others.
+    fn is_from_table(&self, at: usize, register: u32) -> bool {
+        let before = self.words[..at].iter().rev().map(|&word| Word(word));
+        let mut writers = before.take(16).filter(|word| word.writes() == Some(register));
+        writers.next().is_some_and(|word| word.is(0x7f00_0000, 0x0b00_0000))
+    }
+
+    fn stack(&self, at: usize) -> Stack {
+        let word = Word(self.words[at]);
+        if let Some(by) = word.write_back().filter(|_| word.rn() == SP) {
+            return Stack::Grows(-by);
+        }
+        match (word.add_immediate(), word.rd(), word.rn()) {
+            (Some(by), SP, SP) => Stack::Grows(-by),
+            (Some(by), SP, FP) => Stack::BelowBase(-by),
+            (Some(by), FP, SP) => Stack::MarksBase(by),
+            _ if word.writes_stack_pointer() => self.aligned(at).map_or(Stack::Unknown, Stack::Grows),
+            _ => Stack::Kept,
+        }
+    }
+
+    /// How many more bytes are in use at most after `and sp, x, #mask`, where `x` is so
+    /// many bytes below the stack pointer.
+    fn aligned(&self, at: usize) -> Option<i64> {
+        let alignment = Word(self.words[at]).alignment()?;
+        let register = Word(self.words[at]).rn();
+        let before = self.words[..at].iter().rev().map(|&word| Word(word));
+        let last = before.take(16).find(|word| word.writes() == Some(register))?;
+        let below = last.add_immediate().filter(|_| last.rn() == SP)?;
+        // The stack pointer is a multiple of 16.
+        Some(alignment - 16 - below)
+    }
+
+    /// What an instruction refers to, and a problem if it may not do that directly.
+    fn places(&self, at: usize, pages: &Pages) -> (Vec<Place>, Option<String>) {
+        let word = Word(self.words[at]);
+        match word.branch() {
+            Branch::Call(by) | Branch::Always(by) | Branch::Maybe(by) => {
+                return (Vec::from_iter(self.target(self.address(at).wrapping_add_signed(by))), None);
+            }
+            _ => {}
+        }
+        let mut places = Vec::new();
+        let mut bypass = None;
+        for address in self.addresses(at, pages) {
+            let Some((section, offset)) = self.module.locate(address) else {
+                continue;
+            };
+            let name = &self.module.sections[section].name;
+            if name.starts_with(".got") {
+                places.extend(self.module.slot(section, offset));
+            } else {
+                places.push(Place::Inside(section, offset));
+            }
+            if COPIED.contains(&name.as_str()) {
+                bypass = Some(format!("goes to {name} itself, and not to a copy of a vnet or CPU"));
+            }
+        }
+        (places, bypass)
+    }
+
+    fn addresses(&self, at: usize, pages: &Pages) -> Vec<u64> {
+        let word = Word(self.words[at]);
+        if let Some(by) = word.literal() {
+            return vec![self.address(at).wrapping_add_signed(by)];
+        }
+        let Some(by) = word.add_immediate().or(word.access()) else {
+            return Vec::new();
+        };
+        pages.of(word.rn()).map(|page| page.wrapping_add_signed(by)).collect()
+    }
+
+    /// Where a call or a jump leads: to a place of the module, or through the procedure
+    /// linkage table.
+    fn target(&self, address: u64) -> Option<Place> {
+        let (section, offset) = self.module.locate(address)?;
+        if self.module.sections[section].name != ".plt" {
+            return Some(Place::Inside(section, offset));
+        }
+        let bytes = self.module.sections[section].data.get(offset as usize..)?;
+        let entry = words(&bytes[..bytes.len().min(PLT_ENTRY)]);
+        let entry = Function { module: self.module, index: section, start: address, words: &entry };
+        let pages = entry.pages();
+        (0..entry.words.len()).find_map(|at| entry.places(at, &pages[at]).0.pop())
+    }
+
+    /// The pages that registers may point to before each instruction.
+    fn pages(&self) -> Vec<Pages> {
+        let mut before: Vec<Option<Pages>> = vec![None; self.words.len()];
+        for start in 0..self.words.len() {
+            // Only a jump table leads to code that no branch leads to.
+            if before[start].is_none() {
+                self.spread(start, Pages::default(), &mut before);
+            }
+        }
+        before.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// Follows the code from an instruction on, while there is something new to know.
+    fn spread(&self, start: usize, pages: Pages, before: &mut [Option<Pages>]) {
+        let mut work = vec![(start, pages)];
+        while let Some((at, pages)) = work.pop() {
+            let known = before.get(at).cloned().flatten();
+            let merged = known.clone().unwrap_or_default().merge(&pages);
+            if at >= self.words.len() || known.as_ref() == Some(&merged) {
+                continue;
+            }
+            let after = merged.after(Word(self.words[at]), self.address(at));
+            before[at] = Some(merged);
+            work.extend(self.next(at).into_iter().map(|next| (next, after.clone())));
+        }
+    }
+
+    /// The instructions that may come next.
+    fn next(&self, at: usize) -> Vec<usize> {
+        let to = |by: i64| (at as i64 + by / 4).try_into().unwrap_or(usize::MAX);
+        match Word(self.words[at]).branch() {
+            Branch::None | Branch::Call(_) | Branch::IndirectCall => vec![at + 1],
+            Branch::Always(by) => vec![to(by)],
+            Branch::Maybe(by) => vec![to(by), at + 1],
+            Branch::Indirect(_) => {
+                (0..self.words.len()).filter(|&at| JUMP_TARGETS.contains(&self.words[at])).collect()
+            }
+            Branch::End => Vec::new(),
+        }
+    }
+}
+
+/// The pages that registers point to, as pairs.
+#[derive(Clone, Default, PartialEq)]
+struct Pages(BTreeSet<(u32, u64)>);
+
+impl Pages {
+    fn of(&self, register: u32) -> impl Iterator<Item = u64> + '_ {
+        self.0.range((register, 0)..=(register, u64::MAX)).map(|&(_, page)| page)
+    }
+
+    fn merge(mut self, other: &Self) -> Self {
+        self.0.extend(&other.0);
+        self
+    }
+
+    /// What they point to after an instruction.
+    fn after(&self, word: Word, address: u64) -> Self {
+        let mut pages = self.clone();
+        if matches!(word.branch(), Branch::Call(_) | Branch::IndirectCall) {
+            // The callee saves the others.
+            pages.0.retain(|&(register, _)| register > PER_CPU);
+        }
+        if let Some(written) = word.writes() {
+            pages.0.retain(|&(register, _)| register != written);
+        }
+        if let Some(by) = word.page() {
+            pages.0.insert((word.rd(), (address & !0xfff).wrapping_add_signed(by)));
+        }
+        pages
+    }
+}
+
+/// Where an instruction leads, in bytes from itself.
+enum Branch {
+    None,
+    Call(i64),
+    IndirectCall,
+    Always(i64),
+    Maybe(i64),
+    Indirect(u32),
+    End,
+}
+
+/// An instruction.
+#[derive(Clone, Copy)]
+struct Word(u32);
+
+impl Word {
+    /// Whether the bits of `mask` are those of `value`.
+    fn is(self, mask: u32, value: u32) -> bool {
+        self.0 & mask == value
+    }
+
+    fn bits(self, low: u32, count: u32) -> u32 {
+        self.0 >> low & ((1 << count) - 1)
+    }
+
+    fn signed(self, low: u32, count: u32) -> i64 {
+        let value = i64::from(self.bits(low, count));
+        value << (64 - count) >> (64 - count)
+    }
+
+    /// The register that is written, in most instructions; the one that is loaded or stored.
+    fn rd(self) -> u32 {
+        self.bits(0, 5)
+    }
+
+    /// The first operand, or the base of an address.
+    fn rn(self) -> u32 {
+        self.bits(5, 5)
+    }
+
+    fn is_data_processing(self) -> bool {
+        self.is(0x1c00_0000, 0x1000_0000) || self.is(0x0e00_0000, 0x0a00_0000)
+    }
+
+    fn is_memory(self) -> bool {
+        self.is(0x0a00_0000, 0x0800_0000)
+    }
+
+    fn is_pair(self) -> bool {
+        self.is(0x3a00_0000, 0x2800_0000)
+    }
+
+    fn branch(self) -> Branch {
+        if self.is(0xffff_0000, 0) {
+            return Branch::End; // udf
+        }
+        match () {
+            () if self.is(0xfc00_0000, 0x1400_0000) => Branch::Always(4 * self.signed(0, 26)),
+            () if self.is(0xfc00_0000, 0x9400_0000) => Branch::Call(4 * self.signed(0, 26)),
+            // b.cond, and cbz, cbnz
+            () if self.is(0xff00_0000, 0x5400_0000) || self.is(0x7e00_0000, 0x3400_0000) => {
+                Branch::Maybe(4 * self.signed(5, 19))
+            }
+            // tbz, tbnz
+            () if self.is(0x7e00_0000, 0x3600_0000) => Branch::Maybe(4 * self.signed(5, 14)),
+            () if self.is(0xffff_fc1f, 0xd61f_0000) => Branch::Indirect(self.rn()),
+            () if self.is(0xffff_fc1f, 0xd63f_0000) => Branch::IndirectCall,
+            // ret and the like, and traps
+            () if self.is(0xfe00_0000, 0xd600_0000) || self.is(0xff00_0000, 0xd400_0000) => Branch::End,
+            () => Branch::None,
+        }
+    }
+
+    /// The immediate of an `add` or `sub` of 64 bits that may write the stack pointer.
+    fn add_immediate(self) -> Option<i64> {
+        let value = i64::from(self.bits(10, 12)) << (12 * self.bits(22, 1));
+        match self.0 & 0xff80_0000 {
+            0x9100_0000 => Some(value),
+            0xd100_0000 => Some(-value),
+            _ => None,
+        }
+    }
+
+    /// What is added to the base of an access to memory. An access that changes the base
+    /// counts as one without an immediate.
+    fn access(self) -> Option<i64> {
+        if !self.is_memory() || self.is(0x3b00_0000, 0x1800_0000) {
+            return None;
+        }
+        Some(match () {
+            // an unsigned immediate, in units of the access
+            () if self.is(0x3b00_0000, 0x3900_0000) => i64::from(self.bits(10, 12)) << self.bits(30, 2),
+            () if self.is_pair() && self.bits(23, 2) != 1 => self.signed(15, 7) << (2 + self.bits(31, 1)),
+            // ldur and the like
+            () if self.is(0x3b20_0c00, 0x3800_0000) => self.signed(12, 9),
+            () => 0,
+        })
+    }
+
+    /// What an access to memory adds to its base register itself.
+    fn write_back(self) -> Option<i64> {
+        let pair = self.is_pair() && self.bits(23, 1) == 1;
+        let single = self.is(0x3b20_0400, 0x3800_0400);
+        match () {
+            () if pair => Some(self.signed(15, 7) << (2 + self.bits(31, 1))),
+            () if single => Some(self.signed(12, 9)),
+            () => None,
+        }
+    }
+
+    /// The page that `adrp` adds to that of the instruction.
+    fn page(self) -> Option<i64> {
+        self.is(0x9f00_0000, 0x9000_0000)
+            .then(|| (self.signed(5, 19) << 2 | i64::from(self.bits(29, 2))) << 12)
+    }
+
+    /// What `adr`, or a load of a literal, adds to the address of the instruction.
+    fn literal(self) -> Option<i64> {
+        if self.is(0x9f00_0000, 0x1000_0000) {
+            return Some(self.signed(5, 19) << 2 | i64::from(self.bits(29, 2)));
+        }
+        self.is(0x3b00_0000, 0x1800_0000).then(|| 4 * self.signed(5, 19))
+    }
+
+    /// The register that an instruction writes, if it is one that most code has.
+    fn writes(self) -> Option<u32> {
+        // Loads with an unsigned or another immediate, and loads of literals.
+        let loads = self.is(0x3b00_0000, 0x3900_0000) && self.bits(22, 2) != 0
+            || self.is(0x3b00_0000, 0x3800_0000) && self.bits(22, 2) != 0 && self.bits(21, 1) == 0
+            || self.is(0x3b00_0000, 0x1800_0000);
+        let written = self.rd();
+        (written != SP && (self.is_data_processing() || loads)).then_some(written)
+    }
+
+    /// Whether register 31 is the stack pointer, and written: in arithmetic with an
+    /// immediate or an extended register and in logic with an immediate, without flags.
+    fn writes_stack_pointer(self) -> bool {
+        self.rd() == SP
+            && (self.is(0x3f80_0000, 0x1100_0000)
+                || self.is(0x3fe0_0000, 0x0b20_0000)
+                || self.is(0x1f80_0000, 0x1200_0000) && self.bits(29, 2) != 3)
+    }
+
+    /// The alignment that `and` with a mask of leading ones gives an address.
+    fn alignment(self) -> Option<i64> {
+        let ones = self.bits(10, 6) + 1;
+        let leading = self.bits(16, 6) == ones % 64;
+        (self.is(0xffc0_0000, 0x9240_0000) && leading && ones > 48).then(|| 1 << (64 - ones))
+    }
+
+    /// The kernel does not save the registers of floating point, SIMD, SVE and SME when it
+    /// interrupts a program, and x18 is its own.
+    fn refused(self) -> Option<String> {
+        let class = self.bits(25, 4);
+        let fpcr_or_fpsr = self.is(0xffdf_ffc0, 0xd51b_4400);
+        match class {
+            0b0111 | 0b1111 => return Some("is a floating point or SIMD instruction".to_owned()),
+            0b0110 | 0b1110 => return Some("loads or stores a floating point or SIMD register".to_owned()),
+            0b0010 => return Some("is an SVE instruction".to_owned()),
+            0b0000 if self.bits(31, 1) == 1 => return Some("is an SME instruction".to_owned()),
+            _ if fpcr_or_fpsr => return Some("touches floating point state".to_owned()),
+            0b0000 if self.is(0xffff_0000, 0) => return None,
+            0b0000 | 0b0001 | 0b0011 => return Some("these bytes are no instruction".to_owned()),
+            _ => {}
+        }
+        let jumps = [0xd61f_0000, 0xd63f_0000, 0xd65f_0000];
+        if self.is(0xfe00_0000, 0xd600_0000) && !jumps.contains(&(self.0 & 0xffff_fc1f)) {
+            return Some("is a jump that Armv8.0 does not have".to_owned());
+        }
+        self.changes_x18().then(|| "changes x18, which points to the data of the CPU".to_owned())
+    }
+
+    fn changes_x18(self) -> bool {
+        let written = self.is_data_processing() && self.rd() == PER_CPU;
+        let accessed = self.is_memory() && self.rd() == PER_CPU;
+        let second = self.is_pair() && self.bits(10, 5) == PER_CPU;
+        let moved = self.write_back().is_some() && self.rn() == PER_CPU;
+        let system = self.is(0xfff0_0000, 0xd530_0000) && self.rd() == PER_CPU;
+        written || accessed || second || moved || system
+    }
+}
