@@ -16,7 +16,9 @@
 #   make clean      remove what was built
 #
 # FREEBSD=15 builds for FreeBSD 15. The default is 14, and on FreeBSD the
-# release of the kernel sources.
+# release of the kernel sources. ARCH=aarch64 builds for arm64. The default is
+# amd64, and on FreeBSD the architecture of the machine. The simulator, and
+# with it demo, bench, fuzz and most tests, runs the module for amd64.
 #
 # A target that lacks something installs it into build/ or, as root, with the
 # package manager. tools/setup.sh prints what it installs, and why, before.
@@ -55,10 +57,13 @@ check: pfsync.ko
 	@. build/env && $$CARGO run --quiet --locked -p check-module -- \
 	    --exports kmod/exports --freebsd $$FREEBSD pfsync.ko
 
-# All tests for FreeBSD 14; for 15 those that depend on the release.
+# All tests for FreeBSD 14; for 15 those that depend on the release. The modules
+# for arm64 are built and checked.
 test:
-	@$(MAKE) FREEBSD=15 all test-simulator
-	@$(MAKE) FREEBSD=14 all lint
+	@$(MAKE) ARCH=aarch64 FREEBSD=15 all
+	@$(MAKE) ARCH=aarch64 FREEBSD=14 all
+	@$(MAKE) ARCH=amd64 FREEBSD=15 all test-simulator
+	@$(MAKE) ARCH=amd64 FREEBSD=14 all lint
 	@. build/env && $$CARGO test --quiet --locked -p pfsync --benches --no-run
 	@. build/env && $$CARGO test --quiet --locked -p pfsync --doc
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-simulator --bin instructions

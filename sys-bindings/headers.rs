@@ -9,7 +9,11 @@ use std::{env, path::PathBuf};
 pub(crate) fn builder(header: &str, kmod: &str) -> bindgen::Builder {
     let release = env::var("FREEBSD").expect("`make` and build/env set FREEBSD");
     let machine = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
+    let arch = env::var("ARCH").expect("`make` and build/env set ARCH");
+    let built_for = if arch == "amd64" { "x86_64" } else { &arch };
+    assert_eq!(machine, built_for, "build/env has the headers of {arch}: `make ARCH=...` changes that");
     let include = env::var("KERNEL_INCLUDE").expect("`make` and build/env set KERNEL_INCLUDE");
+    println!("cargo:rerun-if-env-changed=ARCH");
     println!("cargo:rerun-if-env-changed=FREEBSD");
     println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
     println!("cargo:rerun-if-changed={header}");

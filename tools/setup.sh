@@ -225,6 +225,7 @@ setup_freebsd() {
 	sources=$(sed -n 's/^REVISION="\([0-9]*\).*/\1/p' "$SYS/conf/newvers.sh")
 	[ "${FREEBSD:=$sources}" = "$sources" ] || die "the sources in $SYS are those of FreeBSD $sources"
 	: "${ARCH:=$(uname -p)}"
+	[ "$ARCH" = "$(uname -p)" ] || die "on FreeBSD, the module is built for the machine itself, $(uname -p)"
 	choose_machine "$ARCH"
 	mkdir -p "$BUILD"
 	if ! command -v cargo >/dev/null || ! ls /usr/local/llvm*/lib/libclang.so >/dev/null 2>&1; then
