@@ -443,6 +443,8 @@ impl Word {
 mod tests {
     use super::*;
     use crate::frames::Frame;
+    use crate::graph::Graph;
+    use crate::instructions;
     use crate::module::{Machine, Relocation, Section, Symbol, Target};
     use object::elf;
 
@@ -663,5 +665,24 @@ mod tests {
     fn vnet_variables_are_reached_through_the_got() {
         let bypass = decoded(&[adrp(8, TEXT, VNET), 0x9100_6100, RET]).remove(1).refused;
         assert!(bypass.is_some_and(|text| text.starts_with("goes to set_vnet itself")));
+    }
+
+    #[test]
+    fn functions_that_are_handed_out_have_landing_pads() {
+        let problems = |code: &[u32]| {
+            let mut module = module(code);
+            let pointer = Relocation {
+                offset: 0,
+                r_type: elf::R_AARCH64_RELATIVE,
+                symbol: String::new(),
+                target: Target::Inside { section: 0, offset: 0 },
+                addend: 0,
+            };
+            module.sections[4].relocations.push(pointer); // a linker set
+            let graph = Graph::of(&module);
+            instructions::unmarked(&graph, &graph.address_taken(&graph.reachable(&[])))
+        };
+        assert_eq!(problems(&[0xd503_245f, RET]), [""; 0]);
+        assert_eq!(problems(&[RET]), ["f has no landing pad (bti c): a call through its pointer faults"]);
     }
 }
