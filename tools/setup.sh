@@ -81,8 +81,8 @@ choose_ziglang() {
 #   KERNEL_RUSTFLAGS  the flags of FreeBSD's sys/conf/kern.mk, for Rust
 #   LINK              the options that link it (sys/conf/kmod.mk)
 #   HEADERS           where ziglang has the kernel's headers
-#   CPU               the options that tell ziglang's compiler the target. It
-#                     ignores -mgeneral-regs-only and -ffixed-x18.
+#   MACHINE, CPU      how ziglang's compiler calls it, and what it must be told
+#                     of it, as it ignores -mgeneral-regs-only and -ffixed-x18
 choose_machine() {
 	KERNEL_RUSTFLAGS="-C force-frame-pointers=yes -C symbol-mangling-version=v0"
 	case $1 in
@@ -95,7 +95,7 @@ choose_machine() {
 		KERNEL_RUSTFLAGS="$KERNEL_RUSTFLAGS -Z direct-access-external-data=yes -Z plt=yes"
 		LINK="-r"
 		HEADERS="x86_64-freebsd-none x86-freebsd-none"
-		CPU="-target x86_64-$OS"
+		MACHINE=x86_64 CPU=
 		;;
 	aarch64)
 		RUST_TARGET=aarch64-unknown-none-softfloat
@@ -110,7 +110,7 @@ choose_machine() {
 		LINK="-shared --no-relax -z text -z norelro -z bti-report=error --hash-style=sysv"
 		LINK="$LINK --version-script=$ROOT/kmod/symbols.map"
 		HEADERS="aarch64-freebsd-none"
-		CPU="-target aarch64-$OS -mcpu=generic+reserve_x18-fp_armv8-neon"
+		MACHINE=aarch64 CPU="-mcpu=generic+reserve_x18-fp_armv8-neon"
 		;;
 	*) die "the module can be built for amd64 and aarch64, not for $1" ;;
 	esac
@@ -199,7 +199,7 @@ setup_linux() {
 	done
 	# Build tools want the name of the compiler to be one word.
 	compiler=$BUILD/kernel-cc-$FREEBSD-$ARCH
-	printf '#!/bin/sh\nexec "%s" cc %s %s "$@"\n' "$ZIG/zig" "$CPU" "$VERSION" > "$compiler"
+	printf '#!/bin/sh\nexec "%s" cc %s %s "$@"\n' "$ZIG/zig" "-target $MACHINE-$OS $CPU" "$VERSION" > "$compiler"
 	chmod +x "$compiler"
 	include=$INCLUDE
 	for directory in $HEADERS generic-freebsd; do
