@@ -69,8 +69,8 @@ mod tests {
     const GOT: u64 = 0x2010;
     const DYNAMIC: u64 = 0x3000;
 
-    const ALLOC: u64 = elf::SHF_ALLOC.0 as u64;
-    const CODE: u64 = ALLOC | elf::SHF_EXECINSTR.0 as u64;
+    const ALLOC: u64 = elf::SHF_ALLOC.0;
+    const CODE: u64 = ALLOC | elf::SHF_EXECINSTR.0;
 
     /// What differs between the shared objects of the tests.
     struct Shared {
