@@ -187,7 +187,6 @@ setup_linux() {
 		;;
 	esac
 	choose_ziglang "$FREEBSD"
-	choose_machine "$ARCH"
 	install_ziglang "$ZIGLANG"
 	ZIG=$BUILD/venv/lib/ziglang-$ZIGLANG
 	make_generated_headers
