@@ -17,7 +17,9 @@
 #   make clean      remove what was built
 #
 # FREEBSD=15 builds for FreeBSD 15. The default is 14, and on FreeBSD the
-# release of the kernel sources.
+# release of the kernel sources. ARCH=aarch64 builds for arm64. The default is
+# amd64, and on FreeBSD the architecture of the machine. The simulator, and
+# with it demo, bench, fuzz and most tests, runs the module for amd64.
 #
 # A target that lacks something installs it into build/ or, as root, with the
 # package manager. tools/setup.sh prints what it installs, and why, before.
@@ -30,44 +32,39 @@ RCDIR=		$(PREFIX)/etc/rc.d
 DTRACEDIR=	$(PREFIX)/share/dtrace/pfsync
 DOCSDIR=	$(PREFIX)/share/doc/pfsync
 FUZZ_SECONDS?=	60
-TARGET=		x86_64-unknown-none
 # Each release has a target directory, so that changing the release is quick.
 TARGET_DIR=	target/freebsd$$FREEBSD
 
-# The module needs three options that only unstable compilers have: -Zbuild-std, to
-# compile Rust's core library with the flags below, and two of these flags.
+# The module needs options that only unstable compilers have: -Zbuild-std, to compile
+# Rust's core library with the kernel's flags (tools/setup.sh), and some of these flags.
 # RUSTC_BOOTSTRAP=1 makes a stable compiler accept them. The source itself uses no
 # unstable feature.
-#
-# How the kernel's code is compiled (sys/conf/kern.mk), and what its linker
-# needs: absolute addresses in the upper 2 GiB, and no GOT.
-KERNEL_RUSTFLAGS= -C relocation-model=static -C code-model=kernel \
-	-C force-frame-pointers=yes -C no-redzone=yes \
-	-C symbol-mangling-version=v0 \
-	-Z direct-access-external-data=yes -Z plt=yes
 
 all: pfsync.ko check
 
 pfsync.ko: toolchain
-	@. build/env && echo "building pfsync.ko for FreeBSD $$FREEBSD"
-	@. build/env && RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(KERNEL_RUSTFLAGS)" \
+	@. build/env && echo "building pfsync.ko for FreeBSD $$FREEBSD, $$ARCH"
+	@. build/env && RUSTC_BOOTSTRAP=1 RUSTFLAGS="$$KERNEL_RUSTFLAGS" \
 	    PFSYNC_COMMIT=$$(sh tools/origin.sh commit) \
-	    $$CARGO rustc --quiet --locked --release -p pfsync --target $(TARGET) \
+	    $$CARGO rustc --quiet --locked --release -p pfsync --target $$RUST_TARGET \
 	    --target-dir $(TARGET_DIR) -Zbuild-std=core --crate-type staticlib
 	@# Removes Rust's own memcpy and the like: the kernel has better ones.
-	@. build/env && cp $(TARGET_DIR)/$(TARGET)/release/libpfsync.a build/pfsync.a
+	@. build/env && cp $(TARGET_DIR)/$$RUST_TARGET/release/libpfsync.a build/pfsync.a
 	@ar t build/pfsync.a | grep compiler_builtins | xargs ar d build/pfsync.a
-	@. build/env && $$KERNEL_LD -r -o pfsync.ko \
+	@. build/env && $$KERNEL_LD -o pfsync.ko \
 	    --whole-archive build/pfsync.a
 
 check: pfsync.ko
 	@. build/env && $$CARGO run --quiet --locked -p check-module -- \
 	    --exports kmod/exports --freebsd $$FREEBSD pfsync.ko
 
-# All tests for FreeBSD 14; for 15 those that depend on the release.
+# All tests for FreeBSD 14; for 15 those that depend on the release. The modules
+# for arm64 are built and checked.
 test:
-	@$(MAKE) FREEBSD=15 all test-simulator
-	@$(MAKE) FREEBSD=14 all lint
+	@$(MAKE) ARCH=aarch64 FREEBSD=15 all
+	@$(MAKE) ARCH=aarch64 FREEBSD=14 all
+	@$(MAKE) ARCH=amd64 FREEBSD=15 all test-simulator
+	@$(MAKE) ARCH=amd64 FREEBSD=14 all lint
 	@. build/env && $$CARGO test --quiet --locked -p pfsync --benches --no-run
 	@. build/env && $$CARGO test --quiet --locked -p pfsync --doc
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-simulator --bin instructions
@@ -82,10 +79,10 @@ miri:
 # In src/wire and src/engine, clippy also refuses operations that can panic. Its
 # first run checks the kernel half of the module, the second everything else.
 lint:
-	@FREEBSD=$(FREEBSD) sh tools/setup.sh lint
+	@FREEBSD=$(FREEBSD) ARCH=$(ARCH) sh tools/setup.sh lint
 	@. build/env && RUSTFMT=$${CARGO_FMT%cargo-fmt}rustfmt $$CARGO_FMT fmt --all --check
 	@. build/env && RUSTC_BOOTSTRAP=1 $$CARGO_CLIPPY clippy --quiet --locked \
-	    -p pfsync --lib --target $(TARGET) --target-dir $(TARGET_DIR) \
+	    -p pfsync --lib --target $$RUST_TARGET --target-dir $(TARGET_DIR) \
 	    -Zbuild-std=core -- -D warnings
 	@. build/env && $$CARGO_CLIPPY clippy --quiet --locked --workspace \
 	    --exclude sys-bindings --all-targets -- -D warnings
@@ -95,11 +92,11 @@ lint:
 # src/engine without their private items. A warning is an error.
 doc: toolchain
 	@. build/env && RUSTC_BOOTSTRAP=1 RUSTDOCFLAGS="-D warnings" $$CARGO doc --quiet \
-	    --locked --no-deps -p pfsync --document-private-items --target $(TARGET) \
+	    --locked --no-deps -p pfsync --document-private-items --target $$RUST_TARGET \
 	    --target-dir $(TARGET_DIR) -Zbuild-std=core
 	@. build/env && RUSTDOCFLAGS="-D warnings" $$CARGO doc --quiet --locked --no-deps \
 	    -p pfsync
-	@. build/env && echo "$(TARGET_DIR)/$(TARGET)/doc/pfsync/index.html"
+	@. build/env && echo "$(TARGET_DIR)/$$RUST_TARGET/doc/pfsync/index.html"
 
 test-simulator: pfsync.ko
 	@. build/env && $$CARGO test --locked -p pfsync-simulator --tests \
@@ -114,14 +111,14 @@ demo: all
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-simulator --bin demo
 
 fuzz: all
-	@FREEBSD=$(FREEBSD) sh tools/setup.sh fuzz
+	@FREEBSD=$(FREEBSD) ARCH=$(ARCH) sh tools/setup.sh fuzz
 	@. build/env && sh fuzz/run.sh $(FUZZ_SECONDS)
 
 setup:
-	@FREEBSD=$(FREEBSD) sh tools/setup.sh all
+	@FREEBSD=$(FREEBSD) ARCH=$(ARCH) sh tools/setup.sh all
 
 toolchain:
-	@FREEBSD=$(FREEBSD) sh tools/setup.sh
+	@FREEBSD=$(FREEBSD) ARCH=$(ARCH) sh tools/setup.sh
 
 install: pfsync.ko
 	install -d $(DESTDIR)$(KMODDIR) $(DESTDIR)$(MANDIR)/man4 $(DESTDIR)$(MANDIR)/man8 \

@@ -4,25 +4,17 @@
 
 use std::env;
 
-/// The flags for kernel code on amd64 (FreeBSD's sys/conf/kern.mk). The kernel's linker
-/// knows no GOT, and so the module has no stack protector, which would need one.
+/// The flags for kernel code (FreeBSD's sys/conf/kern.mk and kmod.mk). The module has no
+/// stack protector, whose guard the kernel's linker would have to find through a GOT.
 const FLAGS: &[&str] = &[
     "-O2",
     "-g0",
     "-nostdinc",
     "-ffreestanding",
-    "-mcmodel=kernel",
-    "-mno-red-zone",
-    "-mno-mmx",
-    "-mno-sse",
-    "-mno-sse2",
-    "-mno-avx",
-    "-msoft-float",
     "-fno-asynchronous-unwind-tables",
     "-fno-omit-frame-pointer",
     "-fno-stack-protector",
     "-fno-sanitize=all",
-    "-fno-pic",
     "-fwrapv",
     "-fno-common",
     "-D_KERNEL",
@@ -31,6 +23,29 @@ const FLAGS: &[&str] = &[
     "-Wno-unknown-pragmas",
     "-Wno-pointer-sign",
     "-Wno-address-of-packed-member",
+];
+
+/// The flags for a relocatable object, whose linker knows no GOT.
+const AMD64: &[&str] = &[
+    "-mcmodel=kernel",
+    "-mno-red-zone",
+    "-mno-mmx",
+    "-mno-sse",
+    "-mno-sse2",
+    "-mno-avx",
+    "-msoft-float",
+    "-fno-pic",
+];
+
+/// The flags for a shared object. Register x18 points to the data of the CPU.
+const AARCH64: &[&str] = &[
+    "-fPIC",
+    "-mgeneral-regs-only",
+    "-ffixed-x18",
+    "-mbranch-protection=standard",
+    "-mno-outline-atomics",
+    "-mno-omit-leaf-frame-pointer",
+    "-fno-unwind-tables",
 ];
 
 /// The version that the module reports: that of the package, and the commit.
@@ -61,6 +76,10 @@ fn main() {
         build.file("kmod/freebsd15.c");
     }
     build.flags(FLAGS);
+    build.flags(match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
+        Ok("aarch64") => AARCH64,
+        _ => AMD64,
+    });
     build.define("PFS_VERSION", format!("\"{}\"", version()).as_str());
     for dir in include.split(':') {
         build.flag("-isystem").flag(dir);

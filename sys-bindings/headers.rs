@@ -8,7 +8,12 @@ use std::{env, path::PathBuf};
 /// is the path of kmod/. Sets `cfg(freebsd = "14")` or `cfg(freebsd = "15")`.
 pub(crate) fn builder(header: &str, kmod: &str) -> bindgen::Builder {
     let release = env::var("FREEBSD").expect("`make` and build/env set FREEBSD");
+    let machine = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
+    let arch = env::var("ARCH").expect("`make` and build/env set ARCH");
+    let built_for = if arch == "amd64" { "x86_64" } else { &arch };
+    assert_eq!(machine, built_for, "build/env has the headers of {arch}: `make ARCH=...` changes that");
     let include = env::var("KERNEL_INCLUDE").expect("`make` and build/env set KERNEL_INCLUDE");
+    println!("cargo:rerun-if-env-changed=ARCH");
     println!("cargo:rerun-if-env-changed=FREEBSD");
     println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
     println!("cargo:rerun-if-changed={header}");
@@ -24,7 +29,7 @@ pub(crate) fn builder(header: &str, kmod: &str) -> bindgen::Builder {
         .derive_debug(false)
         .prepend_enum_name(false)
         .generate_comments(false)
-        .clang_args([&format!("--target=x86_64-unknown-freebsd{release}"), "-nostdinc", "-ffreestanding"])
+        .clang_args([&format!("--target={machine}-unknown-freebsd{release}"), "-nostdinc", "-ffreestanding"])
         .clang_args(["-D_KERNEL", "-DKLD_MODULE", &format!("-I{kmod}")])
         .clang_args(include.split(':').map(|directory| format!("-isystem{directory}")))
 }

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 . build/env
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-package=$PWD/build/pfsync-kmod-$version-freebsd$FREEBSD-amd64.tar.gz
+package=$PWD/build/pfsync-kmod-$version-freebsd$FREEBSD-$ARCH.tar.gz
 stage=build/stage
 
 rm -rf $stage

@@ -12,7 +12,9 @@
 #   tools/setup.sh all     what everything but cargo-fuzz needs, for all releases
 #
 # FREEBSD is the release to build for, 14 or 15. The default is 14, and on
-# FreeBSD the release of the kernel sources.
+# FreeBSD the release of the kernel sources. ARCH is the architecture, amd64 or
+# aarch64 (FreeBSD's `uname -p`). The default is amd64, and on FreeBSD that of
+# the machine.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -20,6 +22,7 @@ ROOT=$(pwd)
 BUILD=$ROOT/build
 INCLUDE=$BUILD/include
 FREEBSD=${FREEBSD:-}
+ARCH=${ARCH:-}
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -61,14 +64,56 @@ debian_packages() {
 }
 
 # choose_ziglang RELEASE: the ziglang version that has the headers of that
-# FreeBSD, and the options with which its compiler compiles for it. Without
-# these, the compiler claims releases 1400500 and 1500500: FreeBSD 14.1 would
-# load a module with the structures of 14.2, and 15.0 refuse one with its own.
+# FreeBSD, the release that its compiler compiles for, and the options that say
+# so. Without these, the compiler claims releases 1400500 and 1500500: FreeBSD
+# 14.1 would load a module with the structures of 14.2, and 15.0 refuse one with
+# its own.
 choose_ziglang() {
 	case $1 in
-	14) ZIGLANG=0.15.2 TARGET="-target x86_64-freebsd.14.2 -U__FreeBSD_version -D__FreeBSD_version=1402000" ;;
-	15) ZIGLANG=0.17.1 TARGET="-target x86_64-freebsd.15.0 -U__FreeBSD_version -D__FreeBSD_version=1500068" ;;
+	14) ZIGLANG=0.15.2 OS=freebsd.14.2 VERSION="-U__FreeBSD_version -D__FreeBSD_version=1402000" ;;
+	15) ZIGLANG=0.17.1 OS=freebsd.15.0 VERSION="-U__FreeBSD_version -D__FreeBSD_version=1500068" ;;
 	*) die "there are no headers for FreeBSD $1, only for 14 and 15" ;;
+	esac
+}
+
+# choose_machine ARCH: how the module is compiled and linked for it.
+#
+#   RUST_TARGET       the target of Rust's compiler
+#   KERNEL_RUSTFLAGS  the flags of FreeBSD's sys/conf/kern.mk, for Rust
+#   LINK              the options that link it (sys/conf/kmod.mk)
+#   HEADERS           where ziglang has the kernel's headers
+#   MACHINE, CPU      how ziglang's compiler calls it, and what it must be told
+#                     of it, as it ignores -mgeneral-regs-only and -ffixed-x18
+choose_machine() {
+	KERNEL_RUSTFLAGS="-C force-frame-pointers=yes -C symbol-mangling-version=v0"
+	case $1 in
+	amd64)
+		RUST_TARGET=x86_64-unknown-none
+		# A relocatable object, with absolute addresses in the upper 2 GiB, and
+		# without a GOT, which the kernel's linker does not know.
+		KERNEL_RUSTFLAGS="$KERNEL_RUSTFLAGS -C relocation-model=static -C code-model=kernel"
+		KERNEL_RUSTFLAGS="$KERNEL_RUSTFLAGS -C no-redzone=yes"
+		KERNEL_RUSTFLAGS="$KERNEL_RUSTFLAGS -Z direct-access-external-data=yes -Z plt=yes"
+		LINK="-r"
+		HEADERS="x86_64-freebsd-none x86-freebsd-none"
+		MACHINE=x86_64 CPU=
+		;;
+	aarch64)
+		RUST_TARGET=aarch64-unknown-none-softfloat
+		# A shared object. Register x18 points to the data of the CPU. The
+		# kernel's pages may be such that jumps through pointers must meet a
+		# landing pad (BTI), and its functions sign their return addresses (PAC).
+		KERNEL_RUSTFLAGS="$KERNEL_RUSTFLAGS -C relocation-model=pic"
+		KERNEL_RUSTFLAGS="$KERNEL_RUSTFLAGS -Z fixed-x18 -Z branch-protection=bti,pac-ret"
+		# The kernel's linker gives each vnet a copy of the VNET variables, and
+		# moves their addresses in the GOT: no relaxation may bypass it. All
+		# symbols are local but the bounds of the linker sets.
+		LINK="-shared --no-relax -z text -z norelro -z bti-report=error --hash-style=sysv"
+		LINK="$LINK --version-script=$ROOT/kmod/symbols.map"
+		HEADERS="aarch64-freebsd-none"
+		MACHINE=aarch64 CPU="-mcpu=generic+reserve_x18-fp_armv8-neon"
+		;;
+	*) die "the module can be built for amd64 and aarch64, not for $1" ;;
 	esac
 }
 
@@ -141,7 +186,9 @@ make_generated_headers() {
 setup_linux() {
 	mkdir -p "$BUILD"
 	FREEBSD=${FREEBSD:-14}
+	ARCH=${ARCH:-amd64}
 	choose_ziglang "$FREEBSD"
+	choose_machine "$ARCH"
 	install_debian_packages "$1"
 	case $1 in
 	fuzz) install_cargo_fuzz ;;
@@ -165,18 +212,23 @@ setup_linux() {
 		ln -sf "$header" "$INCLUDE/$relative"
 	done
 	# Build tools want the name of the compiler to be one word.
-	compiler=$BUILD/kernel-cc-$FREEBSD
-	printf '#!/bin/sh\nexec "%s" cc %s "$@"\n' "$ZIG/zig" "$TARGET" > "$compiler"
+	compiler=$BUILD/kernel-cc-$FREEBSD-$ARCH
+	printf '#!/bin/sh\nexec "%s" cc %s %s "$@"\n' "$ZIG/zig" "-target $MACHINE-$OS $CPU" "$VERSION" > "$compiler"
 	chmod +x "$compiler"
-	headers=$ZIG/lib/libc/include
+	include=$INCLUDE
+	for directory in $HEADERS generic-freebsd; do
+		include=$include:$ZIG/lib/libc/include/$directory
+	done
 	cat > "$BUILD/env.new" <<EOF
-export FREEBSD=$FREEBSD
+export FREEBSD=$FREEBSD ARCH=$ARCH
 export CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc
 export CARGO_CLIPPY=/usr/bin/cargo-clippy CARGO_FMT=/usr/bin/cargo-fmt
 export LIBCLANG_PATH=/usr/lib/llvm-16/lib
-export KERNEL_INCLUDE='$INCLUDE:$headers/x86_64-freebsd-none:$headers/x86-freebsd-none:$headers/generic-freebsd'
+export RUST_TARGET=$RUST_TARGET
+export KERNEL_RUSTFLAGS='$KERNEL_RUSTFLAGS'
+export KERNEL_INCLUDE='$include'
 export KERNEL_CC='$compiler'
-export KERNEL_LD='$ZIG/zig ld.lld'
+export KERNEL_LD='$ZIG/zig ld.lld $LINK'
 export ZIG_GLOBAL_CACHE_DIR='$BUILD/zig-cache' ZIG_LOCAL_CACHE_DIR='$BUILD/zig-cache'
 EOF
 }
@@ -186,6 +238,9 @@ setup_freebsd() {
 	[ -d "$SYS/netpfil/pf" ] || die "kernel sources not found in $SYS; install them or set SYSDIR"
 	sources=$(sed -n 's/^REVISION="\([0-9]*\).*/\1/p' "$SYS/conf/newvers.sh")
 	[ "${FREEBSD:=$sources}" = "$sources" ] || die "the sources in $SYS are those of FreeBSD $sources"
+	: "${ARCH:=$(uname -p)}"
+	[ "$ARCH" = "$(uname -p)" ] || die "on FreeBSD, the module is built for the machine itself, $(uname -p)"
+	choose_machine "$ARCH"
 	mkdir -p "$BUILD"
 	if ! command -v cargo >/dev/null || ! ls /usr/local/llvm*/lib/libclang.so >/dev/null 2>&1; then
 		say "missing packages: rust (compiler and cargo), llvm (libclang, which reads the kernel's headers)"
@@ -196,16 +251,22 @@ setup_freebsd() {
 	[ -d "$sysroot/lib/rustlib/src/rust/library" ] ||
 		die "Rust's sources are missing: build lang/rust with its option SOURCES"
 	make_generated_headers
-	ln -sfn "$SYS/amd64/include" "$INCLUDE/machine"
+	# Where the kernel's sources have what belongs to the machine.
+	case $ARCH in
+	amd64) ln -sfn "$SYS/amd64/include" "$INCLUDE/machine" ;;
+	aarch64) ln -sfn "$SYS/arm64/include" "$INCLUDE/machine" ;;
+	esac
 	ln -sfn "$SYS/x86/include" "$INCLUDE/x86"
 	libclang=$(ls -d /usr/local/llvm*/lib | tail -n 1)
 	cat > "$BUILD/env.new" <<EOF
-export FREEBSD=$FREEBSD
+export FREEBSD=$FREEBSD ARCH=$ARCH
 export CARGO=cargo RUSTC=rustc RUSTDOC=rustdoc
 export CARGO_CLIPPY=cargo-clippy CARGO_FMT=cargo-fmt
 export LIBCLANG_PATH='$libclang'
 export KERNEL_INCLUDE='$INCLUDE:$SYS:$SYS/contrib/ck/include'
-export KERNEL_CC='cc' KERNEL_LD='ld.lld'
+export RUST_TARGET=$RUST_TARGET
+export KERNEL_RUSTFLAGS='$KERNEL_RUSTFLAGS'
+export KERNEL_CC='cc' KERNEL_LD='ld.lld $LINK'
 EOF
 }
 

@@ -13,12 +13,12 @@ use crate::driver::kernel::user;
 use crate::driver::lifecycle;
 use crate::engine::config::{Settings, SyncPeer};
 use crate::wire::IfName;
-use core::ffi::{c_int, c_ulong, c_void, CStr};
+use core::ffi::{c_char, c_int, c_ulong, c_void, CStr};
 use sys_bindings as sys;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The ioctl function of the interface. `ENOTTY` for a command that pfsync does not know.
-pub(crate) unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, data: *mut i8) -> c_int {
+pub(crate) unsafe extern "C" fn ioctl(ifp: *mut sys::ifnet, command: c_ulong, data: *mut c_char) -> c_int {
     lifecycle::call(|| {
         // SAFETY: the kernel passes an ifreq that is valid during the call.
         to_c(unsafe { handle(ifp, command, data.cast()) })

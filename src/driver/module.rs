@@ -194,7 +194,7 @@ fn stop() {
 /// `ifconfig pfsync0 create`. There is only unit 0.
 unsafe extern "C" fn clone_create(
     _cloner: *mut sys::if_clone,
-    _name: *mut i8,
+    _name: *mut c_char,
     _len: usize,
     data: *mut sys::ifc_data,
     ifpp: *mut *mut sys::ifnet,

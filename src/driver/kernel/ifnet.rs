@@ -4,7 +4,7 @@
 use super::error::{Errno, Result};
 use super::sx::{self, Sx};
 use crate::atomic::{fence, Ordering};
-use core::ffi::{c_int, c_ulong, CStr};
+use core::ffi::{c_char, c_int, c_ulong, CStr};
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
 
@@ -137,7 +137,7 @@ pub(crate) struct Description {
     /// Bytes of the largest packet.
     pub(crate) mtu: u32,
     /// `if_ioctl`
-    pub(crate) ioctl: unsafe extern "C" fn(*mut sys::ifnet, c_ulong, *mut i8) -> c_int,
+    pub(crate) ioctl: unsafe extern "C" fn(*mut sys::ifnet, c_ulong, *mut c_char) -> c_int,
     /// `if_output`
     pub(crate) output:
         unsafe extern "C" fn(*mut sys::ifnet, *mut sys::mbuf, *const sys::sockaddr, *mut sys::route) -> c_int,
@@ -302,7 +302,7 @@ pub(crate) struct CloneFunctions {
     /// `create_f`
     pub(crate) create: unsafe extern "C" fn(
         *mut sys::if_clone,
-        *mut i8,
+        *mut c_char,
         usize,
         *mut sys::ifc_data,
         *mut *mut sys::ifnet,

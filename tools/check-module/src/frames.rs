@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
-
+use crate::code::{Flow, Instruction, Stack};
 use crate::graph::Graph;
 
 /// More bytes than any kernel stack has: a frame of this size grows in a loop.
@@ -72,7 +71,7 @@ struct Walk<'a> {
     code: &'a [Instruction],
     /// The most bytes in use before each instruction, on any path to it.
     depths: Vec<Option<i64>>,
-    /// How many bytes are in use where `rbp` points.
+    /// How many bytes are in use where the frame pointer points.
     base: i64,
     /// How many bytes are in use at a jump through a table.
     table: Option<i64>,
@@ -89,7 +88,7 @@ impl Walk<'_> {
             }
         }
         let depths = self.code.iter().zip(&self.depths);
-        let depths = depths.filter_map(|(code, depth)| Some((code.ip(), (*depth)? as u64)));
+        let depths = depths.filter_map(|(code, depth)| Some((code.offset, (*depth)? as u64)));
         Ok(Frame {
             bytes: self.deepest as u64,
             unknown_calls: self.unknown_calls(),
@@ -107,9 +106,9 @@ impl Walk<'_> {
                 continue;
             }
             self.depths[index] = Some(depth);
-            let after = self.step(code, depth).ok_or(code.ip())?;
+            let after = self.step(code, depth).ok_or(code.offset)?;
             if after > ENDLESS {
-                return Err(code.ip());
+                return Err(code.offset);
             }
             self.deepest = self.deepest.max(after);
             let next = self.next(index, depth).into_iter().flatten();
@@ -120,55 +119,38 @@ impl Walk<'_> {
 
     /// How many bytes are in use after an instruction; `None` if that cannot be known.
     fn step(&mut self, code: &Instruction, depth: i64) -> Option<i64> {
-        let after = match code.mnemonic() {
-            Mnemonic::Call => depth,
-            Mnemonic::Leave => self.base - 8,
-            _ if writes_stack_pointer(code) => self.moved(code, depth)?,
-            _ => depth - i64::from(code.stack_pointer_increment()),
+        let after = match code.stack {
+            Stack::Kept => depth,
+            Stack::Grows(bytes) => depth + bytes,
+            Stack::BelowBase(bytes) => self.base + bytes,
+            Stack::MarksBase(bytes) => {
+                self.base = depth - bytes;
+                depth
+            }
+            Stack::Unknown => return None,
         };
-        if code.mnemonic() == Mnemonic::Mov && registers(code) == (Register::RBP, Register::RSP) {
-            self.base = depth;
-        }
         Some(after.max(0))
-    }
-
-    fn moved(&self, code: &Instruction, depth: i64) -> Option<i64> {
-        let is_immediate = !matches!(code.op1_kind(), OpKind::Register | OpKind::Memory);
-        let displacement = code.memory_displacement64() as i64;
-        match code.mnemonic() {
-            Mnemonic::Sub if is_immediate => Some(depth + code.immediate(1) as i64),
-            Mnemonic::Add if is_immediate => Some(depth - code.immediate(1) as i64),
-            // Aligning takes at most the alignment less eight bytes.
-            Mnemonic::And if is_immediate => Some(depth - code.immediate(1) as i64 - 8),
-            Mnemonic::Lea if code.memory_index() != Register::None => None,
-            Mnemonic::Lea if code.memory_base() == Register::RSP => Some(depth - displacement),
-            Mnemonic::Lea if code.memory_base() == Register::RBP => Some(self.base - displacement),
-            Mnemonic::Mov if registers(code).1 == Register::RBP => Some(self.base),
-            _ => None,
-        }
     }
 
     /// The instructions that may come next.
     fn next(&mut self, index: usize, depth: i64) -> [Option<usize>; 2] {
-        let code = &self.code[index];
-        let target = code.near_branch_target();
-        let target = self.code.binary_search_by_key(&target, Instruction::ip).ok();
-        match code.flow_control() {
-            FlowControl::UnconditionalBranch => [target, None],
-            FlowControl::ConditionalBranch => [target, Some(index + 1)],
-            FlowControl::IndirectBranch => {
-                self.table = self.table.max(is_table_jump(code, depth).then_some(depth));
+        let find = |target| self.code.binary_search_by_key(&target, |code| code.offset).ok();
+        match self.code[index].flow {
+            Flow::Jump(target) => [find(target), None],
+            Flow::Branch(target) => [find(target), Some(index + 1)],
+            Flow::IndirectJump { table } => {
+                self.table = self.table.max(is_table_jump(table, depth).then_some(depth));
                 [None, None]
             }
-            FlowControl::Return | FlowControl::Interrupt | FlowControl::Exception => [None, None],
-            _ => [Some(index + 1), None],
+            Flow::End => [None, None],
+            Flow::Next | Flow::Call | Flow::IndirectCall => [Some(index + 1), None],
         }
     }
 
     fn unknown_calls(&self) -> usize {
-        let is_unknown = |code: &Instruction, depth: i64| match code.flow_control() {
-            FlowControl::IndirectCall => true,
-            FlowControl::IndirectBranch => !is_table_jump(code, depth),
+        let is_unknown = |code: &Instruction, depth: i64| match code.flow {
+            Flow::IndirectCall => true,
+            Flow::IndirectJump { table } => !is_table_jump(table, depth),
             _ => false,
         };
         let reached = self.code.iter().zip(&self.depths);
@@ -178,17 +160,8 @@ impl Walk<'_> {
 
 /// Whether a jump through a pointer stays in the function, as a `match` does that
 /// uses a table. Without a frame it is a tail call.
-fn is_table_jump(code: &Instruction, depth: i64) -> bool {
-    depth > 0 || code.memory_index() != Register::None
-}
-
-fn writes_stack_pointer(code: &Instruction) -> bool {
-    let reads_only = [Mnemonic::Cmp, Mnemonic::Test, Mnemonic::Push];
-    code.op0_register().full_register() == Register::RSP && !reads_only.contains(&code.mnemonic())
-}
-
-fn registers(code: &Instruction) -> (Register, Register) {
-    (code.op0_register(), code.op1_register())
+fn is_table_jump(table: bool, depth: i64) -> bool {
+    depth > 0 || table
 }
 
 #[cfg(test)]

@@ -5,19 +5,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
-
-use crate::module::{Module, Relocation, Section, Symbol, Target};
+use crate::code::{Flow, Instruction, Place};
+use crate::module::{Machine, Module, Section, Symbol};
+use crate::{amd64, arm64};
 
 /// Sections that the kernel reads at load: it runs what they point to.
 const ROOTS: [&str; 4] = ["set_", ".init_array", ".fini_array", ".ctors"];
 
-/// Stands for the target of a branch that leaves its section.
-const ELSEWHERE: u64 = u64::MAX;
-
 /// The module's items, sorted by section and offset, and their names.
 pub(crate) struct Graph {
     pub(crate) items: Vec<Item>,
+    pub(crate) machine: Machine,
     sections: Vec<String>,
     names: HashMap<String, usize>,
 }
@@ -59,6 +57,7 @@ impl Graph {
     pub(crate) fn of(module: &Module) -> Self {
         let mut graph = Self {
             items: (0..module.sections.len()).flat_map(|section| cut(module, section)).collect(),
+            machine: module.machine,
             sections: module.sections.iter().map(|section| section.name.clone()).collect(),
             names: HashMap::new(),
         };
@@ -126,9 +125,7 @@ impl Graph {
     fn references(&self, module: &Module, item: usize) -> Vec<Reference> {
         let section = &module.sections[self.items[item].section];
         let places = match &self.items[item] {
-            Item { executable: true, section: index, code, .. } => {
-                code.iter().flat_map(|i| code_places(section, *index, i)).collect()
-            }
+            Item { executable: true, code, .. } => code.iter().flat_map(code_places).collect(),
             Item { range, .. } => data_places(section, range),
         };
         places.into_iter().filter_map(|place| self.reference(item, place)).collect()
@@ -186,13 +183,13 @@ fn cut(module: &Module, index: usize) -> Vec<Item> {
             continue; // another name for, or a label in, the item before
         }
         if symbol.offset > cursor {
-            items.push(unnamed(section, index, cursor..symbol.offset));
+            items.push(unnamed(module, index, cursor..symbol.offset));
         }
         cursor = end_of(symbol, &symbols, section);
-        items.push(item(section, index, demangle(&symbol.name), symbol.offset..cursor));
+        items.push(item(module, index, demangle(&symbol.name), symbol.offset..cursor));
     }
     if cursor < section.size {
-        items.push(unnamed(section, index, cursor..section.size));
+        items.push(unnamed(module, index, cursor..section.size));
     }
     items
 }
@@ -206,87 +203,33 @@ fn end_of(symbol: &Symbol, symbols: &[&Symbol], section: &Section) -> u64 {
     next.map_or(section.size, |next| next.offset.min(section.size))
 }
 
-fn unnamed(section: &Section, index: usize, range: Range<u64>) -> Item {
-    item(section, index, format!("{}+{:#x}", section.name, range.start), range)
+fn unnamed(module: &Module, index: usize, range: Range<u64>) -> Item {
+    item(module, index, format!("{}+{:#x}", module.sections[index].name, range.start), range)
 }
 
-fn item(section: &Section, index: usize, name: String, range: Range<u64>) -> Item {
-    let code = if section.executable { decode(section, index, &range) } else { Vec::new() };
-    let executable = section.executable;
+fn item(module: &Module, index: usize, name: String, range: Range<u64>) -> Item {
+    let executable = module.sections[index].executable;
+    let code = match module.machine {
+        _ if !executable => Vec::new(),
+        Machine::Amd64 => amd64::decode(&module.sections[index], index, &range),
+        Machine::Arm64 => arm64::decode(module, index, &range),
+    };
     Item { name, section: index, range, executable, code, references: Vec::new() }
 }
 
-/// Disassembles an item, with its branches relocated.
-fn decode(section: &Section, index: usize, range: &Range<u64>) -> Vec<Instruction> {
-    let bytes = &section.data[range.start as usize..range.end as usize];
-    let decoder = Decoder::with_ip(64, bytes, range.start, DecoderOptions::NONE);
-    let mut code: Vec<_> = decoder.into_iter().collect();
-    for instruction in code.iter_mut().filter(|i| i.op0_kind() == OpKind::NearBranch64) {
-        if let [relocation] = relocations_in(section, instruction.ip()..instruction.next_ip()) {
-            instruction.set_near_branch64(match place(relocation, Some(instruction.next_ip())) {
-                Some(Place::Inside(section, offset)) if section == index => offset,
-                _ => ELSEWHERE,
-            });
-        }
-    }
-    code
-}
-
-/// The target of a relocation, or of an operand that the assembler resolved.
-enum Place {
-    Inside(usize, u64),
-    Outside(String),
-}
-
-fn relocations_in(section: &Section, range: Range<u64>) -> &[Relocation] {
-    let relocations = &section.relocations;
-    let start = relocations.partition_point(|relocation| relocation.offset < range.start);
-    let end = relocations.partition_point(|relocation| relocation.offset < range.end);
-    &relocations[start..end]
-}
-
-/// `next` is the address of the next instruction, which relative fields are
-/// relative to.
-fn place(relocation: &Relocation, next: Option<u64>) -> Option<Place> {
-    match relocation.target {
-        Target::Absolute => None,
-        Target::Undefined => Some(Place::Outside(relocation.symbol.clone())),
-        Target::Inside { section, offset } => {
-            let tail = next.filter(|_| relocation.is_relative());
-            let tail = tail.map_or(0, |next| next - relocation.offset);
-            let offset = offset.wrapping_add_signed(relocation.addend).wrapping_add(tail);
-            Some(Place::Inside(section, offset))
-        }
-    }
-}
-
-fn code_places(section: &Section, index: usize, code: &Instruction) -> Vec<(u64, How, Place)> {
-    let how = match code.flow_control() {
-        FlowControl::Call => How::Call,
-        FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => How::Jump,
+fn code_places(code: &Instruction) -> Vec<(u64, How, Place)> {
+    let how = match code.flow {
+        Flow::Call => How::Call,
+        Flow::Jump(_) | Flow::Branch(_) => How::Jump,
         _ => How::Address,
     };
-    let relocations = relocations_in(section, code.ip()..code.next_ip());
-    let places: Vec<_> = if relocations.is_empty() {
-        resolved(code).map(|offset| Place::Inside(index, offset)).into_iter().collect()
-    } else {
-        relocations.iter().filter_map(|r| place(r, Some(code.next_ip()))).collect()
-    };
-    places.into_iter().map(|place| (code.ip(), how, place)).collect()
-}
-
-/// The target of an operand that the assembler resolved.
-fn resolved(code: &Instruction) -> Option<u64> {
-    if code.op0_kind() == OpKind::NearBranch64 {
-        return Some(code.near_branch_target());
-    }
-    code.is_ip_rel_memory_operand().then(|| code.ip_rel_memory_address())
+    code.places.iter().map(|place| (code.offset, how, place.clone())).collect()
 }
 
 fn data_places(section: &Section, range: &Range<u64>) -> Vec<(u64, How, Place)> {
-    relocations_in(section, range.clone())
-        .iter()
-        .filter_map(|relocation| Some((relocation.offset, How::Address, place(relocation, None)?)))
+    let relocations = section.relocations_in(range.clone()).iter();
+    relocations
+        .filter_map(|relocation| Some((relocation.offset, How::Address, relocation.place()?)))
         .collect()
 }
 

@@ -1,55 +1,32 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Check 3: no SSE, AVX, MMX or x87 instructions. The kernel does not save these
-//! registers when it interrupts a program.
+//! Check 3: no instruction that a kernel must not run: none of floating point and SIMD,
+//! whose registers the kernel does not save when it interrupts a program.
 
-use iced_x86::{CpuidFeature, Instruction, InstructionInfoFactory, Mnemonic, Register};
+use std::collections::BTreeSet;
 
 use crate::graph::Graph;
 
-/// Features whose instructions all touch such state, even if they name no register.
-const FEATURES: [CpuidFeature; 4] =
-    [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU387, CpuidFeature::MMX];
-
 /// Checks all executable sections, whether or not their code can be reached.
 pub(crate) fn problems(graph: &Graph) -> Vec<String> {
-    let mut factory = InstructionInfoFactory::new();
     let mut problems = Vec::new();
     for item in &graph.items {
         for instruction in &item.code {
-            if let Some(reason) = reason(&mut factory, instruction) {
-                problems.push(format!("{}: {reason}", graph.place(item.section, instruction.ip())));
+            if let Some(reason) = &instruction.refused {
+                problems.push(format!("{}: {reason}", graph.place(item.section, instruction.offset)));
             }
         }
     }
     problems
 }
 
-fn reason(factory: &mut InstructionInfoFactory, instruction: &Instruction) -> Option<String> {
-    if instruction.is_invalid() {
-        return Some("these bytes are no instruction".to_owned());
-    }
-    let used = factory.info(instruction).used_registers();
-    let named = used.iter().any(|used| is_forbidden(used.register()));
-    let name = format!("{:?}", instruction.mnemonic()).to_lowercase();
-    (named || touches_unnamed_state(instruction))
-        .then(|| format!("{name} touches SSE, AVX, MMX or x87 state"))
-}
-
-fn is_forbidden(register: Register) -> bool {
-    register.is_vector_register()
-        || register.is_st()
-        || register.is_mm()
-        || register.is_k()
-        || register.is_tmm()
-}
-
-fn touches_unnamed_state(instruction: &Instruction) -> bool {
-    instruction.is_save_restore_instruction()
-        || matches!(
-            instruction.mnemonic(),
-            Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr | Mnemonic::Vldmxcsr | Mnemonic::Vstmxcsr
-        )
-        || instruction.cpuid_features().iter().any(|feature| FEATURES.contains(feature))
+/// A problem for each function whose address the module hands out and that a call
+/// through a pointer may not lead to, where the kernel's pages are guarded.
+pub(crate) fn unmarked(graph: &Graph, called: &BTreeSet<usize>) -> Vec<String> {
+    let items = called.iter().map(|&item| &graph.items[item]);
+    items
+        .filter(|item| item.code.first().is_none_or(|first| !first.may_be_called))
+        .map(|item| format!("{} has no landing pad (bti c): a call through its pointer faults", item.name))
+        .collect()
 }
 
 #[cfg(test)]

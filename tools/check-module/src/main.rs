@@ -3,6 +3,9 @@
 //! and that its code may run in a kernel, and prints how much stack it takes. See
 //! `--help`.
 
+mod amd64;
+mod arm64;
+mod code;
 mod frames;
 mod graph;
 mod instructions;
@@ -11,6 +14,7 @@ mod panics;
 mod paths;
 mod pins;
 mod relocations;
+mod shared;
 mod symbols;
 #[cfg(test)]
 mod testing;
@@ -30,7 +34,7 @@ use crate::symbols::Imports;
 const FRAMES_TITLE: &str = "Largest stack frames, in bytes:";
 const PATHS_TITLE: &str = "Deepest calls below each entry point, in bytes:";
 
-/// Checks a kernel module for FreeBSD on amd64: that it imports exactly the
+/// Checks a kernel module for FreeBSD on amd64 or arm64: that it imports exactly the
 /// listed symbols, that its relocations, instructions and linker sets suit the
 /// kernel, and that no code in it can panic as Rust does. Prints the largest
 /// stack frames and the deepest calls. Exits with 1 if a check fails.
@@ -41,7 +45,7 @@ struct Args {
     #[arg(long, value_name = "FILE", default_value = "kmod/exports")]
     exports: PathBuf,
     /// The FreeBSD release that the module is for: the headings [kernel N] and
-    /// [pf.ko N] of other releases do not count
+    /// [pf.ko N] of other releases do not count, nor [kernel MACHINE] of others
     #[arg(long, value_name = "N", default_value_t = 14)]
     freebsd: u32,
     /// How many of the largest stack frames to print
@@ -54,7 +58,7 @@ struct Args {
     /// whose address the module hands out]
     #[arg(long, value_name = "NAME")]
     entry: Vec<String>,
-    /// The module, a relocatable object
+    /// The module: a relocatable object for amd64, a shared object for arm64
     module: PathBuf,
 }
 
@@ -86,9 +90,9 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<Report, String> {
     let exports = read(&args.exports)?;
-    let pins = Pins::parse(&String::from_utf8_lossy(&exports), args.freebsd)
-        .map_err(|error| format!("{}: {error}", args.exports.display()))?;
     let module = Module::parse(&read(&args.module)?)?;
+    let pins = Pins::parse(&String::from_utf8_lossy(&exports), args.freebsd, module.machine)
+        .map_err(|error| format!("{}: {error}", args.exports.display()))?;
     Ok(check(&module, &pins, args))
 }
 
@@ -102,15 +106,18 @@ fn check(module: &Module, pins: &Pins, args: &Args) -> Report {
     let reachable = graph.reachable(&entries);
     let imports = Imports::of(module);
     problems.extend(module.missing_sets());
+    problems.extend(module.problems.iter().cloned());
     problems.extend(imports.problems(&graph, &pins.imports));
     problems.extend(relocations::problems(module, &graph));
     problems.extend(instructions::problems(&graph));
+    problems.extend(instructions::unmarked(&graph, &graph.address_taken(&reachable)));
     problems.extend(panics::problems(&graph, &reachable, &pins.panics));
     let stack = check_stack(&graph, &reachable, entries, args);
     problems.extend(stack.problems);
     let relocations: usize = module.sections.iter().map(|s| s.relocations.len()).sum();
     let (imports, stack_counts) = (imports.len(), stack.counts);
-    let counts = format!("{imports} imports, {relocations} relocations, {stack_counts}");
+    let machine = module.machine.name();
+    let counts = format!("{machine}, {imports} imports, {relocations} relocations, {stack_counts}");
     Report { problems, tables: stack.tables, counts }
 }
 
@@ -154,13 +161,14 @@ fn too_deep(paths: &Paths, entries: &[usize], limit: u64) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::module::Machine;
     use crate::testing::{Builder, CALL};
 
     const EXPORTS: &str = "[kernel]\nmalloc\n";
 
     fn report(builder: &Builder, exports: &str, more: &[&str]) -> Report {
         let args = ["check-module", "pfsync.ko"].iter().chain(more);
-        let pins = Pins::parse(exports, 14).unwrap();
+        let pins = Pins::parse(exports, 14, Machine::Amd64).unwrap();
         check(&builder.module(), &pins, &Args::parse_from(args))
     }
 
@@ -168,7 +176,7 @@ mod tests {
     fn a_good_module_passes() {
         let report = report(&Builder::good(), EXPORTS, &[]);
         assert_eq!(report.problems, [""; 0]);
-        assert_eq!(report.counts, "1 imports, 2 relocations, 1 functions, 0 bytes of stack at most");
+        assert_eq!(report.counts, "amd64, 1 imports, 2 relocations, 1 functions, 0 bytes of stack at most");
         assert!(report.tables.ends_with("in bytes:\n      0  start\n"), "{}", report.tables);
     }
 

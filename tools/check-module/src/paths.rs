@@ -8,9 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use crate::frames::Frame;
 use crate::graph::{Graph, How};
 
-/// A call leaves its return address on the stack.
-const RETURN_ADDRESS: u64 = 8;
-
 /// The deepest path down from each function followed so far.
 pub(crate) struct Paths<'a> {
     graph: &'a Graph,
@@ -60,7 +57,7 @@ impl<'a> Paths<'a> {
         };
         let mut step = Step { bytes: frame.bytes, next: None };
         for (reference, callee) in graph.items[function].callees() {
-            let pushed = if reference.how == How::Call { RETURN_ADDRESS } else { 0 };
+            let pushed = if reference.how == How::Call { graph.machine.call_bytes() } else { 0 };
             self.follow(callee);
             let bytes = frame.depth_at(reference.from) + pushed + self.depth(callee);
             if bytes > step.bytes && !self.calls.contains(&callee) {

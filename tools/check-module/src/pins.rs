@@ -9,6 +9,8 @@
 //! pf_find_state_byid
 //! [pf.ko 15]              # in FreeBSD 15 alone
 //! pf_remove_state
+//! [kernel aarch64]        # on arm64 alone
+//! lse_supported
 //! [panic]
 //! pfsync::engine::merge   # why this cannot happen
 //! ```
@@ -18,10 +20,15 @@
 
 use std::collections::BTreeSet;
 
+use crate::module::Machine;
+
+const MACHINES: [&str; 2] = ["amd64", "aarch64"];
+
 /// What the exports file lists.
 #[derive(Debug, Default)]
 pub(crate) struct Pins {
-    /// The names under `[kernel]` and `[pf.ko]`, with or without the release's number.
+    /// The names under `[kernel]` and `[pf.ko]`, with or without the number of the release
+    /// and the name of the machine.
     pub(crate) imports: BTreeSet<String>,
     /// The demangled names under `[panic]`.
     pub(crate) panics: BTreeSet<String>,
@@ -32,30 +39,35 @@ pub(crate) struct Pins {
 enum Heading {
     Imports,
     Panics,
-    /// The names of another release.
+    /// The names of another release or machine.
     Elsewhere,
 }
 
 impl Pins {
-    /// Reads the file's text for a release of FreeBSD. An error names the line.
-    pub(crate) fn parse(text: &str, release: u32) -> Result<Self, String> {
+    /// Reads the file's text for a release of FreeBSD on a machine. An error names the line.
+    pub(crate) fn parse(text: &str, release: u32, machine: Machine) -> Result<Self, String> {
         let mut pins = Self::default();
         let mut heading = None;
         for (index, line) in text.lines().enumerate() {
-            pins.line(line.trim(), release, &mut heading)
+            pins.line(line.trim(), (release, machine), &mut heading)
                 .map_err(|error| format!("line {}: {error}", index + 1))?;
         }
         Ok(pins)
     }
 
-    fn line(&mut self, line: &str, release: u32, heading: &mut Option<Heading>) -> Result<(), String> {
+    fn line(
+        &mut self,
+        line: &str,
+        built_for: (u32, Machine),
+        heading: &mut Option<Heading>,
+    ) -> Result<(), String> {
         if line.is_empty() || line.starts_with('#') {
             return Ok(());
         }
         let (name, comment) = line.split_once(" #").unwrap_or((line, ""));
         let name = name.trim().to_owned();
         if name.starts_with('[') {
-            *heading = Some(parse_heading(&name, release)?);
+            *heading = Some(parse_heading(&name, built_for)?);
             return Ok(());
         }
         let new = match heading {
@@ -71,18 +83,24 @@ impl Pins {
     }
 }
 
-fn parse_heading(line: &str, release: u32) -> Result<Heading, String> {
-    let inside = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')).unwrap_or_default();
-    let (name, number) = match inside.split_once(' ') {
-        Some((name, number)) => (name, number.parse::<u32>().map(Some)),
-        None => (inside, Ok(None)),
+fn parse_heading(line: &str, (release, machine): (u32, Machine)) -> Result<Heading, String> {
+    let unknown = || format!("no heading is called `{line}`");
+    let inside = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')).ok_or_else(unknown)?;
+    let mut words = inside.split(' ');
+    let heading = match words.next() {
+        Some("kernel" | "pf.ko") => Heading::Imports,
+        Some("panic") => Heading::Panics,
+        _ => return Err(unknown()),
     };
-    match (name, number) {
-        ("kernel" | "pf.ko", Ok(Some(number))) if number != release => Ok(Heading::Elsewhere),
-        ("kernel" | "pf.ko", Ok(_)) => Ok(Heading::Imports),
-        ("panic", Ok(None)) => Ok(Heading::Panics),
-        _ => Err(format!("no heading is called `{line}`")),
+    let mut applies = true;
+    for word in words {
+        applies &= match (word.parse::<u32>(), heading) {
+            (Ok(number), Heading::Imports) => number == release,
+            (Err(_), Heading::Imports) if MACHINES.contains(&word) => word == machine.name(),
+            _ => return Err(unknown()),
+        };
     }
+    Ok(if applies { heading } else { Heading::Elsewhere })
 }
 
 #[cfg(test)]
@@ -93,14 +111,14 @@ mod tests {
     fn names_comments_and_headings() {
         let text =
             "# all\n[kernel]\nmalloc\nfree # and this\n\n[pf.ko]\npf_x\n[panic]\na::{closure#0}  # never\n";
-        let pins = Pins::parse(text, 14).unwrap();
+        let pins = Pins::parse(text, 14, Machine::Amd64).unwrap();
         assert_eq!(Vec::from_iter(&pins.imports), ["free", "malloc", "pf_x"]);
         assert_eq!(Vec::from_iter(&pins.panics), ["a::{closure#0}"]);
     }
 
     #[test]
     fn mistakes_are_named() {
-        let error = |text| Pins::parse(text, 14).unwrap_err();
+        let error = |text| Pins::parse(text, 14, Machine::Amd64).unwrap_err();
         assert_eq!(error("malloc"), "line 1: `malloc` is under no heading");
         assert_eq!(error("[kernel]\na\n[pf.ko]\na"), "line 4: `a` is listed twice");
         assert_eq!(error("[panic]\nf"), "line 2: `f` has no reason after ` #`");
@@ -112,8 +130,17 @@ mod tests {
     #[test]
     fn a_release_has_names_of_its_own() {
         let text = "[kernel]\nmalloc\n[kernel 14]\nold\n[pf.ko 15]\npf_new\n[kernel 15] # later\nnew\n";
-        let imports = |release| Vec::from_iter(Pins::parse(text, release).unwrap().imports);
+        let imports = |release| Vec::from_iter(Pins::parse(text, release, Machine::Amd64).unwrap().imports);
         assert_eq!(imports(14), ["malloc", "old"]);
         assert_eq!(imports(15), ["malloc", "new", "pf_new"]);
+    }
+
+    #[test]
+    fn a_machine_has_names_of_its_own() {
+        let text =
+            "[kernel]\nmalloc\n[kernel aarch64]\nlse\n[kernel 15 amd64]\nold\n[pf.ko aarch64 15]\npf_new\n";
+        let imports = |machine| Vec::from_iter(Pins::parse(text, 15, machine).unwrap().imports);
+        assert_eq!(imports(Machine::Amd64), ["malloc", "old"]);
+        assert_eq!(imports(Machine::Arm64), ["lse", "malloc", "pf_new"]);
     }
 }

@@ -1,22 +1,37 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Check 2: all relocations are of types that amd64's kernel linker knows
-//! (`elf_reloc_internal` in sys/amd64/amd64/elf_machdep.c).
+//! Check 2: all relocations are of types that the kernel's linker knows
+//! (`elf_reloc_internal` in sys/amd64/amd64/elf_machdep.c and
+//! sys/arm64/arm64/elf_machdep.c).
 
 use object::elf::{self, RelocationType};
 
 use crate::graph::Graph;
-use crate::module::{Module, Relocation};
+use crate::module::{Machine, Module, Relocation};
 
-/// The types that it knows and that can hold the kernel's addresses. `R_X86_64_32`
+/// The types that amd64's knows and that can hold the kernel's addresses. `R_X86_64_32`
 /// is not among them: the kernel is at the top of the address space, which only
 /// `32S` reaches.
-const KNOWN: [RelocationType; 5] =
+const AMD64: [RelocationType; 5] =
     [elf::R_X86_64_NONE, elf::R_X86_64_64, elf::R_X86_64_PC32, elf::R_X86_64_PLT32, elf::R_X86_64_32S];
 
+/// The types that arm64's knows in both releases, without those that the kernel itself
+/// needs alone (`IRELATIVE`, and branches to functions that are chosen at boot).
+const ARM64: [RelocationType; 5] = [
+    elf::R_AARCH64_NONE,
+    elf::R_AARCH64_ABS64,
+    elf::R_AARCH64_GLOB_DAT,
+    elf::R_AARCH64_JUMP_SLOT,
+    elf::R_AARCH64_RELATIVE,
+];
+
 pub(crate) fn problems(module: &Module, graph: &Graph) -> Vec<String> {
+    let known = match module.machine {
+        Machine::Amd64 => &AMD64,
+        Machine::Arm64 => &ARM64,
+    };
     let mut problems = Vec::new();
     for (index, section) in module.sections.iter().enumerate() {
-        let unknown = section.relocations.iter().filter(|r| !KNOWN.contains(&r.r_type));
+        let unknown = section.relocations.iter().filter(|r| !known.contains(&r.r_type));
         problems.extend(unknown.map(|relocation| problem(relocation, index, graph)));
     }
     problems
@@ -24,8 +39,11 @@ pub(crate) fn problems(module: &Module, graph: &Graph) -> Vec<String> {
 
 fn problem(relocation: &Relocation, section: usize, graph: &Graph) -> String {
     let place = graph.place(section, relocation.offset);
-    let names = elf::machine_names(elf::EM_X86_64).r;
-    let name = names.name(relocation.r_type).unwrap_or("an unknown type");
+    let names = elf::machine_names(match graph.machine {
+        Machine::Amd64 => elf::EM_X86_64,
+        Machine::Arm64 => elf::EM_AARCH64,
+    });
+    let name = names.r.name(relocation.r_type).unwrap_or("an unknown type");
     format!("relocation {name} at {place} against {}: kldload refuses it", relocation.symbol)
 }
 
@@ -47,7 +65,7 @@ mod tests {
 
     #[test]
     fn known_relocations() {
-        for r_type in KNOWN {
+        for r_type in AMD64 {
             assert_eq!(problems_with(r_type, ".text"), [""; 0]);
         }
     }
