@@ -6,7 +6,7 @@
 # descriptor 3.
 stty raw -echo
 cd /tmp/vm || exit 1
-echo "@ready $(uname -r)"
+echo "@ready $(uname -rp)"
 while read -r order script role settings; do
 	[ "$order" = run ] || continue
 	# The settings are words of the form name=value.

@@ -142,6 +142,10 @@ fn command(console: &mut Console, line: &str, limit: Duration) -> Result<String>
     )
 }
 
+/// Sets `port` to the second serial port: the one that is not the console. Which of the two FreeBSD
+/// finds first depends on the machine.
+const SET_PORT: &str = "case $(sysctl -n kern.console) in ttyu1,*) port=cuau0 ;; *) port=cuau1 ;; esac";
+
 /// Unpacks the payload disk in the guest and starts the case runner on the second serial port.
 pub(crate) fn start_agent(console: &mut Console) -> Result<()> {
     let limit = Duration::from_secs(120);
@@ -151,15 +155,16 @@ pub(crate) fn start_agent(console: &mut Console) -> Result<()> {
         "mkdir -p /tmp/vm && cd /tmp/vm",
         "for d in vtbd1 vtbd0 vtbd2 ada1 ada0 da1 da0; do \
          tar xf /dev/$d agent.sh 2>/dev/null && tar xf /dev/$d && break; done",
+        SET_PORT,
     ] {
         command(console, line, limit)?;
     }
-    let found = command(console, "[ -f agent.sh ] && [ -c /dev/cuau1 ] && echo all''-there", limit)?;
+    let found = command(console, "[ -f agent.sh ] && [ -c /dev/$port ] && echo all''-there", limit)?;
     if !found.contains("all-there") {
         let clues = command(console, "ls /dev/cuau* /dev/vtbd* /dev/ada* /tmp/vm", limit)?;
         bail!("the guest lacks the payload disk or the second serial port:\n{clues}");
     }
-    console.send("sh agent.sh <>/dev/cuau1 >&0 2>&1 &\n")
+    console.send("sh agent.sh <>/dev/$port >&0 2>&1 &\n")
 }
 
 #[cfg(test)]
@@ -221,6 +226,15 @@ mod tests {
         let log = tempfile::tempfile().unwrap();
         let listeners = crate::console::Listeners { log, machine: 0, events, echo: None };
         (Console::new(screen, keyboard, listeners), child)
+    }
+
+    #[test]
+    fn the_second_port_is_not_the_console() {
+        for (console, port) in [("ttyu0,/ttyu0,ttyv0,", "cuau1"), ("ttyu1,/ttyu1,", "cuau0")] {
+            let script = format!("sysctl() {{ echo {console}; }}; {SET_PORT}; echo $port");
+            let run = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(run.stdout).unwrap().trim(), port);
+        }
     }
 
     #[test]

@@ -7,11 +7,18 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 use clap::Parser;
 
+use crate::arch::Arch;
+use crate::guest::ROLES;
+
 /// Runs the test cases of pfsync.ko in FreeBSD machines under QEMU.
 #[derive(Parser, Debug)]
 #[command(name = "pfsync-vm", version)]
 pub(crate) struct Args {
-    /// A FreeBSD 14 disk image that boots by itself (raw or qcow2); it is not changed
+    /// The architecture of the FreeBSD that boots, as `uname -p` prints it
+    #[arg(long, value_enum, default_value_t = Arch::Amd64)]
+    pub(crate) arch: Arch,
+
+    /// A FreeBSD disk image that boots by itself (raw or qcow2); it is not changed
     #[arg(long, value_name = "DISK", conflicts_with_all = ["kernel", "root"])]
     pub(crate) image: Option<PathBuf>,
 
@@ -23,9 +30,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ROOTFS", requires = "kernel")]
     pub(crate) root: Option<PathBuf>,
 
-    /// The QEMU program
-    #[arg(long, default_value = "qemu-system-x86_64")]
-    pub(crate) qemu: String,
+    /// The QEMU program [default: that of the architecture]
+    #[arg(long)]
+    pub(crate) qemu: Option<String>,
+
+    /// UEFI firmware for --image with aarch64 [default: where QEMU's or Debian's packages have it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) firmware: Option<PathBuf>,
 
     /// The module under test
     #[arg(long, default_value = "pfsync.ko")]
@@ -43,7 +54,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) modules: Option<PathBuf>,
 
-    /// Another FreeBSD for machine two of the cases for two machines: a disk image as for --image
+    /// The architecture of another FreeBSD for machine two of the cases for two machines
+    /// [default: that of --arch]
+    #[arg(long, value_enum, value_name = "ARCH")]
+    pub(crate) peer_arch: Option<Arch>,
+
+    /// That FreeBSD: a disk image as for --image
     #[arg(long, value_name = "DISK", conflicts_with_all = ["peer_kernel", "peer_root"])]
     pub(crate) peer_image: Option<PathBuf>,
 
@@ -67,7 +83,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) peer_modules: Option<PathBuf>,
 
-    /// C compiler for its user programs, with options [default: that of --cc]
+    /// C compiler for its user programs, with options [default: that of --cc, if the architecture
+    /// is the same]
     #[arg(long, env = "PEER_KERNEL_CC", value_name = "CC")]
     pub(crate) peer_cc: Option<String>,
 
@@ -116,9 +133,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) count_instructions: bool,
 
-    /// C compiler for FreeBSD user programs, with its options
-    #[arg(long, env = "KERNEL_CC", default_value = "zig cc -target x86_64-freebsd.14.2")]
-    pub(crate) cc: String,
+    /// C compiler for FreeBSD user programs, with its options [default: zig cc -target
+    /// x86_64-freebsd.14.2, or the same for aarch64]
+    #[arg(long, env = "KERNEL_CC")]
+    pub(crate) cc: Option<String>,
 
     /// Show what the guests write meanwhile
     #[arg(long, short)]
@@ -140,11 +158,13 @@ fn setting(text: &str) -> Result<String, String> {
 
 const NO_SYSTEM: &str = "no FreeBSD given: use --image DISK, or --kernel KERNEL with --root ROOTFS.
 A disk image can be had from https://download.freebsd.org/releases/VM-IMAGES/ \
-(14.2-RELEASE, amd64, raw or qcow2; unpack it with xz -d first)";
+(raw or qcow2; unpack it with xz -d first)";
 
 /// The FreeBSD that a machine boots, and what is meant for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct System<'a> {
+    pub(crate) arch: Arch,
+    pub(crate) qemu: &'a str,
     pub(crate) image: Option<&'a Path>,
     pub(crate) kernel: Option<&'a Path>,
     pub(crate) root: Option<&'a Path>,
@@ -164,23 +184,30 @@ impl Args {
     pub(crate) fn system(&self, machine: usize) -> System<'_> {
         if machine == 0 || !self.has_peer_system() {
             return System {
+                arch: self.arch,
+                qemu: self.qemu.as_deref().unwrap_or(self.arch.qemu()),
                 image: self.image.as_deref(),
                 kernel: self.kernel.as_deref(),
                 root: self.root.as_deref(),
                 module: &self.module,
                 stock: self.stock.as_deref(),
                 modules: self.modules.as_deref(),
-                cc: &self.cc,
+                cc: self.cc.as_deref().unwrap_or(self.arch.cc()),
             };
         }
+        let arch = self.peer_arch.unwrap_or(self.arch);
+        // What was given for machine one fits machine two if it has the same architecture.
+        let (qemu, cc) = if arch == self.arch { (&self.qemu, &self.cc) } else { (&None, &None) };
         System {
+            arch,
+            qemu: qemu.as_deref().unwrap_or(arch.qemu()),
             image: self.peer_image.as_deref(),
             kernel: self.peer_kernel.as_deref(),
             root: self.peer_root.as_deref(),
             module: self.peer_module.as_deref().unwrap_or(&self.module),
             stock: self.peer_stock.as_deref(),
             modules: self.peer_modules.as_deref(),
-            cc: self.peer_cc.as_deref().unwrap_or(&self.cc),
+            cc: self.peer_cc.as_deref().or(cc.as_deref()).unwrap_or(arch.cc()),
         }
     }
 
@@ -202,13 +229,8 @@ impl Args {
             must_be_file(stock).with_context(|| format!("--stock {}", stock.display()))?;
         }
         self.check_peer()?;
-        if find_program(&self.qemu).is_none() {
-            bail!(
-                "{} not found: install QEMU (Debian, Ubuntu: apt install qemu-system-x86; \
-                 Fedora: dnf install qemu-system-x86; FreeBSD: pkg install qemu), \
-                 or name it with --qemu",
-                self.qemu
-            );
+        for machine in 0..ROLES.len() {
+            self.system(machine).check()?;
         }
         Ok(())
     }
@@ -229,6 +251,9 @@ impl Args {
         if self.has_peer_system() && self.peer_module.is_none() {
             bail!("a second FreeBSD needs a module that was built for it: --peer-module");
         }
+        if self.peer_arch.is_some() && !self.has_peer_system() {
+            bail!("--peer-arch is the architecture of --peer-image, or of --peer-kernel with --peer-root");
+        }
         Ok(())
     }
 
@@ -243,6 +268,27 @@ impl Args {
     /// How long a case may take whose script asks for `own`, if for anything.
     pub(crate) fn limit(&self, own: Option<Duration>) -> Duration {
         self.timeout.map(Duration::from_secs).or(own).unwrap_or(Duration::from_secs(600))
+    }
+}
+
+impl System<'_> {
+    /// Fails if its QEMU is not installed or a module is for another architecture.
+    fn check(&self) -> Result<()> {
+        for module in [Some(self.module), self.stock].into_iter().flatten() {
+            if let Some(other) = Arch::of_elf(module)?.filter(|arch| *arch != self.arch) {
+                bail!("{} is for {other}, and not for {}", module.display(), self.arch);
+            }
+        }
+        if find_program(self.qemu).is_none() {
+            let package = self.arch.qemu_package();
+            bail!(
+                "{} not found: install QEMU (Debian, Ubuntu: apt install {package}; \
+                 Fedora: dnf install {}; FreeBSD: pkg install qemu), or name it with --qemu",
+                self.qemu,
+                self.arch.qemu(),
+            );
+        }
+        Ok(())
     }
 }
 
@@ -262,4 +308,46 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     }
     let dirs = std::env::var_os("PATH")?;
     std::env::split_paths(&dirs).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(options: &[&str]) -> Args {
+        let options = options.iter().copied();
+        Args::parse_from(["x", "--kernel", "k", "--root", "r", "--cc", "cc-one"].into_iter().chain(options))
+    }
+
+    const PEER: [&str; 4] = ["--peer-kernel", "k2", "--peer-root", "r2"];
+
+    #[test]
+    fn both_machines_are_amd64_unless_told_otherwise() {
+        let args = parse(&PEER);
+        for machine in [0, 1] {
+            let system = args.system(machine);
+            assert_eq!((system.arch, system.qemu), (Arch::Amd64, "qemu-system-x86_64"));
+            assert_eq!(system.cc, "cc-one");
+        }
+    }
+
+    #[test]
+    fn the_architecture_of_machine_one_is_that_of_both() {
+        let args = parse(&["--arch", "aarch64", "--qemu", "my-qemu"]);
+        for machine in [0, 1] {
+            let system = args.system(machine);
+            assert_eq!((system.arch, system.qemu, system.cc), (Arch::Aarch64, "my-qemu", "cc-one"));
+        }
+    }
+
+    #[test]
+    fn a_peer_of_another_architecture_has_its_own_qemu_and_compiler() {
+        let mut options = vec!["--peer-arch", "aarch64", "--qemu", "my-qemu"];
+        options.extend(PEER);
+        let args = parse(&options);
+        assert_eq!((args.system(0).arch, args.system(0).qemu), (Arch::Amd64, "my-qemu"));
+        let peer = args.system(1);
+        assert_eq!((peer.arch, peer.qemu), (Arch::Aarch64, "qemu-system-aarch64"));
+        assert!(peer.cc.contains("aarch64"), "{}", peer.cc);
+    }
 }

@@ -27,7 +27,8 @@ pub(crate) enum Loaded {
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Message {
-    /// The guest waits for a case to run. It runs this release of FreeBSD (`uname -r`).
+    /// The guest waits for a case to run. It runs this release of FreeBSD on this architecture
+    /// (`uname -rp`).
     Ready(String),
     /// The case ended with this exit status.
     Ended(i32),
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn directives_are_told_from_output() {
-        assert_eq!(Message::parse("@ready 15.0-RELEASE"), Message::Ready("15.0-RELEASE".into()));
+        assert_eq!(Message::parse("@ready 15.0-RELEASE amd64"), Message::Ready("15.0-RELEASE amd64".into()));
         assert_eq!(Message::parse("@ended 3"), Message::Ended(3));
         assert_eq!(Message::parse("@barrier up"), Message::Barrier("up".into()));
         assert_eq!(

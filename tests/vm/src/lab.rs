@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use tempfile::TempDir;
 
+use crate::arch::Arch;
 use crate::case::Case;
 use crate::cli::Args;
 use crate::event::{Event, Message, Tagged};
@@ -32,9 +33,12 @@ impl Shape {
     }
 
     /// Kernel variables for the loader, or for QEMU's `-append`.
-    fn kernel_variables(self) -> Vec<String> {
-        let mut variables = vec!["boot_serial=YES".to_owned(), "console=comconsole".to_owned()];
-        variables.extend(self.hz.map(|hz| format!("kern.hz={hz}")));
+    fn kernel_variables(self, arch: Arch) -> Vec<String> {
+        let mut variables = vec!["boot_serial=YES".to_owned()];
+        if arch == Arch::Amd64 {
+            variables.push("console=comconsole".to_owned());
+        }
+        variables.extend(self.hz.or(arch.hz()).map(|hz| format!("kern.hz={hz}")));
         variables
     }
 }
@@ -83,7 +87,7 @@ impl<'a> Lab<'a> {
             number,
             system: self.args.system(number),
             wires: self.shape.wires,
-            variables: self.shape.kernel_variables(),
+            variables: self.variables_of(number),
             payload: &payload,
             sockets: self.directory.path(),
         };
@@ -91,13 +95,17 @@ impl<'a> Lab<'a> {
         Guest::start(self.args, &machine, &log, self.sender.clone())
     }
 
+    fn variables_of(&self, number: usize) -> Vec<String> {
+        self.shape.kernel_variables(self.args.system(number).arch)
+    }
+
     fn boot_all(&mut self) -> Result<()> {
         let limit = Duration::from_secs(self.args.boot_timeout);
-        let variables = self.shape.kernel_variables();
+        let variables: Vec<_> = (0..self.guests.len()).map(|number| self.variables_of(number)).collect();
         std::thread::scope(|scope| {
-            let boot = |guest: &mut Guest| guest.boot(&variables, limit);
-            let boots: Vec<_> =
-                self.guests.iter_mut().map(|guest| scope.spawn(move || boot(guest))).collect();
+            let boot = |(guest, variables): (&mut Guest, &Vec<String>)| guest.boot(variables, limit);
+            let guests = self.guests.iter_mut().zip(&variables);
+            let boots: Vec<_> = guests.map(|guest| scope.spawn(move || boot(guest))).collect();
             boots.into_iter().try_for_each(|thread| thread.join().expect("booting does not panic"))
         })
     }
@@ -139,7 +147,7 @@ impl<'a> Lab<'a> {
     /// Switches a machine on again and waits until its case runner is ready.
     pub(crate) fn revive(&mut self, machine: usize) -> Result<()> {
         let mut guest = self.switch_on(machine)?;
-        guest.boot(&self.shape.kernel_variables(), Duration::from_secs(self.args.boot_timeout))?;
+        guest.boot(&self.variables_of(machine), Duration::from_secs(self.args.boot_timeout))?;
         self.guests[machine] = guest;
         self.wait_until_ready(1)
     }
@@ -170,5 +178,18 @@ impl LogNames {
     fn next_console(&mut self, role: &str) -> PathBuf {
         self.consoles += 1;
         self.directory.join(format!("console-{}.{}-{role}.log", self.lab, self.consoles))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hz_is_that_of_the_case_or_one_that_is_cheap() {
+        let shape = |hz| Shape { machines: 1, wires: 0, hz };
+        assert_eq!(shape(None).kernel_variables(Arch::Amd64), ["boot_serial=YES", "console=comconsole"]);
+        assert_eq!(shape(None).kernel_variables(Arch::Aarch64), ["boot_serial=YES", "kern.hz=100"]);
+        assert_eq!(shape(Some(1000)).kernel_variables(Arch::Aarch64)[1], "kern.hz=1000");
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A test harness that boots FreeBSD in QEMU and runs the cases of tests/vm/cases there.
 
+mod arch;
 mod boot;
 mod case;
 mod cli;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::{bail, Context, Result};
 
-use crate::cli::Args;
+use crate::cli::{Args, System};
 use crate::directory::files;
 use crate::guest::ROLES;
 
@@ -16,16 +16,15 @@ pub(crate) type Programs = [Vec<PathBuf>; ROLES.len()];
 
 /// Compiles the programs of tests/vm/guest, twice if machine two has a FreeBSD of its own.
 pub(crate) fn build_all(args: &Args) -> Result<Programs> {
-    let one = build(args, args.system(0).cc, "guest")?;
-    let two =
-        if args.has_peer_system() { build(args, args.system(1).cc, "guest-peer")? } else { one.clone() };
+    let one = build(args, args.system(0), "guest")?;
+    let two = if args.has_peer_system() { build(args, args.system(1), "guest-peer")? } else { one.clone() };
     Ok([one, two])
 }
 
-/// Compiles each program that is older than its source or than a header into a directory, and
-/// returns all of them.
-fn build(args: &Args, compiler: &str, output: &str) -> Result<Vec<PathBuf>> {
-    let output = args.log_dir().join(output);
+/// Compiles each program that is older than its source or than a header into a directory, which
+/// each architecture has for itself, and returns all of them.
+fn build(args: &Args, system: System, output: &str) -> Result<Vec<PathBuf>> {
+    let output = args.log_dir().join(format!("{output}-{}", system.arch));
     std::fs::create_dir_all(&output)?;
     let directory = args.tests_dir.join("guest");
     let headers = files(&directory, "h")?;
@@ -33,7 +32,7 @@ fn build(args: &Args, compiler: &str, output: &str) -> Result<Vec<PathBuf>> {
     for source in files(&directory, "c")? {
         let program = output.join(source.file_stem().unwrap_or_default());
         if headers.iter().chain([&source]).any(|file| is_older(&program, file)) {
-            compile(compiler, &source, &program)?;
+            compile(system.cc, &source, &program)?;
         }
         programs.push(program);
     }

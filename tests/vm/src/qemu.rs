@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::arch::Arch;
 use crate::cli::{Args, System};
 use crate::relay::{device_socket, wire_socket};
 
@@ -30,13 +31,29 @@ impl Machine<'_> {
     }
 }
 
+/// Where packages put the UEFI firmware for aarch64: QEMU's own, and those of Debian.
+const FIRMWARE: [&str; 4] = [
+    "/usr/share/qemu/edk2-aarch64-code.fd",
+    "/usr/local/share/qemu/edk2-aarch64-code.fd",
+    "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+    "/usr/share/edk2/aarch64/QEMU_EFI.fd",
+];
+
 /// Starts QEMU with its console on pipes.
 pub(crate) fn start(args: &Args, machine: &Machine) -> Result<Child> {
-    let mut qemu = Command::new(&args.qemu);
-    qemu.args(["-nographic", "-no-reboot", "-monitor", "none"])
-        .args(["-accel", &args.accel, "-cpu", "max"])
-        .args(["-smp", &args.cpus.to_string(), "-m", &args.memory])
-        .args(["-device", "virtio-rng-pci"]);
+    command(args, machine)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .with_context(|| format!("cannot start {}", machine.system.qemu))
+}
+
+fn command(args: &Args, machine: &Machine) -> Command {
+    let mut qemu = Command::new(machine.system.qemu);
+    qemu.args(["-nographic", "-no-reboot", "-monitor", "none", "-accel", &args.accel]);
+    add_board(&mut qemu, args, machine.system);
+    qemu.args(["-smp", &args.cpus.to_string(), "-m", &args.memory]).args(["-device", "virtio-rng-pci"]);
     if args.count_instructions {
         // An idle guest does not sleep: its clock jumps to the next timer.
         qemu.args(["-icount", "shift=0,sleep=off"]);
@@ -45,11 +62,27 @@ pub(crate) fn start(args: &Args, machine: &Machine) -> Result<Child> {
     add_system(&mut qemu, machine);
     add_disk(&mut qemu, "payload", machine.payload, Some("raw"));
     add_wires(&mut qemu, machine);
-    qemu.stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .with_context(|| format!("cannot start {}", args.qemu))
+    qemu
+}
+
+/// The board, its processor, and its firmware if it needs some to boot from a disk.
+fn add_board(qemu: &mut Command, args: &Args, system: System) {
+    match system.arch {
+        Arch::Amd64 => {
+            qemu.args(["-cpu", "max"]);
+        }
+        Arch::Aarch64 => {
+            // Emulation of pointer authentication with the architecture's own cipher is slow.
+            let cpu = if args.accel == "tcg" { "max,pauth-impdef=on" } else { "max" };
+            qemu.args(["-M", "virt", "-cpu", cpu]);
+            if system.image.is_some() {
+                let installed = || FIRMWARE.iter().map(PathBuf::from).find(|file| file.is_file());
+                // QEMU says what is missing if there is none.
+                let firmware = args.firmware.clone().or_else(installed);
+                qemu.arg("-bios").arg(firmware.unwrap_or_else(|| FIRMWARE[0].into()));
+            }
+        }
+    }
 }
 
 /// The console on standard input and output, the second serial port on a socket.
@@ -57,8 +90,13 @@ fn add_ports(qemu: &mut Command, machine: &Machine) {
     let control = machine.control_socket();
     qemu.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
         .arg("-chardev")
-        .arg(format!("socket,id=control,path={}", control.display()))
-        .args(["-serial", "chardev:control"]);
+        .arg(format!("socket,id=control,path={}", control.display()));
+    match machine.system.arch {
+        Arch::Amd64 => qemu.args(["-serial", "chardev:control"]),
+        // The board has one port. FreeBSD's driver takes a card that calls itself a 16450 (1) by
+        // its class; it would take QEMU's default (2) only by a name that it does not know.
+        Arch::Aarch64 => qemu.args(["-device", "pci-serial,chardev=control,prog_if=1"]),
+    };
 }
 
 /// The disk or the kernel that the guest boots from.
@@ -70,7 +108,9 @@ fn add_system(qemu: &mut Command, machine: &Machine) {
     if let (Some(kernel), Some(root)) = (system.kernel, system.root) {
         let mut variables = machine.variables.clone();
         variables.push("vfs.root.mountfrom=ufs:/dev/vtbd0".to_owned());
-        qemu.arg("-kernel").arg(kernel).args(["-append", &variables.join(" ")]);
+        // Without this word the kernel for aarch64 does not take the line for its own.
+        let guard = if system.arch == Arch::Aarch64 { "FreeBSD: " } else { "" };
+        qemu.arg("-kernel").arg(kernel).arg("-append").arg(format!("{guard}{}", variables.join(" ")));
         add_disk(qemu, "system", root, format_of(root));
     }
 }
@@ -108,5 +148,68 @@ fn add_wires(qemu: &mut Command, machine: &Machine) {
         let last = machine.number + 1;
         qemu.arg("-device")
             .arg(format!("virtio-net-pci,netdev=wire{wire},mac=52:54:00:00:{wire:02x}:{last:02x}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    /// QEMU's command line for a machine with one wire.
+    fn line(number: usize, options: &[&str]) -> String {
+        let args = Args::parse_from(["x"].iter().chain(options));
+        let machine = Machine {
+            number,
+            system: args.system(number),
+            wires: 1,
+            variables: vec!["kern.hz=100".to_owned()],
+            payload: Path::new("/p/payload.tar"),
+            sockets: Path::new("/p"),
+        };
+        let command = command(&args, &machine);
+        let words = [command.get_program()].into_iter().chain(command.get_args());
+        words.map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[track_caller]
+    fn must_have(line: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(line.contains(part), "no `{part}` in {line}");
+        }
+    }
+
+    #[test]
+    fn amd64_has_two_serial_ports_and_takes_kernel_variables() {
+        let line = line(0, &["--kernel", "k", "--root", "r.ufs"]);
+        must_have(&line, &["qemu-system-x86_64 ", "-accel tcg -cpu max -smp 2", "-serial chardev:control"]);
+        must_have(&line, &["-kernel k -append kern.hz=100 vfs.root.mountfrom=ufs:/dev/vtbd0 -drive"]);
+        assert!(!line.contains("-M ") && !line.contains("-bios"), "{line}");
+    }
+
+    #[test]
+    fn aarch64_has_a_second_port_on_a_card_and_a_word_before_the_variables() {
+        let line = line(0, &["--arch", "aarch64", "--kernel", "k", "--root", "r.ufs"]);
+        must_have(&line, &["qemu-system-aarch64 ", "-M virt -cpu max,pauth-impdef=on -smp 2"]);
+        must_have(&line, &["-serial chardev:console", "-device pci-serial,chardev=control,prog_if=1"]);
+        must_have(&line, &["-append FreeBSD: kern.hz=100 vfs.root.mountfrom=ufs:/dev/vtbd0 -drive"]);
+        assert!(!line.contains("-serial chardev:control") && !line.contains("-bios"), "{line}");
+    }
+
+    #[test]
+    fn a_disk_image_for_aarch64_boots_with_firmware() {
+        let line =
+            line(0, &["--arch", "aarch64", "--image", "i.raw", "--firmware", "f.fd", "--accel", "kvm"]);
+        must_have(&line, &["-accel kvm -M virt -cpu max -bios f.fd", "file=i.raw,format=raw"]);
+        assert!(!line.contains("-append"), "{line}");
+    }
+
+    #[test]
+    fn machine_two_can_have_another_architecture() {
+        let options = ["--kernel", "k", "--root", "r.ufs", "--peer-arch", "aarch64"];
+        let peer = ["--peer-kernel", "k2", "--peer-root", "r2.ufs"];
+        let options: Vec<_> = options.into_iter().chain(peer).collect();
+        must_have(&line(0, &options), &["qemu-system-x86_64 ", "-kernel k ", "52:54:00:00:00:01"]);
+        must_have(&line(1, &options), &["qemu-system-aarch64 ", "-kernel k2 ", "52:54:00:00:00:02"]);
     }
 }

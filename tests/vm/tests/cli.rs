@@ -49,6 +49,32 @@ fn a_missing_qemu_is_to_be_installed() {
 }
 
 #[test]
+fn a_missing_qemu_for_aarch64_has_its_own_package() {
+    let options = ["--arch", "aarch64", "--image", SOME_FILE, "--module", SOME_FILE];
+    let said = complaint(&[&options[..], &["--qemu", "no-such-qemu"]].concat());
+    assert!(said.contains("apt install qemu-system-arm"), "{said}");
+}
+
+#[test]
+fn an_architecture_for_machine_two_needs_a_system() {
+    let said = complaint(&["--image", SOME_FILE, "--module", SOME_FILE, "--peer-arch", "aarch64"]);
+    assert!(said.contains("--peer-kernel"), "{said}");
+}
+
+#[test]
+fn a_module_for_another_architecture_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let module = directory.path().join("amd64.ko");
+    let mut header = b"\x7fELF".to_vec();
+    header.resize(64, 0);
+    header[18] = 62;
+    std::fs::write(&module, header).expect("a module");
+    let module = module.to_str().expect("its name is text");
+    let said = complaint(&["--arch", "aarch64", "--image", SOME_FILE, "--module", module]);
+    assert!(said.contains("is for amd64, and not for aarch64"), "{said}");
+}
+
+#[test]
 fn a_qemu_that_ends_at_once_is_noticed() {
     let logs = tempfile::tempdir().expect("a directory for logs");
     let logs = logs.path().to_str().expect("its name is text");
