@@ -12,7 +12,7 @@ use crate::driver::kernel::mbuf::{self, Packet};
 use crate::driver::kernel::time;
 use crate::driver::lifecycle;
 use crate::driver::pf::rules::{self, Hooks};
-use crate::driver::pf::{collapse, Locked, NEWEST_FORMAT};
+use crate::driver::pf::{collapse, status, Locked, NEWEST_FORMAT};
 use crate::driver::probe;
 use crate::driver::softc::Softc;
 use crate::driver::stats::{count, Stat};
@@ -222,14 +222,16 @@ fn state_deleted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
         deferral::release(softc, bucket, state);
     }
     let link = softc.link(epoch);
-    if state.is_nosync() || !softc.has_audience(link) {
+    let is_told = !state.is_nosync() && softc.has_audience(link);
+    if storage::is_numbered() && (is_told || state.id().creator == status::host_id()) {
+        // A message that a peer sent before it heard of the end must not bring the state back.
+        // The peer may be one that was not heard yet. If an operator clears states, peers hear
+        // of the end of those that this firewall made.
+        softc.ended.lock().note(state.id(), time::uptime());
+    }
+    if !is_told {
         bucket.queues.lock().forget(state);
         return;
-    }
-    if storage::is_numbered() {
-        // A message that a peer sent before it heard of the end must not bring the state back.
-        // The peer may be one that was not heard yet.
-        softc.ended.lock().note(state.id(), time::uptime());
     }
     probe::queued(state.id(), Queue::Delete);
     let wake = bucket.queues.delete(state, softc.frame_size(link));

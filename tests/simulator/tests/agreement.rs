@@ -185,6 +185,27 @@ fn what_is_told_before_a_late_delete_does_not_bring_a_state_back() -> Result<()>
 }
 
 #[test]
+fn what_is_told_before_a_clear_does_not_bring_a_state_back() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    open(&one, 0..5)?;
+    lab.seconds(3)?;
+    let loses = lose(&lab, |sent| has(sent, NEWEST.update()));
+    let sent = record(&lab);
+    one.request_bulk_update()?;
+    lab.advance(100)?;
+    loses.set(false);
+    one.flush()?;
+    lab.seconds(1)?;
+    // A part of the bulk update arrives only now.
+    let update = sent.borrow().iter().find(|sent| has(sent, NEWEST.update())).cloned();
+    lab.world.network.deliver(&lab.world, one.sync() as usize, &update.expect("an update").packet);
+    lab.seconds(5)?;
+    assert_eq!((one.states().len(), two.states().len()), (0, 0));
+    unload([one, two])
+}
+
+#[test]
 fn a_cut_of_twenty_seconds_is_repaired_without_a_bulk_update() -> Result<()> {
     let lab = plain_lab();
     let [one, two] = numbered_pair(&lab)?;
@@ -310,6 +331,13 @@ fn with_keys(keys: [Option<&[u8]>; 2], required: [bool; 2], follows: bool) -> Re
     unload([one, two])
 }
 
+fn require_key(firewalls: [&Firewall; 2]) -> Result<()> {
+    firewalls.iter().try_for_each(|firewall| {
+        firewall.write_sysctl("net.pfsync.key", KEY)?;
+        firewall.write_sysctl("net.pfsync.require_key", &1i32.to_le_bytes())
+    })
+}
+
 #[test]
 fn a_key_on_one_side_does_no_harm() -> Result<()> {
     with_keys([Some(KEY), None], [false, false], true)?;
@@ -334,10 +362,7 @@ fn strangers_are_refused() -> Result<()> {
 fn keys_change_without_a_gap() -> Result<()> {
     let lab = plain_lab();
     let [one, two] = numbered_pair(&lab)?;
-    for firewall in [&one, &two] {
-        firewall.write_sysctl("net.pfsync.key", KEY)?;
-        firewall.write_sysctl("net.pfsync.require_key", &1i32.to_le_bytes())?;
-    }
+    require_key([&one, &two])?;
     // What was told before the key was required is not believed: a bulk update follows.
     lab.seconds(3)?;
     assert!(one.is_complete()? && two.is_complete()?);
@@ -363,10 +388,7 @@ fn keys_change_without_a_gap() -> Result<()> {
 fn a_firewall_that_boots_proves_itself_before_it_requests() -> Result<()> {
     let lab = plain_lab();
     let [one, two] = numbered_pair(&lab)?;
-    for firewall in [&one, &two] {
-        firewall.write_sysctl("net.pfsync.key", KEY)?;
-        firewall.write_sysctl("net.pfsync.require_key", &1i32.to_le_bytes())?;
-    }
+    require_key([&one, &two])?;
     open(&one, 0..10)?;
     lab.seconds(5)?;
     let before = refused(&one)?;
@@ -412,10 +434,7 @@ fn bad_keys_are_refused_and_no_key_is_shown() -> Result<()> {
 fn recorded_packets_change_nothing() -> Result<()> {
     let lab = plain_lab();
     let [one, two] = numbered_pair(&lab)?;
-    for firewall in [&one, &two] {
-        firewall.write_sysctl("net.pfsync.key", KEY)?;
-        firewall.write_sysctl("net.pfsync.require_key", &1i32.to_le_bytes())?;
-    }
+    require_key([&one, &two])?;
     lab.seconds(3)?;
     let sent = record(&lab);
     let opened = open(&one, 0..50)?;
