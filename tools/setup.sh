@@ -153,7 +153,7 @@ MIRI_TOOLCHAIN=nightly-2026-10-30
 
 install_miri() {
 	command -v rustup >/dev/null || die "Miri needs rustup, which Debian 12 does not have"
-	if ! rustup run $MIRI_TOOLCHAIN cargo-miri --version >/dev/null 2>&1; then
+	if ! rustup run $MIRI_TOOLCHAIN cargo miri --version >/dev/null 2>&1; then
 		say "installing $MIRI_TOOLCHAIN with rustup: Miri, which runs wire and engine in the tests" >&2
 		rustup --quiet toolchain install --no-self-update --profile minimal \
 		    --component miri,rust-src $MIRI_TOOLCHAIN || die "rustup cannot install $MIRI_TOOLCHAIN"
