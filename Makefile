@@ -6,6 +6,7 @@
 #   make demo       build it and show two firewalls at work, without a FreeBSD
 #   make test       everything that can be tested without a FreeBSD
 #   make lint       hold the source to clippy and cargo fmt; part of make test
+#   make miri       run the tests of wire and engine under Miri; part of make test
 #   make doc        build the documentation of the source; part of make lint
 #   make bench      time wire and engine, and record what hot paths cost
 #   make fuzz       fuzz each target for FUZZ_SECONDS (60); see fuzz/README.md
@@ -72,6 +73,11 @@ test:
 	@. build/env && $$CARGO run --quiet --locked -p pfsync-simulator --bin instructions
 	@. build/env && $$CARGO test --locked --workspace --exclude sys-bindings \
 	    --lib --bins --tests
+	@sh tools/miri.sh if-there
+
+# Needs rustup, and installs a nightly compiler with it.
+miri:
+	@sh tools/miri.sh
 
 # In src/wire and src/engine, clippy also refuses operations that can panic. Its
 # first run checks the kernel half of the module, the second everything else.
@@ -150,4 +156,4 @@ unload:
 clean:
 	rm -rf pfsync.ko target build/pfsync.a build/pfsync-kmod-*.tar.gz
 
-.PHONY: all bench check clean demo doc fuzz install lint load package pfsync.ko setup test test-simulator toolchain uninstall unload
+.PHONY: all bench check clean demo doc fuzz install lint load miri package pfsync.ko setup test test-simulator toolchain uninstall unload

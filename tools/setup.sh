@@ -8,6 +8,7 @@
 #   tools/setup.sh         what `make` and the tests need
 #   tools/setup.sh lint    that, and what `make lint` needs
 #   tools/setup.sh fuzz    that, and what `make fuzz` needs
+#   tools/setup.sh miri    only what `make miri` needs
 #   tools/setup.sh all     what everything but cargo-fuzz needs, for all releases
 #
 # FREEBSD is the release to build for, 14 or 15. The default is 14, and on
@@ -99,6 +100,20 @@ install_cargo_fuzz() {
 	say "building cargo-fuzz $CARGO_FUZZ, which runs libFuzzer, into build/bin"
 	RUSTC=/usr/bin/rustc /usr/bin/cargo install --quiet --locked \
 	    --root "$BUILD" --version "$CARGO_FUZZ" cargo-fuzz
+}
+
+# Miri belongs to the nightly compiler that it was built with, and only rustup has it.
+# Prints the name of the toolchain at the end.
+MIRI_TOOLCHAIN=nightly-2026-10-30
+
+install_miri() {
+	command -v rustup >/dev/null || die "Miri needs rustup, which Debian 12 does not have"
+	if ! rustup run $MIRI_TOOLCHAIN cargo miri --version >/dev/null 2>&1; then
+		say "installing $MIRI_TOOLCHAIN with rustup: Miri, which runs wire and engine in the tests" >&2
+		rustup --quiet toolchain install --no-self-update --profile minimal \
+		    --component miri,rust-src $MIRI_TOOLCHAIN || die "rustup cannot install $MIRI_TOOLCHAIN"
+	fi
+	echo $MIRI_TOOLCHAIN
 }
 
 # install_ziglang VERSION
@@ -193,6 +208,11 @@ export KERNEL_INCLUDE='$INCLUDE:$SYS:$SYS/contrib/ck/include'
 export KERNEL_CC='cc' KERNEL_LD='ld.lld'
 EOF
 }
+
+if [ "${1:-}" = miri ]; then
+	install_miri
+	exit
+fi
 
 case $(uname -s) in
 Linux) setup_linux "${1:-module}" ;;

@@ -133,6 +133,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes under Miri")]
     fn a_flood_of_requests_is_bounded() {
         let mut control = control();
         for n in 0..MAX_QUEUED_REQUESTS {

@@ -241,6 +241,7 @@ mod tests {
         /// Whatever is missing stays missing until it is taken out, in bounded
         /// memory.
         #[test]
+        #[cfg_attr(miri, ignore = "takes minutes under Miri")]
         fn nothing_missing_is_forgotten(steps in proptest::collection::vec((1..6u64, 1..6u64, 0..40u64), 0..200)) {
             let mut gaps = Gaps::new();
             let (mut model, mut end) = (BTreeSet::new(), 0);

@@ -404,6 +404,7 @@ mod tests {
         /// The log tells what every frame told, except of the frames that it says it
         /// has forgotten.
         #[test]
+        #[cfg_attr(miri, ignore = "takes minutes under Miri")]
         fn what_is_not_forgotten_is_known(lens in proptest::collection::vec(0..30u64, 1..80), capacity in 0..200usize) {
             let mut log = Log::new(vec![Entry::UNUSED; capacity]);
             let (mut frames, mut next) = (Vec::new(), 0);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 
 mod distrust;
+// Takes minutes under Miri.
+#[cfg(not(miri))]
 mod model;
 
 use super::*;
@@ -174,6 +176,7 @@ fn what_a_peer_lacks_is_told_again_once() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn a_repair_that_is_lost_is_told_again() {
     let (mut a, mut b) = pair();
     let _lost = a.deletes(0..1, 0);
@@ -193,6 +196,7 @@ fn a_repair_that_is_lost_is_told_again() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn a_clear_that_is_lost_twice_is_told_again_once() {
     let (mut a, mut b) = pair();
     let clear = |creator| Clear { ifname: None, creator: [creator; 4] };
@@ -245,6 +249,7 @@ fn late_and_doubled_frames_are_dropped() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn a_frame_that_is_overtaken_by_many_is_dropped_and_told_again() {
     let (mut a, mut b) = pair();
     let overtaken = a.deletes(0..1, 0);
@@ -320,6 +325,7 @@ fn stock_peers_get_no_trailers() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn a_flood_of_peers_evicts_nobody_and_is_bounded() {
     let (mut a, mut b) = pair();
     for n in 3..200 {

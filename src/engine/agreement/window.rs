@@ -58,6 +58,7 @@ mod tests {
     proptest! {
         /// A number arrives once, in whatever order the numbers come.
         #[test]
+        #[cfg_attr(miri, ignore = "takes minutes under Miri")]
         fn each_number_arrives_once(steps in proptest::collection::vec((0..WINDOW, 0..40u64), 1..2000)) {
             let (mut window, mut arrived, mut highest) = (Window::new(), HashSet::new(), WINDOW);
             for (back, rise) in steps {

@@ -95,6 +95,7 @@ fn sent(bucket: &mut Queues<Model>) -> Vec<(Queue, u32)> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn an_update_waits_for_the_timer() {
     let mut bucket = bucket();
     assert_eq!(bucket.update(&1, UDP), Wake { timer: true, sender: false });
@@ -132,6 +133,7 @@ fn an_update_that_collapses_changes_nothing_in_the_bucket() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn a_thousand_busy_states_do_not_fill_frames() {
     let mut bucket = bucket();
     for round in 0..10 {
@@ -215,6 +217,7 @@ proptest! {
     /// When the timer has expired, nothing is queued any more, whatever happened
     /// before, and each state was sent at most once.
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes under Miri")]
     fn an_expired_timer_empties_the_bucket(events in proptest::collection::vec((0..6u8, 0..20u32), 0..400)) {
         let mut bucket = bucket();
         let mut timer = false;

@@ -22,6 +22,7 @@ fn with_a_key_only_fresh_epochs_count() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn recordings_of_a_former_epoch_prove_nothing() {
     let (mut a, mut b) = (TestNode::with_key(1), TestNode::with_key(2));
     greet(&mut a, &mut b, 0);
@@ -97,6 +98,7 @@ fn forged(node: &TestNode, is_hello: bool) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn what_anyone_could_send_does_not_count_once_a_key_is_required() {
     for is_hello in [false, true] {
         let (mut a, mut b) = pair();
@@ -113,6 +115,7 @@ fn what_anyone_could_send_does_not_count_once_a_key_is_required() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn what_was_taken_before_a_key_is_required_is_not_taken_again() {
     let (mut a, mut b) = pair();
     for node in [&mut a, &mut b] {
@@ -176,6 +179,7 @@ fn a_report_of_numbers_that_were_not_given_is_ignored() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn a_damaged_number_does_no_lasting_harm() {
     for is_hello in [false, true] {
         let (mut a, mut b) = pair();
@@ -211,6 +215,7 @@ fn a_damaged_count_of_hellos_does_no_lasting_harm() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn recorded_hellos_cast_no_doubt_if_a_key_is_required() {
     let (mut a, mut b) = (TestNode::with_key(1), TestNode::with_key(2));
     greet(&mut a, &mut b, 0);
