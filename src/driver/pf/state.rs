@@ -7,7 +7,9 @@ use super::status;
 use crate::driver::kernel::time;
 use crate::engine::ending::Known;
 use crate::engine::merge::LocalEndpoint;
-use crate::wire::{Direction, Endpoint, Family, IfName, Key, Scrub, State, StateId, IPPROTO_PFSYNC, IPPROTO_TCP};
+use crate::wire::{
+    Direction, Endpoint, Family, IfName, Key, Scrub, State, StateId, IPPROTO_PFSYNC, IPPROTO_TCP,
+};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
