@@ -96,9 +96,12 @@ fn no_request_is_lost_needs_the_flag_cleared_first() {
     });
 }
 
+/// A sender that writes a frame: the queues of both buckets, and what writes some of a queue.
+type Sender = fn(&[SharedQueues; 2], &mut dyn FnMut(&SharedQueues, Queue, usize));
+
 /// A state ends, and another with the same ends is made, which pf orders by the lock of their
 /// keys. The sender writes a frame meanwhile. `write` is the sender.
-fn replace(write: fn(&[SharedQueues; 2], &mut dyn FnMut(&SharedQueues, Queue, usize))) {
+fn replace(write: Sender) {
     let model = Arc::new(([queues(), queues()], [state(), state()], Mutex::new(false)));
     let (deleting, inserting) = (Arc::clone(&model), Arc::clone(&model));
     let deleting = thread::spawn(move || {

@@ -12,6 +12,8 @@
 //! Each model has a mutant that it must catch: weaker orderings ([`atomic::weaken`]), or steps
 //! in another order.
 #![cfg(test)]
+// The states of the models are plain numbers, which the module's code drops as references.
+#![allow(clippy::drop_non_drop)]
 
 // The files say `use sys_bindings as sys`.
 extern crate self as sys_bindings;
