@@ -375,8 +375,8 @@ fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Acti
         }
         Some(found) => {
             let (id, src, dst, timeout) = (state.id, state.src, state.dst, state.timeout);
-            let used = found.used_elsewhere(state, time::uptime());
-            merge(context, &found, &CompressedUpdate { id, src, dst, timeout }, used, Urgency::Second);
+            let cause = Cause::Copy { used: found.used_elsewhere(state) };
+            merge(context, &found, &CompressedUpdate { id, src, dst, timeout }, cause);
         }
     }
 }
@@ -386,25 +386,25 @@ fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Acti
 fn handle_compressed(context: &Context, raw: &RawCompressedUpdate) {
     let found = table::find(raw.state_id());
     match (raw.check(found.as_ref().map(|found| found.proto())), found) {
-        (Ok(update), Some(found)) => merge(context, &found, &update, time::uptime(), Urgency::Now),
+        (Ok(update), Some(found)) => merge(context, &found, &update, Cause::Packet),
         (Ok(_), None) => request_state(context, raw.state_id()),
         (Err(_), _) => reject(Some(Action::UpdateCompressed), Rejected::Value),
     }
 }
 
-/// How soon a peer has to hear of a state about which it is behind.
+/// Why a peer sent an update.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Urgency {
-    /// It handles packets of the connection: at once.
-    Now,
-    /// It sent a copy, as a bulk update does: with the updates of this second.
-    Second,
+enum Cause {
+    /// It handles packets of the connection. If it is behind, it has to hear that at once.
+    Packet,
+    /// It sent a copy, as a bulk update does. The state was used last in that second of uptime,
+    /// as far as it knows. If it is behind, the updates of this second tell it.
+    Copy { used: u32 },
 }
 
 /// Overwrites the endpoints for which an update is newer than what is known here. If the
-/// update is older for one of them, sends the state back. `used`: when a packet passed the
-/// peer last, in seconds of uptime.
-fn merge(context: &Context, found: &Found, update: &CompressedUpdate, used: u32, urgency: Urgency) {
+/// update is older for one of them, sends the state back.
+fn merge(context: &Context, found: &Found, update: &CompressedUpdate, cause: Cause) {
     if !found.is_alive() {
         return;
     }
@@ -422,12 +422,16 @@ fn merge(context: &Context, found: &Found, update: &CompressedUpdate, used: u32,
     merge_endpoint(found, Side::Dst, &update.dst, verdict.dst);
     if verdict.applies_any() {
         let uptime = time::uptime();
+        let used = match cause {
+            Cause::Packet => uptime,
+            Cause::Copy { used } => used,
+        };
         found.refresh(update.timeout, used);
         found.note_message(uptime, verdict.brings_news());
     }
     if verdict.peer_is_behind() {
         count(Stat::Stale, 1);
-        send_back(context, found, urgency);
+        send_back(context, found, cause);
     }
 }
 
@@ -454,14 +458,14 @@ fn request_state(context: &Context, state: StateId) {
 }
 
 /// Sends a peer what it does not know of a state.
-fn send_back(context: &Context, found: &Found, urgency: Urgency) {
+fn send_back(context: &Context, found: &Found, cause: Cause) {
     if found.is_nosync() {
         return;
     }
     if !context.softc.rates.answers.allows(time::uptime(), context.sysctls.peer_requests) {
         return reject_limited(Action::UpdateCompressed, PeerLimit::Requests);
     }
-    let change = Change { tcp: found.is_tcp(), split: urgency == Urgency::Now };
+    let change = Change { tcp: found.is_tcp(), split: cause == Cause::Packet };
     let bucket = context.softc.bucket(found);
     let wake = bucket.queues.lock().update(found, change);
     context.softc.wake(bucket, wake);

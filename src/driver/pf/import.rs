@@ -4,7 +4,7 @@
 use super::export::FLOATING;
 use super::row::Row;
 use super::rules::Rules;
-use super::state::{allocate_scrub, write_endpoint, Found};
+use super::state::{allocate_scrub, last_used, write_endpoint, Found};
 use super::status;
 use super::table::{find_by_key, KeyRole};
 use super::NEWEST_FORMAT;
@@ -313,31 +313,6 @@ unsafe fn is_exhausted(rule: *const sys::pf_krule) -> bool {
     }
 }
 
-/// The second of uptime in which a state counts as last used, so that it expires when
-/// the sender said.
-///
-/// # Safety
-///
-/// `rule` is valid and stays so.
-pub(super) unsafe fn last_used(state: &State, rule: *const sys::pf_krule, uptime: u32) -> u32 {
-    if state.expires_in == 0 {
-        return uptime;
-    }
-    let index = usize::from(state.timeout);
-    // SAFETY: the caller promises that the rule is valid.
-    let timeout = unsafe {
-        match (*rule).timeout.get(index).copied() {
-            Some(seconds) if seconds != 0 => seconds,
-            _ => (*sys::pfs_pf_default_rule()).timeout.get(index).copied().unwrap_or(0),
-        }
-    };
-    // If the state was last used before this system started, it counts as used at the
-    // start. An earlier time would wrap around. pf, which shortens timeouts when its
-    // table is full, would then not see the state expire until the table is less full,
-    // which may never happen.
-    uptime.saturating_sub(timeout.saturating_sub(state.expires_in))
-}
-
 /// Copies actions from a state's rule, for a message format that does not carry them. If
 /// the rule did not create this state, copies nothing from it and clears flags whose
 /// parameters are unavailable.
@@ -514,7 +489,7 @@ unsafe fn fill(
         (*st).direction = state.direction as u8;
         (*st).timeout = state.timeout;
         (*st).creation = sys::pfs_time_ago(uptime, state.age);
-        (*st).expire = sys::pfs_time_of(last_used(state, rule, uptime));
+        (*st).expire = sys::pfs_time_of(last_used(state, rule, uptime).unwrap_or(uptime));
         (*st).pfsync_time = uptime;
         (*st).sync_state = sys::PFSYNC_S_NONE as u8;
         (*sys::pfs_route(st).addr).__bindgen_anon_1.addr8 = state.rt_addr;

@@ -2,7 +2,6 @@
 //! States of pf: referenced, locked, and what may be read and written when.
 
 use super::export::{kif_name, FLOATING};
-use super::import::last_used;
 use super::status;
 use crate::driver::kernel::time;
 use crate::engine::ending::Known;
@@ -277,10 +276,14 @@ impl Locked<'_> {
 
     /// Whether the rule that made the state says `no-sync`.
     fn rule_is_nosync(&self) -> bool {
-        // SAFETY: only computes an address.
-        let rule = self.read(|st| unsafe { sys::pfs_rules(st) }[0]);
         // SAFETY: a linked state references its rule, whose flags do not change.
-        unsafe { (*rule).rule_flag & sys::PFRULE_NOSYNC != 0 }
+        unsafe { (*self.rule()).rule_flag & sys::PFRULE_NOSYNC != 0 }
+    }
+
+    /// The rule that made the state.
+    fn rule(&self) -> *const sys::pf_krule {
+        // SAFETY: only computes an address.
+        self.read(|st| unsafe { sys::pfs_rules(st) }[0])
     }
 
     /// When a peer's message about the state was taken over last, in seconds of uptime,
@@ -419,16 +422,11 @@ impl Locked<'_> {
         }
     }
 
-    /// The second of uptime in which the state was used last, as a peer's whole message tells
-    /// of it. 0 if the state has expired there.
-    pub(crate) fn used_elsewhere(&self, state: &State, uptime: u32) -> u32 {
-        if state.expires_in == 0 {
-            return 0;
-        }
-        // SAFETY: only computes an address.
-        let rule = self.read(|st| unsafe { sys::pfs_rules(st) }[0]);
+    /// The second of uptime in which the state was used last, as a peer's whole message about
+    /// it says. 0 if it has expired there.
+    pub(crate) fn used_elsewhere(&self, state: &State) -> u32 {
         // SAFETY: a linked state references its rule.
-        unsafe { last_used(state, rule, uptime) }
+        unsafe { last_used(state, self.rule(), time::uptime()) }.unwrap_or(0)
     }
 
     pub(super) fn raw(&self) -> *mut sys::pf_kstate {
@@ -438,6 +436,31 @@ impl Locked<'_> {
     pub(super) fn pointer(&self) -> NonNull<sys::pf_kstate> {
         self.st
     }
+}
+
+/// The second of uptime in which a state was used last, as a message says by the time after
+/// which it expires. `None` if it has expired at the sender.
+///
+/// # Safety
+///
+/// `rule` is the state's rule here, and is valid.
+pub(super) unsafe fn last_used(state: &State, rule: *const sys::pf_krule, uptime: u32) -> Option<u32> {
+    if state.expires_in == 0 {
+        return None;
+    }
+    let index = usize::from(state.timeout);
+    // SAFETY: the caller promises that the rule is valid.
+    let timeout = unsafe {
+        match (*rule).timeout.get(index).copied() {
+            Some(seconds) if seconds != 0 => seconds,
+            _ => (*sys::pfs_pf_default_rule()).timeout.get(index).copied().unwrap_or(0),
+        }
+    };
+    // If the state was last used before this system started, it counts as used at the
+    // start. An earlier time would wrap around. pf, which shortens timeouts when its
+    // table is full, would then not see the state expire until the table is less full,
+    // which may never happen.
+    Some(uptime.saturating_sub(timeout.saturating_sub(state.expires_in)))
 }
 
 /// Overwrites an endpoint of a state. Its scrub data are lost if there is no memory
