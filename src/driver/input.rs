@@ -147,7 +147,13 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, read_header: ReadHeade
         Err(_) if !is_listening => {}
         Err(Rejection::Limit(limit)) => reject_packet(limit),
         Err(Rejection::Packet(reason)) => reject(None, reason),
-        Ok(_) if !is_listening => bulk_request::frame_missed(softc),
+        Ok((bytes, _)) if !is_listening => {
+            // What a hello says, the next one says too.
+            let frame = Frame::parse(bytes.get(offset..).unwrap_or_default());
+            if frame.is_ok_and(|frame| frame.has_messages()) {
+                bulk_request::frame_missed(softc);
+            }
+        }
         Ok((bytes, from)) => {
             bulk_request::check_pf(softc);
             softc.ifp.count(Counter::InputPackets, 1);

@@ -40,10 +40,14 @@ impl KeyPair {
         KeyPair([NONE; 2])
     }
 
-    /// Replaces one of the keys: the first, which frames are tagged with, or the other.
+    /// Replaces one of the keys: the first, which frames are tagged with, or the other. If the
+    /// other becomes the first, they change places, so that the tags of both stay right.
     pub(crate) fn set(&mut self, is_first: bool, key: Option<Key>) {
         let [first, also] = &mut self.0;
-        *(if is_first { first } else { also }) = key.unwrap_or(NONE);
+        match key {
+            Some(key) if is_first && key == *also => core::mem::swap(first, also),
+            _ => *(if is_first { first } else { also }) = key.unwrap_or(NONE),
+        }
     }
 
     /// The keys, if they are set.

@@ -374,13 +374,34 @@ fn keys_change_without_a_gap() -> Result<()> {
         (&one, "net.pfsync.key_also", b""),
         (&two, "net.pfsync.key_also", b""),
     ];
+    let before = [refused(&one)?, refused(&two)?];
     for (number, (firewall, name, key)) in (0..).zip(steps) {
         firewall.write_sysctl(name, key)?;
         open(&one, number * 10..number * 10 + 10)?;
         lab.seconds(2)?;
+        assert_eq!([refused(&one)?, refused(&two)?], before, "{name}");
         assert_eq!(ids(&one), ids(&two));
         assert!(one.is_complete()? && two.is_complete()?);
     }
+    unload([one, two])
+}
+
+/// A frame without messages tells nothing of states: whoever does not listen misses none.
+#[test]
+fn a_hello_that_is_not_heard_is_no_loss() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    open(&one, 0..10)?;
+    lab.seconds(20)?;
+    let hellos = one.number("net.pfsync.agreement.hellos_sent")?;
+    two.set_up(false)?.expect("down");
+    lab.seconds(30)?;
+    assert!(one.number("net.pfsync.agreement.hellos_sent")? > hellos);
+    two.set_up(true)?.expect("up");
+    assert!(two.is_complete()?);
+    assert_eq!(two.demotion(), 0);
+    lab.seconds(5)?;
+    assert_in_sync([&one, &two])?;
     unload([one, two])
 }
 
