@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The rows of pf's id hash (`driver/pf/row.rs`): a walk misses no state but those that are
-//! announced later, and after `quiesce` no thread is in a hook.
+//! announced later, a state is unlinked once, and after `quiesce` no thread is in a hook.
 
 use crate::atomic::{check, AtomicBool, Content, Ordering};
 use crate::driver::kernel::mutex::Mutex;
@@ -76,6 +76,34 @@ fn a_walk_misses_only_what_is_announced_later_needs_the_hook_after_the_insertion
         walk(|model| {
             model.announce();
             model.link();
+        });
+    });
+}
+
+/// Two threads carry out a peer's clear at once. `clear` says whether it unlinked the state.
+fn clear_twice(clear: fn() -> bool) {
+    let model = Model::new();
+    model.link();
+    let other = thread::spawn(move || usize::from(clear()));
+    let unlinked = usize::from(clear()) + other.join().unwrap();
+    assert_eq!(unlinked, 1);
+}
+
+#[test]
+fn a_state_is_unlinked_once() {
+    check(|| clear_twice(|| Row::lock(0).is_some_and(|row| row.unlink_first(|_| true))));
+}
+
+/// The row is unlocked between the look and the end of the state.
+#[test]
+#[should_panic(expected = "assertion")]
+fn a_state_is_unlinked_once_needs_the_row_locked_all_the_time() {
+    check(|| {
+        clear_twice(|| {
+            let is_there = Row::lock(0).is_some_and(|row| row.states().next().is_some());
+            is_there
+                .then(|| freebsd::row().states.lh_first.store(std::ptr::null_mut(), Ordering::Relaxed))
+                .is_some()
         });
     });
 }

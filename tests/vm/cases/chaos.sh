@@ -3,6 +3,7 @@
 # needs: programs
 # timeout: 1200
 . /tmp/vm/lib.sh
+. /tmp/vm/memory.sh
 
 # Parameters (--set): `seconds`, how long the workers work, and `seed`. A seed repeats what each worker
 # does and in which order; what it meets depends on the others, and so on the moment.

@@ -3,6 +3,7 @@
 # timeout: 3000
 # param: family inet inet6
 . /tmp/vm/lib.sh
+. /tmp/vm/memory.sh
 
 ROUNDS=${rounds:-1000}
 

@@ -3,6 +3,7 @@
 # needs: programs
 # timeout: 3600
 . /tmp/vm/lib.sh
+. /tmp/vm/memory.sh
 
 ROUNDS=${rounds:-100}
 

@@ -3,6 +3,7 @@
 # needs: programs
 # timeout: 900
 . /tmp/vm/lib.sh
+. /tmp/vm/memory.sh
 
 ROUNDS=10
 PACKETS=10000

@@ -2,6 +2,7 @@
 # about: twenty loads and unloads, with and without pfsync0, with states queued, leak no memory
 # timeout: 900
 . /tmp/vm/lib.sh
+. /tmp/vm/memory.sh
 
 ROUNDS=20
 

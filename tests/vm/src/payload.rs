@@ -22,7 +22,7 @@ type Archive = tar::Builder<File>;
 /// The guest unpacks it in /tmp/vm.
 pub(crate) fn write(disk: &Path, args: &Args, system: System, programs: &[PathBuf]) -> Result<()> {
     let mut archive = tar::Builder::new(File::create(disk)?);
-    for script in ["agent.sh", "lib.sh", "carp.sh", "machines.sh"] {
+    for script in ["agent.sh", "lib.sh", "carp.sh", "machines.sh", "memory.sh"] {
         add(&mut archive, &args.tests_dir.join(script), script)?;
     }
     for (file, name) in INSTALLED {

@@ -126,8 +126,12 @@ impl Found<'_> {
         Found(Locked { st, row: PhantomData })
     }
 
+    /// Takes the state, which is the first of its row, out of that.
     pub(crate) fn unlink(self) {
-        unimplemented!("no model unlinks a state")
+        // SAFETY: this value holds the row locked, and the state is never freed.
+        let (row, st) = unsafe { (&*sys::pfs_pf_idhash(), &*self.st.as_ptr()) };
+        assert_eq!(row.states.lh_first.load(Ordering::Relaxed), self.st.as_ptr());
+        row.states.lh_first.store(st.entry.le_next, Ordering::Relaxed);
     }
 }
 
