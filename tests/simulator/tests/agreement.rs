@@ -84,12 +84,18 @@ fn lose(lab: &Lab, choice: impl Fn(&Sent) -> bool + 'static) -> Rc<Cell<bool>> {
     loses
 }
 
-/// Cuts the wire as long as the cell is true.
-fn cut(lab: &Lab) -> Rc<Cell<bool>> {
-    let is_cut = Rc::new(Cell::new(false));
-    let flag = is_cut.clone();
-    lab.world.network.lose(move |_| flag.get());
-    is_cut
+/// A pair in which the second firewall has been told of so many states of the first.
+fn pair_with_states(lab: &Lab, count: u32) -> Result<([Firewall; 2], Vec<Id>)> {
+    let pair = numbered_pair(lab)?;
+    let opened = open(&pair[0], 0..count)?;
+    lab.seconds(3)?;
+    Ok((pair, opened))
+}
+
+/// Hands a firewall the first packet that carried a whole update, which was lost.
+fn deliver_update(lab: &Lab, firewall: &Firewall, sent: &[Sent]) {
+    let update = sent.iter().find(|sent| has(sent, NEWEST.update())).expect("an update");
+    lab.world.network.deliver(&lab.world, firewall.sync() as usize, &update.packet);
 }
 
 #[test]
@@ -123,9 +129,7 @@ fn what_is_lost_is_told_again() -> Result<()> {
 #[test]
 fn a_request_that_is_lost_is_made_again() -> Result<()> {
     let lab = plain_lab();
-    let [one, two] = numbered_pair(&lab)?;
-    let opened = open(&one, 0..5)?;
-    lab.seconds(3)?;
+    let ([one, two], opened) = pair_with_states(&lab, 5)?;
     two.flush()?;
     lab.seconds(3)?;
     let loses = lose(&lab, |sent| has(sent, Action::UpdateRequest));
@@ -141,9 +145,7 @@ fn a_request_that_is_lost_is_made_again() -> Result<()> {
 #[test]
 fn what_is_told_before_the_first_packet_of_a_peer_does_not_bring_a_state_back() -> Result<()> {
     let lab = plain_lab();
-    let [one, two] = numbered_pair(&lab)?;
-    let opened = open(&one, 0..5)?;
-    lab.seconds(3)?;
+    let ([one, two], opened) = pair_with_states(&lab, 5)?;
     one.configure(&Config { syncdev: None, ..numbered() })?.expect("configured");
     let loses = lose(&lab, |sent| sent.from == "fw2");
     one.configure(&numbered())?.expect("configured");
@@ -160,9 +162,7 @@ fn what_is_told_before_the_first_packet_of_a_peer_does_not_bring_a_state_back() 
 #[test]
 fn what_is_told_before_a_late_delete_does_not_bring_a_state_back() -> Result<()> {
     let lab = plain_lab();
-    let [one, two] = numbered_pair(&lab)?;
-    let opened = open(&one, 0..5)?;
-    lab.seconds(3)?;
+    let ([one, two], opened) = pair_with_states(&lab, 5)?;
     let loses = lose(&lab, |sent| has(sent, Action::DeleteCompressed) || has(sent, NEWEST.update()));
     let sent = record(&lab);
     kill(&one, &opened)?;
@@ -177,8 +177,7 @@ fn what_is_told_before_a_late_delete_does_not_bring_a_state_back() -> Result<()>
         }
     }
     // A part of the bulk update arrives only now.
-    let update = sent.borrow().iter().find(|sent| has(sent, NEWEST.update())).cloned();
-    lab.world.network.deliver(&lab.world, one.sync() as usize, &update.expect("an update").packet);
+    deliver_update(&lab, &one, &sent.borrow());
     lab.seconds(5)?;
     assert_eq!((one.states().len(), two.states().len()), (0, 0));
     unload([one, two])
@@ -187,9 +186,7 @@ fn what_is_told_before_a_late_delete_does_not_bring_a_state_back() -> Result<()>
 #[test]
 fn what_is_told_before_a_clear_does_not_bring_a_state_back() -> Result<()> {
     let lab = plain_lab();
-    let [one, two] = numbered_pair(&lab)?;
-    open(&one, 0..5)?;
-    lab.seconds(3)?;
+    let ([one, two], _) = pair_with_states(&lab, 5)?;
     let loses = lose(&lab, |sent| has(sent, NEWEST.update()));
     let sent = record(&lab);
     one.request_bulk_update()?;
@@ -198,8 +195,7 @@ fn what_is_told_before_a_clear_does_not_bring_a_state_back() -> Result<()> {
     one.flush()?;
     lab.seconds(1)?;
     // A part of the bulk update arrives only now.
-    let update = sent.borrow().iter().find(|sent| has(sent, NEWEST.update())).cloned();
-    lab.world.network.deliver(&lab.world, one.sync() as usize, &update.expect("an update").packet);
+    deliver_update(&lab, &one, &sent.borrow());
     lab.seconds(5)?;
     assert_eq!((one.states().len(), two.states().len()), (0, 0));
     unload([one, two])
@@ -208,12 +204,9 @@ fn what_is_told_before_a_clear_does_not_bring_a_state_back() -> Result<()> {
 #[test]
 fn a_cut_of_twenty_seconds_is_repaired_without_a_bulk_update() -> Result<()> {
     let lab = plain_lab();
-    let [one, two] = numbered_pair(&lab)?;
-    let opened = open(&one, 0..100)?;
-    lab.seconds(3)?;
+    let ([one, two], opened) = pair_with_states(&lab, 100)?;
     let sent = record(&lab);
-    let is_cut = cut(&lab);
-    is_cut.set(true);
+    let is_cut = lose(&lab, |_| true);
     open(&one, 100..200)?;
     kill(&one, &opened)?;
     lab.seconds(20)?;
@@ -231,8 +224,7 @@ fn a_log_that_is_too_short_leads_to_a_bulk_update() -> Result<()> {
     let lab = plain_lab();
     let [one, two] = numbered_pair(&lab)?;
     lab.seconds(3)?;
-    let is_cut = cut(&lab);
-    is_cut.set(true);
+    let is_cut = lose(&lab, |_| true);
     // The log has 65,536 entries.
     let opened = open(&one, 0..2000)?;
     for round in 0..40u32 {
@@ -477,8 +469,7 @@ fn recorded_packets_change_nothing() -> Result<()> {
     // The epoch is forgotten when the link is opened anew.
     two.configure(&Config { syncdev: None, ..numbered() })?.expect("configured");
     two.configure(&numbered())?.expect("configured");
-    let is_cut = cut(&lab);
-    is_cut.set(true);
+    let is_cut = lose(&lab, |_| true);
     replay(&lab)?;
     assert_eq!(two.states().len(), 0);
     is_cut.set(false);
