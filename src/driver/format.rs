@@ -18,7 +18,8 @@ pub(crate) fn frame_received(softc: &Softc, heard: Heard) {
     if softc.last_heard.load(Ordering::Relaxed) == fingerprint {
         return;
     }
-    if let Some(format) = heard.spoken {
+    // A peer that announces nothing is a stock one.
+    if let (None, Some(format)) = (heard.announced, heard.spoken) {
         softc.agreement.lock().hear_format(heard.from, format);
     }
     choose(softc, |choice, now| {

@@ -5,9 +5,8 @@
 //! A flag is set after the queues were changed and unlocked, and cleared before they are
 //! locked to look. So whoever clears it also sees the change that it was set for: had the
 //! queues been looked at before that change, the flag would have been set after it was
-//! cleared, and would still be set. The mutex alone ensures this, because a thread sees no
-//! value that another writes only later. The flags have orderings of their own all the same:
-//! then it is not necessary to know the mutex to believe that.
+//! cleared, and would still be set. The mutex alone ensures this. The flags have orderings of
+//! their own all the same, so that a reader need not know how the mutex orders them.
 
 use crate::atomic::{AtomicBool, Ordering};
 use crate::driver::kernel::mutex::{Guard, Mutex};

@@ -52,8 +52,8 @@ fn sync_state(state: &Kstate) -> &AtomicU8 {
 }
 
 /// `pf_kstate.sync_updates`: how many more updates may collapse into the queued
-/// message. Nothing orders it: if [`collapse`] reads a count that is not the last one, some
-/// updates collapse too many or too few.
+/// message. Nothing orders it: if [`collapse`] reads a count that is not the last one, a few
+/// updates more or less collapse.
 fn sync_updates(state: &Kstate) -> &AtomicU8 {
     // SAFETY: as in `sync_state`.
     unsafe { AtomicU8::from_ptr(&raw mut (*state.as_ptr()).sync_updates) }
