@@ -57,6 +57,7 @@ fn version() -> String {
 fn main() {
     println!("cargo:rerun-if-changed=kmod");
     println!("cargo:rerun-if-env-changed=KERNEL_CC");
+    println!("cargo:rerun-if-env-changed=KERNEL_CFLAGS");
     println!("cargo:rerun-if-env-changed=KERNEL_INCLUDE");
     println!("cargo:rerun-if-env-changed=PFSYNC_COMMIT");
     println!("cargo:rerun-if-env-changed=FREEBSD");
@@ -80,6 +81,8 @@ fn main() {
         Ok("aarch64") => AARCH64,
         _ => AMD64,
     });
+    // Flags that this compiler needs besides.
+    build.flags(env::var("KERNEL_CFLAGS").unwrap_or_default().split_whitespace());
     build.define("PFS_VERSION", format!("\"{}\"", version()).as_str());
     for dir in include.split(':') {
         build.flag("-isystem").flag(dir);

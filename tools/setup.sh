@@ -82,8 +82,9 @@ choose_ziglang() {
 #   KERNEL_RUSTFLAGS  the flags of FreeBSD's sys/conf/kern.mk, for Rust
 #   LINK              the options that link it (sys/conf/kmod.mk)
 #   HEADERS           where ziglang has the kernel's headers
-#   MACHINE, CPU      how ziglang's compiler calls it, and what it must be told
-#                     of it, as it ignores -mgeneral-regs-only and -ffixed-x18
+#   MACHINE           how ziglang's compiler calls it
+#   KERNEL_CFLAGS     what ziglang's compiler must be told of it for the kernel, as
+#                     it ignores -mgeneral-regs-only and -ffixed-x18
 choose_machine() {
 	KERNEL_RUSTFLAGS="-C force-frame-pointers=yes -C symbol-mangling-version=v0"
 	case $1 in
@@ -96,7 +97,7 @@ choose_machine() {
 		KERNEL_RUSTFLAGS="$KERNEL_RUSTFLAGS -Z direct-access-external-data=yes -Z plt=yes"
 		LINK="-r"
 		HEADERS="x86_64-freebsd-none x86-freebsd-none"
-		MACHINE=x86_64 CPU=
+		MACHINE=x86_64 KERNEL_CFLAGS=
 		;;
 	aarch64)
 		RUST_TARGET=aarch64-unknown-none-softfloat
@@ -111,7 +112,7 @@ choose_machine() {
 		LINK="-shared --no-relax -z text -z norelro -z bti-report=error --hash-style=sysv"
 		LINK="$LINK --version-script=$ROOT/kmod/symbols.map"
 		HEADERS="aarch64-freebsd-none"
-		MACHINE=aarch64 CPU="-mcpu=generic+reserve_x18-fp_armv8-neon"
+		MACHINE=aarch64 KERNEL_CFLAGS="-mcpu=generic+reserve_x18-fp_armv8-neon"
 		;;
 	*) die "the module can be built for amd64 and aarch64, not for $1" ;;
 	esac
@@ -213,7 +214,7 @@ setup_linux() {
 	done
 	# Build tools want the name of the compiler to be one word.
 	compiler=$BUILD/kernel-cc-$FREEBSD-$ARCH
-	printf '#!/bin/sh\nexec "%s" cc %s %s "$@"\n' "$ZIG/zig" "-target $MACHINE-$OS $CPU" "$VERSION" > "$compiler"
+	printf '#!/bin/sh\nexec "%s" cc %s %s "$@"\n' "$ZIG/zig" "-target $MACHINE-$OS" "$VERSION" > "$compiler"
 	chmod +x "$compiler"
 	include=$INCLUDE
 	for directory in $HEADERS generic-freebsd; do
@@ -227,7 +228,7 @@ export LIBCLANG_PATH=/usr/lib/llvm-16/lib
 export RUST_TARGET=$RUST_TARGET
 export KERNEL_RUSTFLAGS='$KERNEL_RUSTFLAGS'
 export KERNEL_INCLUDE='$include'
-export KERNEL_CC='$compiler'
+export KERNEL_CC='$compiler' KERNEL_CFLAGS='$KERNEL_CFLAGS'
 export KERNEL_LD='$ZIG/zig ld.lld $LINK'
 export ZIG_GLOBAL_CACHE_DIR='$BUILD/zig-cache' ZIG_LOCAL_CACHE_DIR='$BUILD/zig-cache'
 EOF
@@ -266,7 +267,7 @@ export LIBCLANG_PATH='$libclang'
 export KERNEL_INCLUDE='$INCLUDE:$SYS:$SYS/contrib/ck/include'
 export RUST_TARGET=$RUST_TARGET
 export KERNEL_RUSTFLAGS='$KERNEL_RUSTFLAGS'
-export KERNEL_CC='cc' KERNEL_LD='ld.lld $LINK'
+export KERNEL_CC='cc' KERNEL_CFLAGS= KERNEL_LD='ld.lld $LINK'
 EOF
 }
 
