@@ -53,11 +53,22 @@ pub(crate) fn repeat(softc: &Softc) {
     }
 }
 
-/// A peer did not hear the request: if a bulk update is awaited, sends it again.
+/// A peer begins to listen: if a bulk update is awaited, sends the request again.
 pub(crate) fn ask_again(softc: &Softc) {
     let is_idle = softc.bulk_request.lock().is_idle();
     if !is_idle {
         send_request(softc);
+    }
+}
+
+/// A peer lacks a request: sends it again. The wait may have ended without that peer; then
+/// another begins.
+pub(crate) fn request_missed(softc: &Softc) {
+    let is_awaited = softc.bulk_request.lock().request_missed();
+    if is_awaited {
+        send_request(softc);
+    } else {
+        start(softc);
     }
 }
 

@@ -88,7 +88,7 @@ fn write(softc: &Softc, told: Told, writer: &mut FrameWriter) -> Result<(), Full
             writer.append(Action::Clear, &RawClear::from(&clear))
         }
         Told::Requested(StateId::ALL) => {
-            bulk_request::ask_again(softc);
+            bulk_request::request_missed(softc);
             Ok(())
         }
         Told::Requested(id) if table::find(id).is_some() => Ok(()),

@@ -374,6 +374,7 @@ where
         };
         let before = || position(&|peer| peer.kind != Kind::Free && peer.address == packet.from);
         let index = own.or_else(before).or_else(silent)?;
+        let last_number = self.log.number();
         let peer = self.peers.as_mut().get_mut(index)?;
         if own.is_none() {
             if peer.is_fresh {
@@ -382,6 +383,7 @@ where
             }
             let lacked = peer.address == packet.from && peer.epoch().is_some() && !peer.is_whole();
             peer.reset(kind, packet.from);
+            peer.met_at = last_number;
             if lacked {
                 // The epoch that could have repaired it is over.
                 peer.bulk = BulkNeed::Needed;

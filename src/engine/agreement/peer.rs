@@ -145,6 +145,9 @@ pub struct Peer {
     /// Frames that were dropped, because their number was known.
     pub(super) late: u64,
 
+    /// The last number of this node when the peer was heard first. What was requested before
+    /// was not requested of it.
+    pub(super) met_at: u64,
     /// Numbers of this node that it reports as missing, without those that were told
     /// again.
     pub(super) lacks: Gaps,
@@ -187,6 +190,7 @@ impl Peer {
         lost: 0,
         repaired: 0,
         late: 0,
+        met_at: 0,
         lacks: Gaps::new(),
         reported: 0,
         reported_at: None,

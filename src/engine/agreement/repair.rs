@@ -13,20 +13,30 @@ const CLEARS: usize = 4;
 /// are passed over because their state was told since.
 const STEPS: usize = 64;
 
+/// What a frame tells of a state. What is greater also says what is less: a firewall that
+/// tells of a state has it, and one that tells of its end does not want it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Kind {
+    /// It is requested.
+    Requested,
+    /// It exists. If it does not, nothing is sent, so that the frame may not have told anything.
+    Exists,
+    /// It has ended.
+    Ended,
+}
+
 /// A state that was told again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retold {
     id: StateId,
     /// The number of the frame that told of it. 0 if the slot is not in use.
     number: u64,
-    /// It was told of because it had ended. If it was not, the frame may not have told
-    /// anything: nothing is sent for a state that does not exist.
-    is_end: bool,
+    kind: Kind,
 }
 
 impl Retold {
     /// A slot that is not in use.
-    pub const UNUSED: Retold = Retold { id: StateId::ALL, number: 0, is_end: false };
+    pub const UNUSED: Retold = Retold { id: StateId::ALL, number: 0, kind: Kind::Requested };
 }
 
 /// Where the pass is, and which states it has told of lately. A state that many frames
@@ -42,17 +52,26 @@ pub(super) struct Repair<R> {
     clears: [Option<(Clear, u64)>; CLEARS],
     /// The place of the next clear.
     next_clear: usize,
+    /// The frame that told again of the end of a bulk update, 0 if none did.
+    bulk_ended: u64,
 }
 
 impl<R: AsMut<[Retold]>> Repair<R> {
     pub(super) fn new(retold: R) -> Repair<R> {
-        Repair { within: None, is_finished: false, retold, clears: [None; CLEARS], next_clear: 0 }
+        Repair {
+            within: None,
+            is_finished: false,
+            retold,
+            clears: [None; CLEARS],
+            next_clear: 0,
+            bulk_ended: 0,
+        }
     }
 
     pub(super) fn restart(&mut self) {
         (self.within, self.is_finished) = (None, false);
         self.retold.as_mut().fill(Retold::UNUSED);
-        (self.clears, self.next_clear) = ([None; CLEARS], 0);
+        (self.clears, self.next_clear, self.bulk_ended) = ([None; CLEARS], 0, 0);
     }
 
     /// A peer lacks something. It may need entries that were passed over because others get
@@ -101,7 +120,7 @@ impl<R: AsMut<[Retold]>> Repair<R> {
             return None;
         }
         self.within = Some((lacking, record.next));
-        let told = record.told.filter(|told| !is_in_bulk_updates(told, lacking, peers))?;
+        let told = record.told.filter(|told| is_needed(told, lacking, peers))?;
         self.is_news(&told, lacking, log.number().saturating_add(1)).then_some(told)
     }
 
@@ -120,20 +139,30 @@ impl<R: AsMut<[Retold]>> Repair<R> {
     /// Whether what the frame `lacking` told was not told since. Notes that the frame
     /// `next` tells it.
     fn is_news(&mut self, told: &Told, lacking: u64, next: u64) -> bool {
-        let (id, is_end) = match told {
-            Told::State(id) => (*id, false),
-            Told::Deleted(id) => (*id, true),
+        let (id, kind) = match told {
+            Told::Requested(id) => (*id, Kind::Requested),
+            Told::State(id) => (*id, Kind::Exists),
+            Told::Deleted(id) => (*id, Kind::Ended),
             Told::Cleared(clear) => return self.is_new_clear(*clear, lacking, next),
-            Told::BulkEnded(_) | Told::Requested(_) => return true,
+            Told::BulkEnded(_) => return self.is_new_end(lacking, next),
         };
         let slots = self.retold.as_mut();
         let index = id.slot(slots.len());
         let Some(slot) = index.and_then(|index| slots.get_mut(index)) else { return true };
-        if slot.id == id && slot.number > lacking && slot.is_end >= is_end {
+        if slot.id == id && slot.number > lacking && slot.kind >= kind {
             return false;
         }
-        *slot = Retold { id, number: next, is_end };
+        *slot = Retold { id, number: next, kind };
         true
+    }
+
+    /// The same for the end of the last bulk update.
+    fn is_new_end(&mut self, lacking: u64, next: u64) -> bool {
+        let is_new = self.bulk_ended <= lacking;
+        if is_new {
+            self.bulk_ended = next;
+        }
+        is_new
     }
 
     /// The same for a clear.
@@ -152,8 +181,13 @@ impl<R: AsMut<[Retold]>> Repair<R> {
     }
 }
 
-/// Whether what the frame `lacking` told is part of the bulk update of every peer that lacks it.
-fn is_in_bulk_updates(told: &Told, lacking: u64, peers: &[Peer]) -> bool {
+/// Whether a peer that lacks the frame `lacking` needs what the frame told: a state may be part
+/// of the bulk update of the peer, and a request may be older than the peer.
+fn is_needed(told: &Told, lacking: u64, peers: &[Peer]) -> bool {
     let lacks = |peer: &&Peer| peer.lacks.first_from(0).is_some_and(|gap| gap.first <= lacking);
-    matches!(told, Told::State(_)) && peers.iter().filter(lacks).all(|peer| lacking <= peer.requested_at)
+    peers.iter().filter(lacks).any(|peer| match told {
+        Told::State(_) => lacking > peer.requested_at,
+        Told::Requested(_) => lacking > peer.met_at,
+        Told::Deleted(_) | Told::Cleared(_) | Told::BulkEnded(_) => true,
+    })
 }

@@ -7,7 +7,10 @@ mod model;
 
 use super::*;
 use crate::wire::trailer::{Gap, TrailerWriter};
-use crate::wire::{Action, Clear, FrameWriter, RawClear, RawCompressedUpdate, RawId, StateId};
+use crate::wire::{
+    Action, BulkMark, BulkStatus, Clear, FrameWriter, RawBulkStatus, RawClear, RawCompressedUpdate,
+};
+use crate::wire::{RawId, StateId};
 use zerocopy::FromZeros;
 
 const MS: Instant = (1 << 32) / 1000;
@@ -145,11 +148,16 @@ fn pair() -> (TestNode, TestNode) {
 
 fn greet(a: &mut TestNode, b: &mut TestNode, now: Instant) {
     for _ in 0..3 {
-        let hello = a.hello(now);
-        let _ = b.receive(a, &hello, now);
-        let hello = b.hello(now);
-        let _ = a.receive(b, &hello, now);
+        exchange(a, b, now);
     }
+}
+
+/// The first node says what its last number is, and the second reports what it lacks.
+fn exchange(a: &mut TestNode, b: &mut TestNode, now: Instant) {
+    let hello = a.hello(now);
+    let _ = b.receive(a, &hello, now);
+    let hello = b.hello(now);
+    let _ = a.receive(b, &hello, now);
 }
 
 #[test]
@@ -203,11 +211,43 @@ fn a_clear_that_is_lost_twice_is_told_again_once() {
     for creator in [1, 1, 2, 1] {
         a.lose(|writer| writer.append(Action::Clear, &RawClear::from(&clear(creator))).unwrap());
     }
-    let hello = a.hello(0);
-    let _ = b.receive(&a, &hello, 0);
-    let hello = b.hello(0);
-    let _ = a.receive(&b, &hello, 0);
+    exchange(&mut a, &mut b, 0);
     assert_eq!(a.repairs(), [1, 2].map(|creator| Told::Cleared(clear(creator))));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
+fn requests_and_ends_of_bulk_updates_that_are_lost_twice_are_told_again_once() {
+    let (mut a, mut b) = pair();
+    for request in [id(1), StateId::ALL, id(2), StateId::ALL, id(1)] {
+        a.lose(|writer| writer.append(Action::UpdateRequest, &RawId::from(request)).unwrap());
+    }
+    let end = BulkStatus { creator: [1; 4], age: 0, mark: BulkMark::End };
+    for _ in 0..2 {
+        a.lose(|writer| writer.append(Action::BulkStatus, &RawBulkStatus::from(&end)).unwrap());
+    }
+    exchange(&mut a, &mut b, 0);
+    let again = [Told::Requested(id(1)), Told::Requested(StateId::ALL), Told::Requested(id(2))];
+    assert_eq!(a.repairs(), [again.as_slice(), &[Told::BulkEnded(0)]].concat());
+    // A state that was told of since is here.
+    a.lose(|writer| writer.append(Action::UpdateRequest, &RawId::from(id(1))).unwrap());
+    let _lost = a.deletes(1..2, 0);
+    exchange(&mut a, &mut b, 20 * MS);
+    assert_eq!(a.repairs(), [Told::Requested(id(1)), Told::Deleted(id(1))]);
+}
+
+#[test]
+fn a_peer_gets_no_requests_from_before_it_was_heard() {
+    let mut a = TestNode::new(1);
+    for request in [id(1), StateId::ALL] {
+        a.lose(|writer| writer.append(Action::UpdateRequest, &RawId::from(request)).unwrap());
+    }
+    let _lost = a.deletes(3..4, 0);
+    let mut b = TestNode::new(2);
+    greet(&mut a, &mut b, 0);
+    a.lose(|writer| writer.append(Action::UpdateRequest, &RawId::from(id(2))).unwrap());
+    exchange(&mut a, &mut b, 20 * MS);
+    assert!(!a.repairs().contains(&Told::Requested(id(1))));
 }
 
 #[test]

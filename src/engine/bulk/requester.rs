@@ -105,6 +105,8 @@ pub struct Requester {
     listening_since: u32,
     /// Numbers of peers are missing, so that a bulk update is not complete.
     lacks_numbers: bool,
+    /// States may have been missing when the last bulk update was requested.
+    requested_incomplete: bool,
     wait: Option<Wait>,
 }
 
@@ -133,7 +135,13 @@ pub enum Tick {
 impl Requester {
     /// Nothing is missing, and no bulk update is awaited.
     pub const fn new() -> Requester {
-        Requester { incomplete: false, listening_since: 0, lacks_numbers: false, wait: None }
+        Requester {
+            incomplete: false,
+            listening_since: 0,
+            lacks_numbers: false,
+            requested_incomplete: false,
+            wait: None,
+        }
     }
 
     /// Whether no state is known to be missing. ifconfig(8) shows it as `syncok`
@@ -198,6 +206,7 @@ impl Requester {
     pub fn request(&mut self, now: u32, demotion: i32, audience: Audience) -> i32 {
         let added = self.wait.map_or(0, |wait| wait.demotion);
         let to_add = if self.incomplete && added == 0 { demotion.max(0) } else { 0 };
+        self.requested_incomplete = self.incomplete;
         self.wait = Some(Wait {
             audience,
             requested: now,
@@ -245,16 +254,14 @@ impl Requester {
                 None
             }
             BulkMark::End => {
-                if status.age > now.wrapping_sub(wait.requested) {
-                    // It answers an earlier request of another firewall.
-                    return None;
-                }
-                // A start mark that was read proves that nothing after it was
-                // dropped. So does an age that lies within the time in which
-                // every frame was read; the age is rounded down.
+                // A start mark that was read proves that the answer began after the request,
+                // and that nothing after it was dropped. So does an age that lies within the
+                // time in which every frame was read; the age is rounded down.
                 let started = matches!(progress, Some(Progress::Began { .. }));
+                let answers_earlier_request = status.age > now.wrapping_sub(wait.requested);
                 let began = now.wrapping_sub(status.age).wrapping_sub(1);
-                if !started && (began.wrapping_sub(listening_since) as i32) < 0 {
+                let may_lack_frames = (began.wrapping_sub(listening_since) as i32) < 0;
+                if !started && (answers_earlier_request || may_lack_frames) {
                     return None;
                 }
                 wait.heard = now;
@@ -262,6 +269,14 @@ impl Requester {
                 self.end_if_complete(now)
             }
         }
+    }
+
+    /// A peer did not hear a request. If no bulk update is awaited any more, what is missing
+    /// may be with that peer. Returns whether one is awaited.
+    #[must_use]
+    pub fn request_missed(&mut self) -> bool {
+        self.incomplete |= self.is_idle() && self.requested_incomplete;
+        !self.is_idle()
     }
 
     /// Stops waiting. If a bulk update was awaited, returns what to take off

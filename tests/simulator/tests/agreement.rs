@@ -4,9 +4,9 @@
 mod common;
 
 use anyhow::Result;
-use common::{actions, pair_with, plain_lab, record, tcp, unload};
+use common::{actions, pair_with, plain_lab, record, requests_bulk, tcp, unload};
 use pfsync::wire::trailer::Trailer;
-use pfsync::wire::{Action, Frame, Run, StateId};
+use pfsync::wire::{Action, Frame, Run};
 use pfsync_simulator::freebsd::kernel::world::milliseconds;
 use pfsync_simulator::freebsd::net::{Faults, Sent};
 use pfsync_simulator::freebsd::pf::traffic::Id;
@@ -61,14 +61,6 @@ fn refused(firewall: &Firewall) -> Result<u64> {
 /// The trailer of a packet.
 fn trailer(sent: &Sent) -> Option<Trailer<'_>> {
     Frame::parse(sent.frame()).expect("a frame").trailer().expect("a trailer")
-}
-
-/// Whether a packet asks for a bulk update.
-fn requests_bulk(sent: &Sent) -> bool {
-    Frame::parse(sent.frame()).expect("a frame").flatten().any(|run| match run {
-        Run::UpdateRequest(ids) => ids.iter().any(|raw| StateId::from(*raw) == StateId::ALL),
-        _ => false,
-    })
 }
 
 /// Whether a packet has a run of this action.

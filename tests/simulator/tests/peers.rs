@@ -4,7 +4,7 @@
 mod common;
 
 use anyhow::Result;
-use common::{plain_lab, record, tcp};
+use common::{plain_lab, record, requests_bulk, tcp};
 use pfsync::wire::{Frame, Run};
 use pfsync_simulator::freebsd::net::Faults;
 use pfsync_simulator::lab::{address4, Config, Firewall, SyncPeer, GROUP6};
@@ -132,4 +132,32 @@ fn own_packets_that_come_back_over_ipv4_are_ignored() -> Result<()> {
 #[test]
 fn own_packets_that_come_back_over_ipv6_are_ignored() -> Result<()> {
     reflected(Some(SyncPeer::Inet6(GROUP6)))
+}
+
+#[test]
+fn a_peer_that_missed_the_request_is_asked_again_after_the_wait() -> Result<()> {
+    let lab = plain_lab();
+    let numbered = Config { numbered: true, ..Config::default() };
+    let [one, two, three] = [lab.boot(1)?, lab.boot(2)?, lab.boot(3)?];
+    [&one, &two, &three].iter().try_for_each(|firewall| firewall.start_pfsync(&numbered))?;
+    for number in 0..100 {
+        three.open(&tcp(number))?;
+    }
+    lab.seconds(10)?;
+    // Only the third has the states, and it hears nothing for a while.
+    one.flush()?;
+    two.flush()?;
+    lab.seconds(3)?;
+    let sent = record(&lab);
+    lab.world.network.lose(|sent| sent.from != "fw1");
+    two.request_bulk_update()?;
+    lab.advance(50)?;
+    let request = sent.borrow().iter().find(|sent| requests_bulk(sent)).cloned().expect("a request");
+    lab.world.network.deliver(&lab.world, one.sync() as usize, &request.packet);
+    lab.seconds(3)?;
+    assert_eq!((two.states().len(), two.is_complete()?), (0, true));
+    lab.world.network.lose(|_| false);
+    lab.seconds(5)?;
+    assert_eq!((two.states().len(), two.is_complete()?, two.demotion()), (100, true, 0));
+    [one, two, three].iter().try_for_each(Firewall::unload)
 }

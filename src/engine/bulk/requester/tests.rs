@@ -62,10 +62,38 @@ fn a_negative_demotion_adds_and_gives_back_nothing() {
 #[test]
 fn a_bulk_update_that_began_before_the_request_does_not_count() {
     let mut requester = requested(100, Audience::One);
-    let _ = requester.receive_mark(A, &start(), 100);
     assert_eq!(requester.receive_mark(A, &end(3), 102), None);
     assert_eq!(requester.receive_mark(A, &end(u32::MAX), 102), None);
     assert_eq!(requester.receive_mark(A, &end(2), 102), Some(240));
+}
+
+#[test]
+fn a_start_that_was_read_proves_that_the_answer_began_after_the_request() {
+    // The stock module counts the turns of the second on its own clock.
+    let mut requester = requested(100, Audience::One);
+    let _ = requester.receive_mark(A, &start(), 100);
+    assert_eq!(requester.receive_mark(A, &end(1), 100), Some(240));
+}
+
+#[test]
+fn a_request_that_a_peer_did_not_hear_is_made_again_after_the_wait() {
+    let mut requester = requested(100, Audience::Group);
+    assert!(requester.request_missed());
+    let _ = requester.receive_mark(A, &start(), 100);
+    let _ = requester.receive_mark(A, &end(0), 100);
+    assert_eq!(requester.tick(102, MOST), Tick::Done { demotion: 240 });
+    assert!(!requester.request_missed());
+    assert!(!requester.is_complete());
+    assert_eq!(requester.request(103, 240, Audience::Group), 240);
+}
+
+#[test]
+fn a_firewall_that_lacked_nothing_still_does_if_a_peer_did_not_hear_its_request() {
+    let mut requester = Requester::new();
+    assert_eq!(requester.request(100, 240, Audience::Group), 0);
+    assert_eq!(requester.cancel(), Some(0));
+    assert!(!requester.request_missed());
+    assert!(requester.is_complete());
 }
 
 #[test]

@@ -333,7 +333,8 @@ impl Simulation {
         self.lab.seconds(AGREEMENT)?;
         for firewall in &self.firewalls {
             let name = &firewall.kernel.name;
-            ensure!(firewall.number("net.pfsync.in_sync")? == 1, "{name} is not in sync");
+            let is_in_sync = firewall.number("net.pfsync.in_sync")? == 1;
+            ensure!(is_in_sync, "{name} is not in sync:\n{}", firewall.peers()?);
         }
         properties::equal_tables(&self.firewalls)
     }

@@ -5,7 +5,7 @@
 pub(crate) mod target;
 
 use anyhow::{Context, Result};
-use pfsync::wire::{Action, Frame};
+use pfsync::wire::{Action, Frame, Run, StateId};
 use pfsync_simulator::freebsd::kernel::world::Policy;
 use pfsync_simulator::freebsd::net::Sent;
 use pfsync_simulator::freebsd::pf::traffic::Connection;
@@ -104,6 +104,14 @@ pub(crate) fn record(lab: &Lab) -> Rc<RefCell<Vec<Sent>>> {
     let log = sent.clone();
     lab.world.network.observe(move |packet| log.borrow_mut().push(packet.clone()));
     sent
+}
+
+/// Whether a packet asks for a bulk update.
+pub(crate) fn requests_bulk(sent: &Sent) -> bool {
+    Frame::parse(sent.frame()).expect("a frame").flatten().any(|run| match run {
+        Run::UpdateRequest(ids) => ids.iter().any(|raw| StateId::from(*raw) == StateId::ALL),
+        _ => false,
+    })
 }
 
 /// The runs of frames: the action and the number of messages of each, without end marks.
