@@ -256,12 +256,13 @@ impl Requester {
             BulkMark::End => {
                 // A start mark that was read proves that the answer began after the request,
                 // and that nothing after it was dropped. So does an age that lies within the
-                // time in which every frame was read; the age is rounded down.
+                // time in which every frame was read; the age is rounded down. The second of
+                // a stock peer's clock may turn once more than that of this firewall.
                 let started = matches!(progress, Some(Progress::Began { .. }));
-                let answers_earlier_request = status.age > now.wrapping_sub(wait.requested);
+                let oldest = now.wrapping_sub(wait.requested).saturating_add(started.into());
                 let began = now.wrapping_sub(status.age).wrapping_sub(1);
-                let may_lack_frames = (began.wrapping_sub(listening_since) as i32) < 0;
-                if !started && (answers_earlier_request || may_lack_frames) {
+                let may_lack_frames = !started && (began.wrapping_sub(listening_since) as i32) < 0;
+                if status.age > oldest || may_lack_frames {
                     return None;
                 }
                 wait.heard = now;
