@@ -125,7 +125,7 @@ impl World {
             step::REPAIR => {
                 let from = node(u)?;
                 let agreement = &mut self.firewalls[from].agreement;
-                let told = (0..20).filter_map(|_| agreement.next_to_repair()).count();
+                let told = (0..20).filter_map(|_| agreement.next_to_repair(false)).count();
                 self.tell(from, (0..told as u64).collect());
                 self.deliver_to_some(u)
             }

@@ -51,9 +51,9 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
     if !softc.bulk_answer.lock().is_busy() {
         return;
     }
+    let mut begun = begin(softc);
     for _ in 0..packets_allowed(softc, is_allowed) {
-        let walk = softc.bulk_answer.lock().walk(time::now());
-        let Some(walk) = walk else { break };
+        let Some(walk) = begun else { break };
         if link.is_none() || !softc.frame_size(link).fits_a_state() {
             softc.bulk_answer.lock().cancel();
             return;
@@ -64,19 +64,27 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
             break;
         }
         probe::bulk_sending(next.map_or(row::rows(), |position| position.row), row::rows());
-        let mut answer = softc.bulk_answer.lock();
         match next {
-            Some(position) => answer.advance(position),
+            Some(position) => softc.bulk_answer.lock().advance(position),
             None => {
-                answer.finish();
-                drop(answer);
+                softc.bulk_answer.lock().finish();
                 softc.agreement.lock().finish_bulk();
             }
         }
+        begun = begin(softc);
     }
     if softc.bulk_answer.lock().is_busy() {
         softc.sender_timer.arm(time::tick());
     }
+}
+
+/// The walk under way, or a new one for the requests since that began.
+fn begin(softc: &Softc) -> Option<Walk> {
+    let walk = softc.bulk_answer.lock().walk(time::now());
+    if walk.is_some_and(|walk| !walk.started) {
+        softc.agreement.lock().begin_bulk();
+    }
+    walk
 }
 
 /// Fills a packet of the bulk update. Returns where the next packet begins, or `None` if

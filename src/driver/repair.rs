@@ -69,7 +69,8 @@ fn fill(softc: &Softc, writer: &mut FrameWriter) -> bool {
 /// The next thing to tell again, if there is one.
 #[inline(never)]
 fn next(softc: &Softc) -> Option<Told> {
-    softc.agreement.lock().next_to_repair()
+    let awaits_bulk = !softc.bulk_request.lock().is_idle();
+    softc.agreement.lock().next_to_repair(awaits_bulk)
 }
 
 /// Writes what is true now of something that was told.

@@ -431,15 +431,20 @@ where
         }
     }
 
-    /// A peer requests a bulk update. Its reports will pace it.
+    /// The peer in an epoch requests a bulk update.
     pub fn receive_bulk_request(&mut self, epoch: Epoch) {
-        let number = self.log.number();
         if let Some(peer) = self.find(epoch) {
-            if !peer.awaits_bulk {
-                peer.flow = flow::Flow::new();
-            }
-            peer.awaits_bulk = true;
-            peer.requested_at = number;
+            peer.requests_bulk = true;
+        }
+    }
+
+    /// A bulk update begins, for all peers that requested one. Until then, a peer that lacks a
+    /// state gets it by a repair: the bulk update under way may have told of it already.
+    pub fn begin_bulk(&mut self) {
+        let number = self.log.number();
+        for peer in self.peers.as_mut().iter_mut().filter(|peer| peer.requests_bulk) {
+            (peer.requests_bulk, peer.awaits_bulk) = (false, true);
+            (peer.bulk_began_at, peer.flow) = (number, flow::Flow::new());
         }
     }
 
@@ -490,8 +495,9 @@ where
 
     /// The next thing to tell again, which must be in the next frame. `None` if there is
     /// none at the moment; [`Agreement::is_repairing`] says whether there will be.
-    pub fn next_to_repair(&mut self) -> Option<Told> {
-        let told = self.repair.next(&mut self.log, self.peers.as_mut());
+    /// `awaits_bulk`: a bulk update is awaited, so that every peer should hear the request.
+    pub fn next_to_repair(&mut self, awaits_bulk: bool) -> Option<Told> {
+        let told = self.repair.next(&mut self.log, self.peers.as_mut(), awaits_bulk);
         if self.repair.take_finished() {
             self.schedule.hurry();
         }

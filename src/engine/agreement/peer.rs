@@ -145,8 +145,7 @@ pub struct Peer {
     /// Frames that were dropped, because their number was known.
     pub(super) late: u64,
 
-    /// The last number of this node when the peer was heard first. What was requested before
-    /// was not requested of it.
+    /// The last number of this node when the peer was heard first.
     pub(super) met_at: u64,
     /// Numbers of this node that it reports as missing, without those that were told
     /// again.
@@ -159,11 +158,13 @@ pub struct Peer {
     pub(super) told_again: u64,
     /// Of what it lacked up to this number, nothing is known any more.
     pub(super) forgotten: u64,
+    /// It requested a bulk update that has not begun.
+    pub(super) requests_bulk: bool,
     /// It requested the bulk update that is being sent.
     pub(super) awaits_bulk: bool,
-    /// The last number when it requested a bulk update. The bulk update tells of all states
-    /// that earlier frames told of, but not of those that have ended.
-    pub(super) requested_at: u64,
+    /// The last number when a bulk update began that it had requested. The bulk update tells of
+    /// all states that earlier frames told of, but not of those that have ended.
+    pub(super) bulk_began_at: u64,
     pub(super) flow: Flow,
 }
 
@@ -196,8 +197,9 @@ impl Peer {
         reported_at: None,
         told_again: 0,
         forgotten: 0,
+        requests_bulk: false,
         awaits_bulk: false,
-        requested_at: 0,
+        bulk_began_at: 0,
         flow: Flow::new(),
     };
 

@@ -82,11 +82,16 @@ impl<R: AsMut<[Retold]>> Repair<R> {
 
     /// The next entry that a peer lacks. `None` if there is none, or if this call has
     /// looked at enough of them: then some peer still lacks something.
-    pub(super) fn next<L: AsMut<[Entry]>>(&mut self, log: &mut Log<L>, peers: &mut [Peer]) -> Option<Told> {
+    pub(super) fn next<L: AsMut<[Entry]>>(
+        &mut self,
+        log: &mut Log<L>,
+        peers: &mut [Peer],
+        awaits_bulk: bool,
+    ) -> Option<Told> {
         for _ in 0..STEPS {
             let lacks = peers.iter().filter_map(|peer| peer.lacks.first_from(0));
             let lacking = lacks.map(|gap| gap.first).min()?;
-            if let Some(told) = self.step(lacking, log, peers) {
+            if let Some(told) = self.step(lacking, log, peers, awaits_bulk) {
                 return Some(told);
             }
         }
@@ -99,6 +104,7 @@ impl<R: AsMut<[Retold]>> Repair<R> {
         lacking: u64,
         log: &mut Log<L>,
         peers: &mut [Peer],
+        awaits_bulk: bool,
     ) -> Option<Told> {
         if lacking <= log.forgotten() {
             self.finish(peers, |peer| peer.forget_through(log.forgotten()));
@@ -120,7 +126,7 @@ impl<R: AsMut<[Retold]>> Repair<R> {
             return None;
         }
         self.within = Some((lacking, record.next));
-        let told = record.told.filter(|told| is_needed(told, lacking, peers))?;
+        let told = record.told.filter(|told| is_needed(told, lacking, peers, awaits_bulk))?;
         self.is_news(&told, lacking, log.number().saturating_add(1)).then_some(told)
     }
 
@@ -181,13 +187,14 @@ impl<R: AsMut<[Retold]>> Repair<R> {
     }
 }
 
-/// Whether a peer that lacks the frame `lacking` needs what the frame told: a state may be part
-/// of the bulk update of the peer, and a request may be older than the peer.
-fn is_needed(told: &Told, lacking: u64, peers: &[Peer]) -> bool {
+/// Whether a peer that lacks the frame `lacking` needs what the frame told. A state may be part
+/// of the bulk update of the peer. A bulk update that has ended was not requested of a peer
+/// that was heard later.
+fn is_needed(told: &Told, lacking: u64, peers: &[Peer], awaits_bulk: bool) -> bool {
     let lacks = |peer: &&Peer| peer.lacks.first_from(0).is_some_and(|gap| gap.first <= lacking);
     peers.iter().filter(lacks).any(|peer| match told {
-        Told::State(_) => lacking > peer.requested_at,
-        Told::Requested(_) => lacking > peer.met_at,
-        Told::Deleted(_) | Told::Cleared(_) | Told::BulkEnded(_) => true,
+        Told::State(_) => lacking > peer.bulk_began_at,
+        Told::Requested(StateId::ALL) => awaits_bulk || lacking > peer.met_at,
+        Told::Requested(_) | Told::Deleted(_) | Told::Cleared(_) | Told::BulkEnded(_) => true,
     })
 }

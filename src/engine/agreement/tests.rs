@@ -133,7 +133,7 @@ impl TestNode {
     fn repairs(&mut self) -> Vec<Told> {
         let mut told = Vec::new();
         for _ in 0..1000 {
-            told.extend(self.agreement.next_to_repair());
+            told.extend(self.agreement.next_to_repair(self.awaits_bulk));
         }
         told
     }
@@ -237,17 +237,25 @@ fn requests_and_ends_of_bulk_updates_that_are_lost_twice_are_told_again_once() {
 }
 
 #[test]
-fn a_peer_gets_no_requests_from_before_it_was_heard() {
-    let mut a = TestNode::new(1);
-    for request in [id(1), StateId::ALL] {
-        a.lose(|writer| writer.append(Action::UpdateRequest, &RawId::from(request)).unwrap());
-    }
-    let _lost = a.deletes(3..4, 0);
-    let mut b = TestNode::new(2);
-    greet(&mut a, &mut b, 0);
-    a.lose(|writer| writer.append(Action::UpdateRequest, &RawId::from(id(2))).unwrap());
-    exchange(&mut a, &mut b, 20 * MS);
-    assert!(!a.repairs().contains(&Told::Requested(id(1))));
+#[cfg_attr(miri, ignore = "takes minutes under Miri")]
+fn a_bulk_update_that_has_ended_is_not_requested_of_a_new_peer() {
+    let request_all = |writer: &mut FrameWriter| {
+        writer.append(Action::UpdateRequest, &RawId::from(StateId::ALL)).unwrap();
+    };
+    let lost_request = |awaits_bulk: bool| {
+        let mut a = TestNode::new(1);
+        a.lose(request_all);
+        let mut b = TestNode::new(2);
+        greet(&mut a, &mut b, 0);
+        a.awaits_bulk = awaits_bulk;
+        a.repairs()
+    };
+    assert_eq!(lost_request(false), []);
+    assert_eq!(lost_request(true), [Told::Requested(StateId::ALL)]);
+    let (mut a, mut b) = pair();
+    a.lose(request_all);
+    exchange(&mut a, &mut b, 0);
+    assert_eq!(a.repairs(), [Told::Requested(StateId::ALL)]);
 }
 
 #[test]
@@ -347,6 +355,7 @@ fn who_requests_a_bulk_update_is_told_only_the_ends_that_came_before() {
     // What came before they met was not lost.
     assert_eq!(b.agreement.counts().lost, 0);
     a.agreement.receive_bulk_request(epoch(2));
+    a.agreement.begin_bulk();
     assert_eq!(a.repairs(), [Told::Deleted(id(2))]);
 }
 
@@ -363,13 +372,29 @@ fn what_one_peer_gets_in_a_bulk_update_is_told_to_another() {
     let hello = a.hello(0);
     let _ = (b.receive(&a, &hello, 0), c.receive(&a, &hello, 0));
     a.agreement.receive_bulk_request(epoch(2));
+    a.agreement.begin_bulk();
     let hello = b.hello(0);
     let _ = a.receive(&b, &hello, 0);
-    assert_eq!(a.agreement.next_to_repair(), Some(Told::Deleted(id(2))));
+    assert_eq!(a.agreement.next_to_repair(false), Some(Told::Deleted(id(2))));
     // The report of the other comes in the middle.
     let hello = c.hello(0);
     let _ = a.receive(&c, &hello, 0);
     assert_eq!(a.repairs(), [1, 3].map(|n| Told::State(id(n))));
+}
+
+#[test]
+fn what_a_bulk_update_has_told_is_told_again_to_who_requests_another() {
+    let (mut a, mut b) = pair();
+    a.agreement.receive_bulk_request(epoch(2));
+    a.agreement.begin_bulk();
+    a.lose(|writer| writer.append(Action::UpdateCompressed, &update(1)).unwrap());
+    a.agreement.receive_bulk_request(epoch(2));
+    exchange(&mut a, &mut b, 0);
+    assert_eq!(a.repairs(), [Told::State(id(1))]);
+    a.lose(|writer| writer.append(Action::UpdateCompressed, &update(2)).unwrap());
+    a.agreement.begin_bulk();
+    exchange(&mut a, &mut b, 20 * MS);
+    assert_eq!(a.repairs(), []);
 }
 
 #[test]
@@ -423,6 +448,7 @@ fn reports_pace_a_bulk_update() {
     let (mut a, mut b) = pair();
     assert_eq!(a.agreement.bulk_space(0), None);
     a.agreement.receive_bulk_request(epoch(2));
+    a.agreement.begin_bulk();
     assert_eq!(a.agreement.bulk_space(0), Some(MIN_WINDOW));
     b.awaits_bulk = true;
     for n in 0..MIN_WINDOW {

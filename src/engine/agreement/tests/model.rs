@@ -73,6 +73,8 @@ struct Firewall {
     /// What each frame told of the states that this firewall owns.
     history: Vec<Vec<(u64, Option<u32>)>>,
     walk: Option<Walk>,
+    /// When the last request arrived that no walk answers yet.
+    pending: Option<Instant>,
     /// When a bulk update was requested last, while one is awaited.
     requested: Option<Instant>,
     has_ended: bool,
@@ -118,6 +120,7 @@ impl Firewall {
             changed: BTreeSet::new(),
             history: Vec::new(),
             walk: None,
+            pending: None,
             requested: None,
             has_ended: false,
             next_id: (index as u64) << 32,
@@ -286,7 +289,7 @@ impl Model {
             let firewall = &mut self.firewalls[index];
             let mut told = Vec::new();
             while told.len() < STATES && firewall.node.agreement.is_repairing(self.now) {
-                told.extend(firewall.node.agreement.next_to_repair());
+                told.extend(firewall.node.agreement.next_to_repair(firewall.node.awaits_bulk));
             }
             let mut ids = Vec::new();
             for told in &told {
@@ -342,9 +345,11 @@ impl Model {
         let now = self.now;
         let mut frames = BURST.min(self.firewalls[index].node.agreement.bulk_space(now).unwrap_or(BURST));
         let firewall = &mut self.firewalls[index];
-        if let Some(walk) = firewall.walk.as_mut().filter(|walk| !walk.is_begun) {
+        if let Some(requested) = firewall.pending.take_if(|_| firewall.walk.is_none()) {
             // States that are made from now on are told of in frames after the start mark.
-            walk.states = firewall.states.keys().copied().collect();
+            let states = firewall.states.keys().copied().collect();
+            firewall.walk = Some(Walk { states, is_begun: false, requested });
+            firewall.node.agreement.begin_bulk();
         }
         while let (1.., Some(walk)) = (frames, &mut self.firewalls[index].walk) {
             frames -= 1;
@@ -399,8 +404,7 @@ impl Model {
                 }
                 // What a stock peer tells may have ended without its knowledge.
                 Run::UpdateRequest(_) if !firewall.is_stock => {
-                    let walk = Walk { states: Vec::new(), is_begun: false, requested: self.now };
-                    firewall.walk = firewall.walk.take().or(Some(walk));
+                    firewall.pending = Some(self.now);
                     epoch.inspect(|epoch| firewall.node.agreement.receive_bulk_request(*epoch));
                 }
                 Run::BulkStatus(marks) => {
