@@ -51,9 +51,9 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
     if !softc.bulk_answer.lock().is_busy() {
         return;
     }
-    let mut begun = begin(softc);
     for _ in 0..packets_allowed(softc, is_allowed) {
-        let Some(walk) = begun else { break };
+        let walk = softc.bulk_answer.lock().walk(time::now());
+        let Some(walk) = walk else { break };
         if link.is_none() || !softc.frame_size(link).fits_a_state() {
             softc.bulk_answer.lock().cancel();
             return;
@@ -71,26 +71,17 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
                 softc.agreement.lock().finish_bulk();
             }
         }
-        begun = begin(softc);
     }
     if softc.bulk_answer.lock().is_busy() {
         softc.sender_timer.arm(time::tick());
     }
 }
 
-/// The walk under way, or a new one for the requests since that began.
-fn begin(softc: &Softc) -> Option<Walk> {
-    let walk = softc.bulk_answer.lock().walk(time::now());
-    if walk.is_some_and(|walk| !walk.started) {
-        softc.agreement.lock().begin_bulk();
-    }
-    walk
-}
-
 /// Fills a packet of the bulk update. Returns where the next packet begins, or `None` if
 /// this is the last.
 fn write_packet(softc: &Softc, walk: &Walk, writer: &mut FrameWriter) -> Option<Position> {
     if !walk.started {
+        softc.agreement.lock().begin_bulk();
         let _ = writer.append(Action::BulkStatus, &mark(BulkMark::Start, walk));
         // The stock module looks only at the first mark of a run.
         writer.end_run();

@@ -431,9 +431,12 @@ where
         }
     }
 
-    /// The peer in an epoch requests a bulk update.
+    /// The peer in an epoch requests a bulk update. Its reports will pace it.
     pub fn receive_bulk_request(&mut self, epoch: Epoch) {
         if let Some(peer) = self.find(epoch) {
+            if !peer.is_in_bulk() {
+                peer.flow = flow::Flow::new();
+            }
             peer.requests_bulk = true;
         }
     }
@@ -444,7 +447,7 @@ where
         let number = self.log.number();
         for peer in self.peers.as_mut().iter_mut().filter(|peer| peer.requests_bulk) {
             (peer.requests_bulk, peer.awaits_bulk) = (false, true);
-            (peer.bulk_began_at, peer.flow) = (number, flow::Flow::new());
+            peer.bulk_began_at = number;
         }
     }
 
@@ -458,7 +461,7 @@ where
     pub fn bulk_space(&self, now: Instant) -> Option<u64> {
         let reports = |peer: &&Peer| {
             let since = peer.reported_at.map(|at| now.saturating_sub(at));
-            peer.awaits_bulk && since.is_some_and(|since| since < REPORT_TIMEOUT)
+            peer.is_in_bulk() && since.is_some_and(|since| since < REPORT_TIMEOUT)
         };
         let waiting = self.peers.as_ref().iter().filter(reports);
         waiting.map(|peer| peer.flow.space(peer.reported, self.log.number())).min()

@@ -226,6 +226,11 @@ impl Peer {
         self.missing.is_empty() && self.bulk == BulkNeed::No
     }
 
+    /// Whether it requested a bulk update that was not sent to its end.
+    pub(super) fn is_in_bulk(&self) -> bool {
+        self.requests_bulk || self.awaits_bulk
+    }
+
     /// How the peer stands. `None` for a free place.
     pub fn standing(&self, view: &View) -> Option<Standing> {
         Some(match self.kind {
