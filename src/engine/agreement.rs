@@ -19,8 +19,10 @@
 //! The log knows identities. A state that exists is told of as it is now. For the end of a
 //! state, a delete is sent if the state does not exist. Nothing is sent for a state that has
 //! ended since it was told of: its end was told in a frame with a number of its own. A request
-//! is made again if its state is still unknown. Frames that tell something again have numbers
-//! too, and what is lost of them is told once more.
+//! is made again if its state is still unknown; one for a bulk update, while that is awaited,
+//! and later if the peer was known when it was made. What several of the lost frames told is
+//! told again once. Frames that tell something again have numbers too, and what is lost of
+//! them is told once more.
 //!
 //! Once all that a peer had reported is told again, the next hello says so: the peer
 //! then misses only what it lacks of the newer numbers.
