@@ -26,7 +26,12 @@ shows() {
 }
 
 gets_all() {
-	wait_for 30 has_all two || fail "$1: only $(states_on two) states on two"
+	wait_for 30 has_all two && return
+	for where in one two; do
+		at $where ifconfig pfsync0
+		at $where sysctl -n net.pfsync.peers
+	done
+	fail "$1: only $(states_on two) states on two, or not in sync"
 }
 
 # vlan one|two: makes vlan5 over the wire. Its address of IPv6 is tentative at first.
