@@ -15,8 +15,8 @@ use crate::driver::pf::status;
 use crate::driver::probe::{self, BulkRequestEvent};
 use crate::driver::softc::Softc;
 use crate::driver::storage;
-use crate::engine::bulk::Tick;
-use crate::wire::{BulkStatus, PeerAddress};
+use crate::engine::bulk::{Answerer, Tick};
+use crate::wire::BulkStatus;
 use core::ffi::CStr;
 
 /// Requests a bulk update from the peers behind the link. If states may be missing here,
@@ -117,8 +117,8 @@ fn give_back(taken: Option<i32>, event: BulkRequestEvent, reason: &'static CStr)
 }
 
 /// Notes that a peer sent whole updates, which may belong to its answer.
-pub(crate) fn states_received(softc: &Softc, from: PeerAddress, states: usize, is_numbered: bool) {
-    softc.bulk_request.lock().receive_states(from, states, is_numbered, time::uptime());
+pub(crate) fn states_received(softc: &Softc, from: Answerer, states: usize) {
+    softc.bulk_request.lock().receive_states(from, states, time::uptime());
 }
 
 /// Notes whether numbers are missing here: as long as they are, a bulk update is not complete.
@@ -132,7 +132,7 @@ pub(crate) fn numbers_received(softc: &Softc) {
 }
 
 /// Notes the start mark or the end mark that a peer sent.
-pub(crate) fn mark_received(softc: &Softc, from: PeerAddress, status: &BulkStatus) {
+pub(crate) fn mark_received(softc: &Softc, from: Answerer, status: &BulkStatus) {
     let taken = softc.bulk_request.lock().receive_mark(from, status, time::uptime());
     give_back(taken, BulkRequestEvent::Complete, c"pfsync bulk done");
 }

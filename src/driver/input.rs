@@ -22,6 +22,7 @@ use crate::driver::softc::{Ending, Softc};
 use crate::driver::stats::{count, count_limited, Conflict, PeerLimit, Stat};
 use crate::driver::storage::{self, Sysctls};
 use crate::engine::bucket::{Change, Queue};
+use crate::engine::bulk::Answerer;
 use crate::engine::format_choice::Heard;
 use crate::engine::limit::{self, CLEARS_PER_SECOND};
 use crate::engine::merge::{self, EndpointVerdict};
@@ -121,6 +122,11 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The peer, as far as the frame may be part of its answer to a request.
+    fn answerer(&self) -> Answerer {
+        Answerer { address: self.from, epoch: self.epoch }
+    }
+
     /// Whether the peers may add one more state. Counts it.
     fn takes_share(&self) -> bool {
         let compute = || limit::share_left(status::states(), status::state_limit(), self.sysctls.peer_share);
@@ -271,7 +277,7 @@ fn handle_run(context: &Context, run: Run) {
         Run::Clear(messages) => messages.iter().for_each(|raw| handle_clear(context, raw)),
         Run::Insert(states) => states.check_each(|state| handle_insert(context, state, action)),
         Run::Update(states) => {
-            bulk_request::states_received(context.softc, context.from, states.len(), context.epoch.is_some());
+            bulk_request::states_received(context.softc, context.answerer(), states.len());
             states.check_each(|state| handle_update(context, state, action));
         }
         Run::UpdateCompressed(messages) => messages.iter().for_each(|raw| handle_compressed(context, raw)),
@@ -549,7 +555,7 @@ fn handle_bulk_status(context: &Context, raw: &RawBulkStatus) {
                 // The mark may have been what was missing.
                 bulk_request::numbers_received(context.softc);
             }
-            bulk_request::mark_received(context.softc, context.from, &status);
+            bulk_request::mark_received(context.softc, context.answerer(), &status);
         }
         Err(_) => reject(Some(Action::BulkStatus), Rejected::Value),
     }

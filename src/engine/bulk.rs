@@ -11,7 +11,9 @@
 mod requester;
 mod responder;
 
-pub use requester::{Audience, Requester, Tick, GRACE_SECONDS, MAX_ANSWERS, MAX_TRIES, QUIET_SECONDS};
+pub use requester::{
+    Answerer, Audience, Requester, Tick, GRACE_SECONDS, MAX_ANSWERS, MAX_TRIES, QUIET_SECONDS,
+};
 pub use responder::{Instant, Position, Responder, Walk};
 
 #[cfg(test)]
@@ -33,7 +35,7 @@ mod tests {
             let (there, walk, back) = delays;
             let requested = responder_clock + there;
             let answer = Walk { requested, position: Position::default(), started: true };
-            let peer = PeerAddress([1; 16]);
+            let peer = Answerer { address: PeerAddress([1; 16]), epoch: None };
             let mut requester = Requester::new();
             requester.mark_incomplete();
             let _ = requester.request(second(requester_clock), 240, Audience::One);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The requesting side of a bulk update.
 
+use crate::wire::trailer::Epoch;
 use crate::wire::{BulkMark, BulkStatus, PeerAddress};
 
 /// How often a request is repeated before the requester gives up
@@ -30,6 +31,23 @@ pub enum Audience {
     Group,
 }
 
+/// A peer that answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answerer {
+    /// Where its packet came from.
+    pub address: PeerAddress,
+    /// Its epoch, if it numbers its frames.
+    pub epoch: Option<Epoch>,
+}
+
+impl Answerer {
+    /// Whether both are the same peer. Its address changes when an operator gives it another
+    /// sync peer, and its epoch when it boots.
+    fn is_same(self, other: Answerer) -> bool {
+        self.address == other.address || (self.epoch.is_some() && self.epoch == other.epoch)
+    }
+}
+
 /// How far the answer of a peer has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Progress {
@@ -46,7 +64,7 @@ enum Progress {
 /// The answer of one peer.
 #[derive(Clone, Copy, Debug)]
 struct Answer {
-    from: PeerAddress,
+    from: Answerer,
     progress: Progress,
 }
 
@@ -71,15 +89,24 @@ struct Wait {
 }
 
 impl Wait {
-    fn answer(&mut self, from: PeerAddress) -> Option<&mut Answer> {
-        self.answers.iter_mut().flatten().find(|answer| answer.from == from)
+    /// Whether an answer is that of this peer. A sync peer is one firewall, whatever its
+    /// address.
+    fn is_of(&self, answer: &Answer, from: Answerer) -> bool {
+        self.audience == Audience::One || answer.from.is_same(from)
     }
 
-    fn set(&mut self, from: PeerAddress, progress: Progress) {
-        if let Some(answer) = self.answer(from) {
-            answer.progress = progress;
-        } else if let Some(free) = self.answers.iter_mut().find(|answer| answer.is_none()) {
-            *free = Some(Answer { from, progress });
+    fn progress(&self, from: Answerer) -> Option<Progress> {
+        let mut answers = self.answers.iter().flatten();
+        answers.find(|answer| self.is_of(answer, from)).map(|answer| answer.progress)
+    }
+
+    fn set(&mut self, from: Answerer, progress: Progress) {
+        let is_free = |answer: &Option<Answer>| answer.is_none_or(|answer| self.is_of(&answer, from));
+        if let Some(index) = self.answers.iter().position(is_free) {
+            self.answers = self.answers.map(|answer| answer.filter(|answer| !self.is_of(answer, from)));
+            if let Some(free) = self.answers.get_mut(index) {
+                *free = Some(Answer { from, progress });
+            }
         }
     }
 
@@ -221,12 +248,12 @@ impl Requester {
     }
 
     /// Updates of whole states arrived from a peer. They may be part of its
-    /// answer. `is_numbered`: its frames are numbered. Then a start mark that was lost
-    /// shows, and other states that are told again look like these.
-    pub fn receive_states(&mut self, from: PeerAddress, states: usize, is_numbered: bool, now: u32) {
+    /// answer. If its frames are numbered, a start mark that was lost shows, and other
+    /// states that are told again look like these.
+    pub fn receive_states(&mut self, from: Answerer, states: usize, now: u32) {
         let Some(wait) = &mut self.wait else { return };
-        match wait.answer(from).map(|answer| answer.progress) {
-            None if is_numbered => {}
+        match wait.progress(from) {
+            None if from.epoch.is_some() => {}
             None => wait.set(from, Progress::Unmarked),
             Some(Progress::Began { .. }) => {
                 wait.heard = now;
@@ -239,10 +266,10 @@ impl Requester {
     /// A mark arrived. If it completes the bulk update, returns what to take off
     /// carp's demotion.
     #[must_use]
-    pub fn receive_mark(&mut self, from: PeerAddress, status: &BulkStatus, now: u32) -> Option<i32> {
+    pub fn receive_mark(&mut self, from: Answerer, status: &BulkStatus, now: u32) -> Option<i32> {
         let listening_since = self.listening_since;
         let wait = self.wait.as_mut()?;
-        let progress = wait.answer(from).map(|answer| answer.progress);
+        let progress = wait.progress(from);
         match status.mark {
             BulkMark::Start => {
                 if progress != Some(Progress::Began { since_request: true })

@@ -3,10 +3,18 @@
 use super::*;
 use proptest::prelude::*;
 
-const A: PeerAddress = PeerAddress([1; 16]);
-const B: PeerAddress = PeerAddress([2; 16]);
+const A: Answerer = stock(1);
+const B: Answerer = stock(2);
 /// How many states pf may have in these tests.
 const MOST: u32 = 100_000;
+
+const fn stock(number: u8) -> Answerer {
+    Answerer { address: PeerAddress([number; 16]), epoch: None }
+}
+
+fn numbered(address: u8, epoch: u64) -> Answerer {
+    Answerer { epoch: Epoch::new(epoch), ..stock(address) }
+}
 
 fn start() -> BulkStatus {
     BulkStatus { creator: [1; 4], age: 0, mark: BulkMark::Start }
@@ -99,7 +107,7 @@ fn a_firewall_that_lacked_nothing_still_does_if_a_peer_did_not_hear_its_request(
 #[test]
 fn a_lost_start_mark_costs_nothing() {
     let mut requester = requested(100, Audience::One);
-    requester.receive_states(A, 100, false, 101);
+    requester.receive_states(A, 100, 101);
     assert_eq!(requester.receive_mark(A, &end(2), 103), Some(240));
     assert!(requester.is_complete());
 }
@@ -129,6 +137,31 @@ fn a_start_that_was_read_proves_that_nothing_after_it_was_dropped() {
 }
 
 #[test]
+fn a_peer_whose_address_changes_ends_the_answer_that_it_began() {
+    // By its epoch, or because it is the only peer.
+    for (audience, before, after) in [
+        (Audience::Group, numbered(1, 7), numbered(2, 7)),
+        (Audience::One, numbered(1, 7), numbered(2, 7)),
+        (Audience::One, A, B),
+    ] {
+        let mut requester = requested(100, audience);
+        let _ = requester.receive_mark(before, &start(), 100);
+        let _ = requester.receive_mark(after, &start(), 105);
+        let _ = requester.receive_mark(after, &end(0), 105);
+        let _ = requester.tick(106, MOST);
+        assert!(requester.is_complete() && requester.is_idle(), "{audience:?} {before:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_boots_begins_anew() {
+    let mut requester = requested(100, Audience::Group);
+    let _ = requester.receive_mark(numbered(1, 7), &start(), 100);
+    let _ = requester.receive_mark(numbered(1, 8), &start(), 103);
+    assert_eq!(requester.receive_mark(numbered(1, 8), &end(0), 103), Some(240));
+}
+
+#[test]
 fn an_empty_peer_that_answers_first_does_not_end_the_wait() {
     let mut requester = requested(100, Audience::Group);
     let _ = requester.receive_mark(A, &start(), 100);
@@ -136,7 +169,7 @@ fn an_empty_peer_that_answers_first_does_not_end_the_wait() {
     assert_eq!(requester.tick(101, MOST), Tick::Wait);
     let _ = requester.receive_mark(B, &start(), 101);
     for now in 102..110 {
-        requester.receive_states(B, 1000, false, now);
+        requester.receive_states(B, 1000, now);
         assert_eq!(requester.tick(now, MOST), Tick::Wait);
     }
     assert_eq!(requester.receive_mark(B, &end(9), 110), Some(240));
@@ -146,10 +179,10 @@ fn an_empty_peer_that_answers_first_does_not_end_the_wait() {
 fn a_peer_whose_start_was_lost_is_waited_for() {
     let mut requester = requested(100, Audience::Group);
     assert_eq!(requester.receive_mark(A, &end(0), 100), None);
-    requester.receive_states(B, 1000, false, 101);
+    requester.receive_states(B, 1000, 101);
     assert_eq!(requester.tick(103, MOST), Tick::Wait);
     // Its states are not progress, so that the request is repeated.
-    requester.receive_states(B, 1000, false, 104);
+    requester.receive_states(B, 1000, 104);
     assert_eq!(requester.tick(105, MOST), Tick::Request);
     let _ = requester.receive_mark(B, &start(), 105);
     assert_eq!(requester.tick(108, MOST), Tick::Wait);
@@ -199,7 +232,7 @@ fn answers_to_other_requests_are_no_progress() {
     let mut requester = requested(0, Audience::One);
     // One every second, as of a busy peer; the request for a bulk update was lost.
     let repeated = (1..20).find(|now| {
-        requester.receive_states(A, 1, false, *now);
+        requester.receive_states(A, 1, *now);
         requester.tick(*now, MOST) == Tick::Request
     });
     assert_eq!(repeated, Some(QUIET_SECONDS));
@@ -210,7 +243,7 @@ fn a_lost_end_mark_delays_by_seconds() {
     let mut requester = requested(0, Audience::One);
     let _ = requester.receive_mark(A, &start(), 0);
     for now in 1..=20 {
-        requester.receive_states(A, 50, false, now);
+        requester.receive_states(A, 50, now);
         assert_eq!(requester.tick(now, MOST), Tick::Wait);
     }
     assert_eq!((21..).find(|now| requester.tick(*now, MOST) == Tick::Request), Some(25));
@@ -231,7 +264,7 @@ fn a_slow_answer_may_take_as_long_as_it_brings_states() {
     let mut requester = requested(0, Audience::One);
     let _ = requester.receive_mark(A, &start(), 0);
     for now in 1..=1300 {
-        requester.receive_states(A, 1500, false, now);
+        requester.receive_states(A, 1500, now);
         assert_eq!(requester.tick(now, 2_000_000), Tick::Wait);
     }
     assert_eq!(requester.receive_mark(A, &end(1300), 1300), Some(240));
@@ -242,7 +275,7 @@ fn endless_progress_is_given_up() {
     let mut requester = requested(0, Audience::One);
     let _ = requester.receive_mark(A, &start(), 0);
     let last = (1..100_000).find(|now| {
-        requester.receive_states(A, 100_000, false, *now);
+        requester.receive_states(A, 100_000, *now);
         matches!(requester.tick(*now, MOST), Tick::GiveUp { .. })
     });
     assert_eq!(last, Some(GIVE_UP_SECONDS + MOST / SLOWEST_STATES_PER_SECOND));
@@ -252,10 +285,10 @@ fn endless_progress_is_given_up() {
 fn a_flood_of_peers_is_bounded() {
     let mut requester = requested(0, Audience::Group);
     for n in 0..=255 {
-        let _ = requester.receive_mark(PeerAddress([n; 16]), &start(), 0);
+        let _ = requester.receive_mark(stock(n), &start(), 0);
     }
     for n in 0..MAX_ANSWERS as u8 {
-        let _ = requester.receive_mark(PeerAddress([n; 16]), &end(1), 2);
+        let _ = requester.receive_mark(stock(n), &end(1), 2);
     }
     assert!(requester.is_complete());
 }
@@ -273,7 +306,7 @@ proptest! {
                 0 => demotion += requester.request(now, 240, Audience::Group),
                 1 => demotion -= requester.receive_mark(from, &end(0), now).unwrap_or(0),
                 2 => demotion -= requester.cancel().unwrap_or(0),
-                3 => requester.receive_states(from, 7, false, now),
+                3 => requester.receive_states(from, 7, now),
                 4 => assert!(requester.receive_mark(from, &start(), now).is_none()),
                 5 => requester.mark_incomplete(),
                 6 => requester.miss(now),
@@ -310,7 +343,7 @@ proptest! {
             }
             if !lose() {
                 heard_of[index] = true;
-                requester.receive_states(peer, 10, false, begins);
+                requester.receive_states(peer, 10, begins);
             }
         }
         for now in 2..5 {
