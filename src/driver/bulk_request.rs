@@ -143,6 +143,15 @@ pub(crate) fn frame_missed(softc: &Softc) {
     softc.bulk_request_timer.arm(time::SECOND);
 }
 
+/// Notes that states were refused that will not be requested one by one: a bulk update that is
+/// awaited lacks them.
+pub(crate) fn states_refused(softc: &Softc) {
+    let is_idle = softc.bulk_request.lock().is_idle();
+    if !is_idle {
+        frame_missed(softc);
+    }
+}
+
 /// Notes that an operator cleared states. The operator's will stands: this requests
 /// nothing, unless pf is being restarted, which the timer watches for.
 pub(crate) fn states_cleared(softc: &Softc) {

@@ -350,6 +350,7 @@ fn import_state(context: &Context, state: &State, action: Action) -> bool {
         Err(Refusal::NoMemory) => {
             if context.epoch.is_some() {
                 context.softc.ended.lock().miss(state.id, time::uptime());
+                note_overflow(context);
             }
             reject(Some(action), Rejected::State);
         }
@@ -536,7 +537,20 @@ fn note_end(context: &Context, state: StateId) {
 /// Whether a state ended a moment ago. Where only stock peers are heard, nobody looks.
 fn has_ended(context: &Context, state: StateId) -> bool {
     let is_numbered = context.epoch.is_some() || context.softc.options.ending() != Ending::Mark;
-    is_numbered && context.softc.ended.lock().refuses(state, time::uptime())
+    let is_refused = is_numbered && context.softc.ended.lock().refuses(state, time::uptime());
+    if is_refused {
+        note_overflow(context);
+    }
+    is_refused
+}
+
+/// If more states were refused than can be requested one by one, the bulk update that brought
+/// them is requested again.
+fn note_overflow(context: &Context) {
+    let has_overflowed = context.softc.ended.lock().take_overflow();
+    if has_overflowed {
+        bulk_request::states_refused(context.softc);
+    }
 }
 
 fn handle_ack(context: &Context, state: StateId) {

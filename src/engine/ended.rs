@@ -54,15 +54,16 @@ impl Slot {
 #[derive(Debug)]
 pub struct Ended<S> {
     slots: S,
-    /// States that were refused, to be requested [`LATELY_SECONDS`] after `at`. For those that
-    /// find no slot, nothing is requested.
+    /// States that were refused, to be requested [`LATELY_SECONDS`] after `at`.
     refused: S,
+    /// A state was refused that found no slot, so that it will not be requested.
+    has_overflowed: bool,
 }
 
 impl<S: AsMut<[Slot]>> Ended<S> {
     /// No state has ended. All slots are unused.
     pub const fn new(slots: S, refused: S) -> Ended<S> {
-        Ended { slots, refused }
+        Ended { slots, refused, has_overflowed: false }
     }
 
     /// A state ended here or at a peer. `now` is in seconds of uptime.
@@ -90,10 +91,16 @@ impl<S: AsMut<[Slot]>> Ended<S> {
     fn request(&mut self, state: Slot) {
         let refused = self.refused.as_mut();
         if refused.iter().all(|known| known.id != state.id) {
-            if let Some(free) = refused.iter_mut().find(|slot| slot.is_free()) {
-                *free = state;
+            match refused.iter_mut().find(|slot| slot.is_free()) {
+                Some(free) => *free = state,
+                None => self.has_overflowed = true,
             }
         }
+    }
+
+    /// Whether a state was refused since the last call that will not be requested.
+    pub fn take_overflow(&mut self) -> bool {
+        core::mem::take(&mut self.has_overflowed)
     }
 
     /// A state to request now, because a message about it was refused.
@@ -106,5 +113,23 @@ impl<S: AsMut<[Slot]>> Ended<S> {
     fn slot(&mut self, id: StateId) -> Option<&mut Slot> {
         let slots = self.slots.as_mut();
         slots.get_mut(id.slot(slots.len())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_states_beyond_the_slots_are_an_overflow() {
+        let mut ended = Ended::new(vec![Slot::UNUSED; 64], vec![Slot::UNUSED; 1]);
+        let id = |n| StateId { id: [0, 0, 0, 0, 0, 0, 0, n], creator: [1; 4] };
+        (1..=2).for_each(|n| ended.note(id(n), 100));
+        assert!(ended.refuses(id(1), 100) && ended.refuses(id(1), 101));
+        assert!(!ended.take_overflow());
+        assert!(ended.refuses(id(2), 101));
+        assert!(ended.take_overflow() && !ended.take_overflow());
+        ended.miss(id(3), 101);
+        assert!(ended.take_overflow());
     }
 }

@@ -135,6 +135,24 @@ fn a_request_that_is_lost_is_made_again() -> Result<()> {
 }
 
 #[test]
+fn a_bulk_update_that_comes_too_soon_after_a_clear_is_requested_again() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = numbered_pair(&lab)?;
+    open(&two, 0..200)?;
+    lab.seconds(3)?;
+    // The peer does not hear of the clear, and what has just ended is refused.
+    let _loses = lose(&lab, |sent| has(sent, Action::Clear));
+    two.flush()?;
+    two.request_bulk_update()?;
+    for _ in 0..12 {
+        lab.seconds(1)?;
+        assert!(!two.is_complete()? || two.states().len() == 200);
+    }
+    assert!(two.is_complete()?);
+    unload([one, two])
+}
+
+#[test]
 fn what_is_told_before_the_first_packet_of_a_peer_does_not_bring_a_state_back() -> Result<()> {
     let lab = plain_lab();
     let ([one, two], opened) = pair_with_states(&lab, 5)?;
