@@ -230,3 +230,10 @@ VNET_SYSINIT(pfs_vnet_init, SI_SUB_PROTO_FIREWALL, SI_ORDER_ANY,
     pfs_vnet_init, NULL);
 VNET_SYSUNINIT(pfs_vnet_uninit, SI_SUB_PROTO_FIREWALL, SI_ORDER_FOURTH,
     pfs_vnet_uninit, NULL);
+
+/*
+ * The kernel's linker unregisters the sysctls after pfs_modevent has unloaded
+ * the module and before it calls this.
+ */
+SYSUNINIT(pfs_sysctls_gone, SI_SUB_PROTO_FIREWALL, SI_ORDER_FIRST,
+    pfs_sysctls_gone, NULL);

@@ -209,6 +209,7 @@ int			 (bcmp)(const void *, const void *, size_t);
 int			 pfs_modevent(module_t, int, void *);
 void			 pfs_vnet_init(const void *);
 void			 pfs_vnet_uninit(const void *);
+void			 pfs_sysctls_gone(const void *);
 int			 pfs_sysctl_bulk_request(struct sysctl_oid *, void *,
 			    intmax_t, struct sysctl_req *);
 int			 pfs_sysctl_key(struct sysctl_oid *, void *, intmax_t,

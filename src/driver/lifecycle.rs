@@ -3,7 +3,7 @@
 //! `tests/models` has models of this.
 
 use crate::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::driver::kernel::callers::Callers;
+use crate::driver::kernel::callers::{Callers, Inside};
 use crate::driver::kernel::ifnet::DetachLock;
 use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
@@ -17,18 +17,24 @@ static VNETS: AtomicUsize = AtomicUsize::new(0);
 /// Set when unload begins: from then on no vnet gets a part of the module.
 static UNLOADING: AtomicBool = AtomicBool::new(false);
 
-/// The threads in [`call`].
+/// The threads in functions that are called with no lock held.
 static CALLERS: Callers = Callers::new();
 
 /// Runs `inside`, a function that is called with no lock or reference that unload could wait
 /// for: an ioctl, the making or destroying of an interface, pf's hook for clears, or the
 /// function for an interface that departs or is renamed.
 pub(crate) fn call<R>(inside: impl FnOnce() -> R) -> R {
-    let _inside = CALLERS.enter();
+    let _inside = called();
     inside()
 }
 
-/// Waits until no thread is in [`call`]. May sleep.
+/// The same as long as the result lives: for the handlers of sysctls, which may sleep while
+/// they copy user memory.
+pub(crate) fn called() -> Inside<'static> {
+    CALLERS.enter()
+}
+
+/// Waits until no thread is in [`call`], or has what [`called`] returned. May sleep.
 pub(crate) fn wait_for_callers() {
     CALLERS.wait();
 }

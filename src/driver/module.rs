@@ -284,6 +284,13 @@ unsafe extern "C" fn output(
     0
 }
 
+/// The sysctls are gone: the kernel has taken back the pointers to their handlers, which it
+/// calls with no lock held until after `unload`, and does not wait for the threads in them.
+#[no_mangle]
+unsafe extern "C" fn pfs_sysctls_gone(_data: *const c_void) {
+    lifecycle::wait_for_callers();
+}
+
 /// `net.pfsync.bulk_request`
 #[no_mangle]
 unsafe extern "C" fn pfs_sysctl_bulk_request(
@@ -292,6 +299,7 @@ unsafe extern "C" fn pfs_sysctl_bulk_request(
     _arg2: isize,
     request: *mut sys::sysctl_req,
 ) -> c_int {
+    let _inside = lifecycle::called();
     let mut value: c_int = 0;
     // SAFETY: the kernel passes a valid request, and the value lives during the call.
     let error = unsafe { sys::sysctl_handle_int(oid, (&raw mut value).cast(), 0, request) };
@@ -299,7 +307,7 @@ unsafe extern "C" fn pfs_sysctl_bulk_request(
     let is_read = unsafe { (*request).newptr.is_null() };
     match (error, is_read, value) {
         (0, false, 0) => 0,
-        (0, false, 1) => to_c(lifecycle::call(bulk_request::start_by_operator)),
+        (0, false, 1) => to_c(bulk_request::start_by_operator()),
         (0, false, _) => to_c(Err(Errno::EINVAL)),
         (error, ..) => error,
     }
@@ -313,6 +321,7 @@ unsafe extern "C" fn pfs_sysctl_key(
     arg2: isize,
     request: *mut sys::sysctl_req,
 ) -> c_int {
+    let _inside = lifecycle::called();
     let mut text = [0u8; 2 * KEY_LEN];
     // SAFETY: the kernel passes a valid request. `newfunc` copies as many bytes as the buffer
     // has at most.
@@ -330,7 +339,7 @@ unsafe extern "C" fn pfs_sysctl_key(
     };
     text.fill(0);
     core::hint::black_box(&text);
-    to_c(result.and_then(|key| lifecycle::call(|| configuration::set_key(arg2 == 0, key))))
+    to_c(result.and_then(|key| configuration::set_key(arg2 == 0, key)))
 }
 
 /// `net.pfsync.peers`
@@ -341,9 +350,10 @@ unsafe extern "C" fn pfs_sysctl_peers(
     _arg2: isize,
     request: *mut sys::sysctl_req,
 ) -> c_int {
+    let _inside = lifecycle::called();
     let buffer = KSlice::new(TABLE_LEN, Wait::Sleep, |_| Ok(0u8));
     let Ok(mut buffer) = buffer else { return to_c(Err(Errno::ENOMEM)) };
-    lifecycle::call(|| agreement::write_table(&mut buffer));
+    agreement::write_table(&mut buffer);
     // SAFETY: the kernel passes a valid request. The string is terminated and lives during the
     // call; its sysctl cannot be written.
     unsafe { sys::sysctl_handle_string(oid, buffer.as_mut_ptr().cast(), 0, request) }
@@ -357,7 +367,8 @@ unsafe extern "C" fn pfs_sysctl_agreement(
     arg2: isize,
     request: *mut sys::sysctl_req,
 ) -> c_int {
-    let value = lifecycle::call(|| agreement::read(arg2 as u32));
+    let _inside = lifecycle::called();
+    let value = agreement::read(arg2 as u32);
     // SAFETY: as the caller promises.
     unsafe { show(oid, value, request) }
 }
@@ -370,7 +381,8 @@ unsafe extern "C" fn pfs_sysctl_peer(
     arg2: isize,
     request: *mut sys::sysctl_req,
 ) -> c_int {
-    let value = lifecycle::call(|| agreement::read_peer((arg2 >> 8) as usize, (arg2 & 0xff) as u32));
+    let _inside = lifecycle::called();
+    let value = agreement::read_peer((arg2 >> 8) as usize, (arg2 & 0xff) as u32);
     // SAFETY: as the caller promises.
     unsafe { show(oid, value, request) }
 }

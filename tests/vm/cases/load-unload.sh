@@ -26,6 +26,13 @@ round() {
 	must_not ifconfig pfsync0
 }
 
+# Reads the sysctls of pfsync without end.
+read_for_ever() {
+	while :; do
+		sysctl net.pfsync >/dev/null 2>&1
+	done
+}
+
 # rules_everywhere RULE: in and outside of the jails.
 rules_everywhere() {
 	echo "$1" | pf_rules one
@@ -67,3 +74,17 @@ is_reference && sed -i '' /nvlist/d $RUN/after
 grew=$(memory_grew $RUN/before $RUN/after $((ROUNDS / 2)))
 [ -z "$grew" ] || fail "memory grew: $grew"
 no_states_left $RUN/after
+
+if ! is_reference; then
+	echo "sysctls are read while the module is unloaded"
+	read_for_ever &
+	reads=$!
+	read_for_ever &
+	more_reads=$!
+	for number in $(jot $ROUNDS); do
+		load_pfsync test
+		unload_pfsync
+	done
+	kill $reads $more_reads
+	wait $reads $more_reads 2>/dev/null
+fi

@@ -134,7 +134,6 @@ impl Kernel {
     fn forget_module(&self) {
         self.module.take();
         self.set_image(None);
-        self.sysctls.take();
         self.variables.free_module();
     }
 
@@ -149,8 +148,13 @@ impl Kernel {
 
     fn end_module(&self) -> Result<()> {
         let image = self.image().context("linked")?;
+        // The kernel does not wait for the threads in their handlers.
+        self.sysctls.take();
         for entry in sorted(image.set("sysuninit_set")).into_iter().rev() {
             run_sysinit(entry);
+        }
+        if !self.forgot_unlocked_callers.take() {
+            violation("leaves while a thread may be in the handler of a sysctl".into());
         }
         self.check_left_nothing();
         Ok(())
