@@ -86,5 +86,5 @@ if ! is_reference; then
 		unload_pfsync
 	done
 	kill $reads $more_reads
-	wait $reads $more_reads 2>/dev/null
+	wait $reads $more_reads 2>/dev/null || :
 fi
