@@ -143,8 +143,8 @@ pub(crate) fn frame_missed(softc: &Softc) {
     softc.bulk_request_timer.arm(time::SECOND);
 }
 
-/// Notes that states were refused that will not be requested one by one: a bulk update that is
-/// awaited lacks them.
+/// Notes that states were refused, and that they will not be requested one by one. If they
+/// were part of a bulk update that is awaited, it has to come again.
 pub(crate) fn states_refused(softc: &Softc) {
     let is_idle = softc.bulk_request.lock().is_idle();
     if !is_idle {

@@ -28,13 +28,13 @@ pub(crate) fn call<R>(inside: impl FnOnce() -> R) -> R {
     inside()
 }
 
-/// The same as long as the result lives: for the handlers of sysctls, which may sleep while
-/// they copy user memory.
+/// Counts the thread as one that is in such a function, as long as the result lives. The
+/// handlers of sysctls begin with this.
 pub(crate) fn called() -> Inside<'static> {
     CALLERS.enter()
 }
 
-/// Waits until no thread is in [`call`], or has what [`called`] returned. May sleep.
+/// Waits until no thread is counted by [`call`] or [`called`]. May sleep.
 pub(crate) fn wait_for_callers() {
     CALLERS.wait();
 }

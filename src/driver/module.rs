@@ -284,8 +284,8 @@ unsafe extern "C" fn output(
     0
 }
 
-/// The sysctls are gone: the kernel has taken back the pointers to their handlers, which it
-/// calls with no lock held until after `unload`, and does not wait for the threads in them.
+/// The kernel calls this after `unload`, when it has unregistered the sysctls. It calls their
+/// handlers with no lock held, and waits for no thread that is in one. So this does.
 #[no_mangle]
 unsafe extern "C" fn pfs_sysctls_gone(_data: *const c_void) {
     lifecycle::wait_for_callers();

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# about: twenty loads and unloads, with and without pfsync0, with states queued, leak no memory
+# about: twenty loads and unloads, with and without pfsync0, with states queued, leak no memory; unloads while sysctls are read
 # timeout: 900
 . /tmp/vm/lib.sh
 . /tmp/vm/memory.sh
