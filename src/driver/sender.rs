@@ -149,6 +149,10 @@ fn next_clear(softc: &Softc) -> Option<Clear> {
     let mut control = softc.control.lock();
     let clear = control.next_clear(status::host_id());
     softc.clear_waits.store(control.has_clears(), Ordering::Release);
+    drop(control);
+    if let Some(clear) = &clear {
+        softc.ended.lock().note_clear(clear.creator, time::uptime());
+    }
     clear
 }
 

@@ -58,12 +58,14 @@ pub struct Ended<S> {
     refused: S,
     /// A state was refused that found no slot, so that it will not be requested.
     has_overflowed: bool,
+    /// The creator whose states peers were told to clear last, and when, in seconds of uptime.
+    cleared: Option<([u8; 4], u32)>,
 }
 
 impl<S: AsMut<[Slot]>> Ended<S> {
     /// No state has ended. All slots are unused.
     pub const fn new(slots: S, refused: S) -> Ended<S> {
-        Ended { slots, refused, has_overflowed: false }
+        Ended { slots, refused, has_overflowed: false, cleared: None }
     }
 
     /// A state ended here or at a peer. `now` is in seconds of uptime.
@@ -73,10 +75,19 @@ impl<S: AsMut<[Slot]>> Ended<S> {
         }
     }
 
-    /// Whether a state ended within the last [`LATELY_SECONDS`], so that a message about it is
-    /// refused. If so, the state will be requested.
+    /// Peers are told to clear the states of a creator. What a peer tells of them until it hears
+    /// of that is about states that end there. `now` is in seconds of uptime.
+    pub fn note_clear(&mut self, creator: [u8; 4], now: u32) {
+        self.cleared = Some((creator, now));
+    }
+
+    /// Whether a state that is unknown here ended within the last [`LATELY_SECONDS`], or was
+    /// cleared, so that a message about it is refused. If so, the state will be requested.
     pub fn refuses(&mut self, id: StateId, now: u32) -> bool {
-        let Some(ended) = self.slot(id).copied().filter(|slot| slot.id == id && slot.is_recent(now)) else {
+        let ended = self.slot(id).copied().filter(|slot| slot.id == id);
+        let cleared = self.cleared.filter(|(creator, _)| *creator == id.creator);
+        let cleared = cleared.map(|(_, at)| Slot { id, at });
+        let Some(ended) = [ended, cleared].into_iter().flatten().find(|slot| slot.is_recent(now)) else {
             return false;
         };
         self.request(ended);
@@ -119,6 +130,20 @@ impl<S: AsMut<[Slot]>> Ended<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn states_of_a_creator_that_was_cleared_are_refused() {
+        let mut ended = Ended::new(vec![Slot::UNUSED; 64], vec![Slot::UNUSED; 2]);
+        let id = |n, creator| StateId { id: [0, 0, 0, 0, 0, 0, 0, n], creator: [creator; 4] };
+        // An end long ago does not hide the clear.
+        ended.note(id(1, 1), 90);
+        ended.note_clear([1; 4], 100);
+        assert!(!ended.refuses(id(1, 2), 100));
+        assert!(ended.refuses(id(1, 1), 100) && ended.refuses(id(2, 1), 100 + LATELY_SECONDS - 1));
+        assert!(!ended.refuses(id(3, 1), 100 + LATELY_SECONDS));
+        let requested = [(); 3].map(|()| ended.next_to_request(100 + LATELY_SECONDS));
+        assert_eq!(requested, [Some(id(1, 1)), Some(id(2, 1)), None]);
+    }
 
     #[test]
     fn refused_states_beyond_the_slots_are_an_overflow() {
