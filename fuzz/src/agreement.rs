@@ -299,8 +299,16 @@ impl World {
             is_required: firewall.is_required,
         };
         let Ok(trust) = keys.judge(bytes, trailer.and_then(|trailer| trailer.tag)) else { return };
-        let received =
-            Received { from, frame: &frame, trailer, trust, awaits_bulk: firewall.awaits_bulk, random };
+        let awaits_bulk = firewall.awaits_bulk;
+        let received = Received {
+            from,
+            frame: &frame,
+            trailer,
+            trust,
+            awaits_bulk,
+            has_requested_bulk: awaits_bulk,
+            random,
+        };
         let before = firewall.standing(self.now);
         let reception = firewall.agreement.receive(&received, self.now);
         firewall.awaits_bulk |= reception.needs_bulk;

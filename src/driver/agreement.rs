@@ -131,12 +131,21 @@ fn seal(softc: &Softc, packet: &mut [u8], len: usize, has_tag: bool) {
     }
 }
 
+/// The number of a frame.
+#[derive(Clone, Copy)]
+pub(crate) struct FrameNumber {
+    /// The epoch of its sender.
+    pub(crate) epoch: Epoch,
+    /// Its number within the epoch.
+    pub(crate) number: u64,
+}
+
 /// What to do with a packet.
 pub(crate) enum Outcome {
     /// Carry out its messages.
     Take {
-        /// That of its sender, if it numbers its frames.
-        epoch: Option<Epoch>,
+        /// The frame's number, if its sender numbers its frames.
+        number: Option<FrameNumber>,
         /// It shows a gap or is a hello, so that what is missing here may have changed.
         is_news: bool,
     },
@@ -165,14 +174,19 @@ pub(crate) fn receive(
         return Outcome::BadAuth;
     };
     if !sysctls.numbered {
-        return Outcome::Take { epoch: None, is_news: false };
+        return Outcome::Take { number: None, is_news: false };
     }
+    let (awaits_bulk, has_requested_bulk) = {
+        let requester = softc.bulk_request.lock();
+        (!requester.is_idle(), requester.has_requested_lately(time::uptime()))
+    };
     let received = Received {
         from,
         frame,
         trailer,
         trust,
-        awaits_bulk: !softc.bulk_request.lock().is_idle(),
+        awaits_bulk,
+        has_requested_bulk,
         random: if trust == Trust::Anyone { 0 } else { random::number() },
     };
     let mut agreement = softc.agreement.lock();
@@ -191,7 +205,7 @@ pub(crate) fn receive(
     }
     match reception.verdict {
         Verdict::Take => Outcome::Take {
-            epoch: received.trailer.map(|trailer| trailer.epoch),
+            number: received.trailer.map(|Trailer { epoch, number, .. }| FrameNumber { epoch, number }),
             is_news: reception.gap.is_some() || !frame.has_messages(),
         },
         Verdict::Late | Verdict::Greeting => Outcome::Drop,

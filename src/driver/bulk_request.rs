@@ -131,9 +131,10 @@ pub(crate) fn numbers_received(softc: &Softc) {
     }
 }
 
-/// Notes the start mark or the end mark that a peer sent.
-pub(crate) fn mark_received(softc: &Softc, from: Answerer, status: &BulkStatus) {
-    let taken = softc.bulk_request.lock().receive_mark(from, status, time::uptime());
+/// Notes the start mark or the end mark that a peer sent. `number` is that of the frame, if the
+/// peer numbers its frames.
+pub(crate) fn mark_received(softc: &Softc, from: Answerer, number: Option<u64>, status: &BulkStatus) {
+    let taken = softc.bulk_request.lock().receive_mark(from, number, status, time::uptime());
     give_back(taken, BulkRequestEvent::Complete, c"pfsync bulk done");
 }
 

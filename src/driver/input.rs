@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Input: checks packets from the peers, and carries their messages out.
 
-use crate::driver::agreement::{self, Outcome};
+use crate::driver::agreement::{self, FrameNumber, Outcome};
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
 use crate::driver::conflict;
@@ -26,7 +26,7 @@ use crate::engine::bulk::Answerer;
 use crate::engine::format_choice::Heard;
 use crate::engine::limit::{self, CLEARS_PER_SECOND};
 use crate::engine::merge::{self, EndpointVerdict};
-use crate::wire::trailer::{Epoch, TrailerError};
+use crate::wire::trailer::TrailerError;
 use crate::wire::{
     Action, Arrival, CompressedUpdate, Endpoint, Frame, FrameError, HeaderError, Invalid, PeerAddress,
     RawBulkStatus, RawClear, RawCompressedUpdate, Run, State, StateId, TTL,
@@ -112,8 +112,8 @@ struct Context<'a> {
     rules: &'a Rules,
     /// The peer that sent the frame.
     from: PeerAddress,
-    /// The epoch of the peer, if it numbers its frames.
-    epoch: Option<Epoch>,
+    /// The number of the frame, if the peer numbers its frames.
+    number: Option<FrameNumber>,
     /// The peer has the same ruleset.
     same_rules: bool,
     sysctls: Sysctls,
@@ -124,7 +124,7 @@ struct Context<'a> {
 impl Context<'_> {
     /// The peer, as far as the frame may be part of its answer to a request.
     fn answerer(&self) -> Answerer {
-        Answerer { address: self.from, epoch: self.epoch }
+        Answerer { address: self.from, epoch: self.number.map(|number| number.epoch) }
     }
 
     /// Whether the peers may add one more state. Counts it.
@@ -231,11 +231,11 @@ fn take_notice(softc: &Softc, frame: Frame, packet: &[u8], from: PeerAddress, sy
         Err(_) => return reject(None, Rejected::Length),
     };
     match agreement::receive(softc, &frame, trailer, packet, from, &sysctls) {
-        Outcome::Take { epoch, is_news } => {
+        Outcome::Take { number, is_news } => {
             if is_news {
                 bulk_request::numbers_received(softc);
             }
-            handle_frame(softc, frame, from, epoch, sysctls);
+            handle_frame(softc, frame, from, number, sysctls);
         }
         Outcome::Drop => {}
         Outcome::BadAuth => reject(None, Rejected::Auth),
@@ -244,14 +244,20 @@ fn take_notice(softc: &Softc, frame: Frame, packet: &[u8], from: PeerAddress, sy
     }
 }
 
-fn handle_frame(softc: &Softc, frame: Frame, from: PeerAddress, epoch: Option<Epoch>, sysctls: Sysctls) {
+fn handle_frame(
+    softc: &Softc,
+    frame: Frame,
+    from: PeerAddress,
+    number: Option<FrameNumber>,
+    sysctls: Sysctls,
+) {
     let (announced, mut spoken) = (frame.announced, None);
     rules::read(|rules| {
         let context = Context {
             softc,
             rules,
             from,
-            epoch,
+            number,
             same_rules: *frame.checksum == status::checksum(),
             sysctls,
             share_left: Cell::new(None),
@@ -348,7 +354,7 @@ fn import_state(context: &Context, state: &State, action: Action) -> bool {
         Err(Refusal::Limit(limit)) => reject_limited(action, limit),
         Err(Refusal::Message(reason)) => reject(Some(action), reason),
         Err(Refusal::NoMemory) => {
-            if context.epoch.is_some() {
+            if context.number.is_some() {
                 context.softc.ended.lock().miss(state.id, time::uptime());
                 note_overflow(context);
             }
@@ -486,7 +492,7 @@ fn send_back(context: &Context, found: &Found, cause: Cause) {
 
 fn handle_request(context: &Context, state: StateId) {
     if state == StateId::ALL {
-        if let Some(epoch) = context.epoch {
+        if let Some(FrameNumber { epoch, .. }) = context.number {
             context.softc.agreement.lock().receive_bulk_request(epoch);
         }
         return bulk_answer::request_received(context.softc);
@@ -529,14 +535,14 @@ fn handle_delete(context: &Context, state: StateId) {
 
 /// Notes that a state ended at a numbered peer, so that older messages about it are refused.
 fn note_end(context: &Context, state: StateId) {
-    if context.epoch.is_some() {
+    if context.number.is_some() {
         context.softc.ended.lock().note(state, time::uptime());
     }
 }
 
 /// Whether a state ended a moment ago. Where only stock peers are heard, nobody looks.
 fn has_ended(context: &Context, state: StateId) -> bool {
-    let is_numbered = context.epoch.is_some() || context.softc.options.ending() != Ending::Mark;
+    let is_numbered = context.number.is_some() || context.softc.options.ending() != Ending::Mark;
     let is_refused = is_numbered && context.softc.ended.lock().refuses(state, time::uptime());
     if is_refused {
         note_overflow(context);
@@ -564,12 +570,13 @@ fn handle_bulk_status(context: &Context, raw: &RawBulkStatus) {
     match raw.check() {
         Ok(status) => {
             conflict::check_host_id(status.creator, StateId::ALL);
-            if let Some(epoch) = context.epoch {
-                context.softc.agreement.lock().receive_mark(epoch, status.mark);
+            if let Some(FrameNumber { epoch, number }) = context.number {
+                context.softc.agreement.lock().receive_mark(epoch, number, status.mark);
                 // The mark may have been what was missing.
                 bulk_request::numbers_received(context.softc);
             }
-            bulk_request::mark_received(context.softc, context.answerer(), &status);
+            let number = context.number.map(|frame| frame.number);
+            bulk_request::mark_received(context.softc, context.answerer(), number, &status);
         }
         Err(_) => reject(Some(Action::BulkStatus), Rejected::Value),
     }

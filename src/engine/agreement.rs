@@ -31,7 +31,9 @@
 //!
 //! If a peer lacks numbers that the log has forgotten, or more than any log has, it needs a
 //! bulk update, and [`Reception::needs_bulk`] says so. The bulk update counts if its start
-//! mark and its end mark arrived, and is complete when nothing is missing any more.
+//! mark and its end mark arrived, in any order, and is complete when nothing is missing any
+//! more. If a peer begins a new epoch just after a request, what its old epoch told does not
+//! answer the request.
 //!
 //! A bulk update tells of the states that exist. Another firewall may have told the requester
 //! of a state that has ended since. So a node reports as missing what a peer told before the
@@ -67,7 +69,7 @@ pub use flow::{MAX_WINDOW, MIN_WINDOW, REPORT_FRAMES};
 pub use gaps::{Gaps, MAX_GAPS};
 pub use hello::{ALONE, BUSY, GREETING, IDLE, SPACING};
 pub use log::{Entry, Log, Record, Told};
-pub use peer::{BulkNeed, Kind, Peer, Standing, View, MAX_DOUBTS, MAX_GAP, MAX_PEERS, SILENCE};
+pub use peer::{Kind, Peer, Standing, View, MAX_DOUBTS, MAX_GAP, MAX_PEERS, SILENCE};
 pub use reception::{Received, Reception, Refusal, Verdict};
 pub use repair::{Retold, RETOLD_SLOTS};
 pub use table::{write_table, TABLE_LEN};
@@ -216,7 +218,7 @@ where
 
     /// Whether a bulk update is needed, of a peer that can hear a request.
     pub fn needs_bulk(&self, now: Instant) -> bool {
-        self.peers.as_ref().iter().any(|peer| peer.is_live(now) && peer.bulk != BulkNeed::No && !peer.is_deaf)
+        self.peers.as_ref().iter().any(|peer| peer.is_live(now) && peer.needs_bulk() && !peer.is_deaf)
     }
 
     /// Gives a frame, which is written and about to be sent, the next number.
@@ -383,12 +385,14 @@ where
                 // Nothing that was recorded of its epoch may prove it fresh again.
                 self.challenge = packet.random;
             }
-            let lacked = peer.address == packet.from && peer.epoch().is_some() && !peer.is_whole();
+            let was_there = peer.address == packet.from && peer.epoch().is_some();
+            let lacked = was_there && !peer.is_whole();
             peer.reset(kind, packet.from);
             peer.met_at = last_number;
-            if lacked {
-                // The epoch that could have repaired it is over.
-                peer.bulk = BulkNeed::Needed;
+            if lacked || (was_there && packet.has_requested_bulk) {
+                // The epoch that could have repaired what was missing is over, and what it told
+                // in a bulk update may be older than the request.
+                peer.needs_bulk_after = Some(0);
             }
         }
         Some(peer)
@@ -420,16 +424,11 @@ where
         }
     }
 
-    /// A mark of a bulk update arrived in a frame of this epoch that was taken.
-    pub fn receive_mark(&mut self, epoch: Epoch, mark: BulkMark) {
-        let Some(peer) = self.find(epoch) else { return };
-        if mark == BulkMark::Start {
-            peer.bulk_started = peer.highest.unwrap_or(0);
-        }
-        match (mark, peer.bulk) {
-            (BulkMark::Start, BulkNeed::Needed) => peer.bulk = BulkNeed::Began,
-            (BulkMark::End, BulkNeed::Began) => peer.bulk = BulkNeed::No,
-            _ => {}
+    /// A mark of a bulk update arrived in the frame of this epoch with this number, which was
+    /// taken.
+    pub fn receive_mark(&mut self, epoch: Epoch, number: u64, mark: BulkMark) {
+        if let Some(peer) = self.find(epoch) {
+            peer.receive_mark(number, mark);
         }
     }
 

@@ -41,7 +41,7 @@ mod tests {
             let _ = requester.request(second(requester_clock), 240, Audience::One);
             let end = BulkStatus { creator: [1; 4], age: answer.age(requested + walk), mark: BulkMark::End };
             let now = second(requester_clock + there + walk + back);
-            prop_assert_eq!(requester.receive_mark(peer, &end, now), Some(240));
+            prop_assert_eq!(requester.receive_mark(peer, None, &end, now), Some(240));
         }
     }
 }

@@ -7,7 +7,7 @@ use super::gaps::Gaps;
 use super::window::{Window, WINDOW};
 use crate::engine::bulk::Instant;
 use crate::wire::trailer::{Epoch, Gap, Ident, Node, Repaired, Report};
-use crate::wire::{Format, PeerAddress};
+use crate::wire::{BulkMark, Format, PeerAddress};
 
 /// The most peers that are remembered.
 pub const MAX_PEERS: usize = 8;
@@ -31,19 +31,6 @@ pub enum Kind {
     Stock,
     /// A peer in this epoch.
     Numbered(Epoch),
-}
-
-/// Whether a bulk update of a peer is needed, because numbers are missing that cannot
-/// be repaired.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum BulkNeed {
-    /// None is.
-    #[default]
-    No,
-    /// One is, and it did not begin yet.
-    Needed,
-    /// Its start mark arrived.
-    Began,
 }
 
 /// How a peer stands, for people and monitoring. The numbers are an interface: a sysctl
@@ -128,10 +115,14 @@ pub struct Peer {
     window: Window,
     /// Numbers up to `highest` that are missing here.
     pub(super) missing: Gaps,
-    pub(super) bulk: BulkNeed,
+    /// A bulk update is needed that begins after this number: what was told before it is missing,
+    /// and cannot be repaired.
+    pub(super) needs_bulk_after: Option<u64>,
     /// The number of the last start mark. All states that existed then are told in later
     /// frames.
-    pub(super) bulk_started: u64,
+    bulk_started: u64,
+    /// The number of the last end mark, which may overtake its start mark.
+    bulk_ended: u64,
     /// The first number that could arrive here. What was told before was not lost.
     first: u64,
     /// Frames that arrived since the last hello of this node.
@@ -183,8 +174,9 @@ impl Peer {
         highest: None,
         window: Window::new(),
         missing: Gaps::new(),
-        bulk: BulkNeed::No,
+        needs_bulk_after: None,
         bulk_started: 0,
+        bulk_ended: 0,
         first: 0,
         unreported: 0,
         doubts: 0,
@@ -223,7 +215,7 @@ impl Peer {
 
     /// Whether nothing that the peer told is missing here.
     pub fn is_whole(&self) -> bool {
-        self.missing.is_empty() && self.bulk == BulkNeed::No
+        self.missing.is_empty() && !self.needs_bulk()
     }
 
     /// Whether it requested a bulk update that was not sent to its end.
@@ -238,7 +230,7 @@ impl Peer {
             _ if self.is_silent(view.now) => Standing::Silent,
             Kind::Stock => Standing::Stock,
             Kind::Numbered(_) if view.is_key_required && !self.is_fresh => Standing::Unproven,
-            Kind::Numbered(_) if view.awaits_bulk || self.bulk != BulkNeed::No => Standing::BulkUpdate,
+            Kind::Numbered(_) if view.awaits_bulk || self.needs_bulk() => Standing::BulkUpdate,
             Kind::Numbered(_) if !self.is_whole() => Standing::Repairing,
             Kind::Numbered(_) => Standing::InSync,
         })
@@ -343,7 +335,7 @@ impl Peer {
         self.missing.append(gap);
         let needs_bulk = oldest > first;
         if needs_bulk {
-            self.bulk = BulkNeed::Needed;
+            self.needs_bulk_after = Some(last);
         }
         let gap = Some(gap).filter(|_| !is_first);
         self.lost = self.lost.saturating_add(gap.map_or(0, |gap| gap.count()));
@@ -388,16 +380,34 @@ impl Peer {
         let heard = self.heard;
         self.reset(self.kind, self.address);
         self.heard = heard;
-        self.bulk = BulkNeed::Needed;
+        self.needs_bulk_after = Some(0);
+    }
+
+    /// Whether a bulk update is needed.
+    pub(super) fn needs_bulk(&self) -> bool {
+        self.needs_bulk_after.is_some()
+    }
+
+    /// A mark of a bulk update arrived in the frame with this number.
+    pub(super) fn receive_mark(&mut self, number: u64, mark: BulkMark) {
+        let last = match mark {
+            BulkMark::Start => &mut self.bulk_started,
+            BulkMark::End => &mut self.bulk_ended,
+        };
+        *last = number.max(*last);
+        self.needs_bulk_after = self
+            .needs_bulk_after
+            .filter(|missing| self.bulk_started <= *missing || self.bulk_ended < self.bulk_started);
     }
 
     /// The peer has told again what is missing here. Returns whether a bulk update is needed:
     /// the peer has forgotten some of it, and no bulk update that is under way brings that.
     pub(super) fn receive_repaired(&mut self, repaired: &Repaired) -> bool {
         let gone = self.missing.first_from(0).filter(|gap| gap.first <= repaired.forgotten);
-        let needs_bulk = gone.is_some_and(|gap| gap.last.min(repaired.forgotten) > self.bulk_started);
+        let last_gone = gone.map(|gap| gap.last.min(repaired.forgotten));
+        let needs_bulk = last_gone.is_some_and(|last| last > self.bulk_started);
         if needs_bulk {
-            self.bulk = BulkNeed::Needed;
+            self.needs_bulk_after = last_gone;
         }
         let before = self.losses();
         self.missing.remove_through(repaired.forgotten);

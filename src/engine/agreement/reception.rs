@@ -18,6 +18,9 @@ pub struct Received<'a> {
     pub trust: Trust,
     /// Whether a bulk update is awaited, which will bring what peers told before.
     pub awaits_bulk: bool,
+    /// Whether one is awaited or was requested lately. A peer may have answered that before it
+    /// began its present epoch.
+    pub has_requested_bulk: bool,
     /// A random number, which nobody can foretell.
     pub random: u64,
 }

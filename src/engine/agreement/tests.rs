@@ -112,8 +112,16 @@ impl TestNode {
         let trailer = frame.trailer().unwrap();
         let keys = Keys { key: self.key.as_ref(), also: None, is_required: self.is_required };
         let trust = keys.judge(packet, trailer.and_then(|trailer| trailer.tag)).ok()?;
-        let received =
-            Received { from, frame: &frame, trailer, trust, awaits_bulk: self.awaits_bulk, random: 4711 };
+        let awaits_bulk = self.awaits_bulk;
+        let received = Received {
+            from,
+            frame: &frame,
+            trailer,
+            trust,
+            awaits_bulk,
+            has_requested_bulk: awaits_bulk,
+            random: 4711,
+        };
         Some(self.agreement.receive(&received, now))
     }
 
@@ -336,12 +344,33 @@ fn what_the_log_has_forgotten_needs_a_bulk_update() {
     let hello = a.hello(20 * MS);
     let reception = b.receive(&a, &hello, 20 * MS);
     assert!(reception.needs_bulk && !b.agreement.is_whole(20 * MS));
-    // An end mark alone does not count: the bulk update may have begun before.
-    b.agreement.receive_mark(epoch(1), BulkMark::End);
+    // An end mark alone does not count, nor do the marks of a bulk update that began before.
+    b.agreement.receive_mark(epoch(1), 60, BulkMark::End);
+    b.agreement.receive_mark(epoch(1), 9, BulkMark::Start);
     assert!(b.agreement.needs_bulk(20 * MS));
-    b.agreement.receive_mark(epoch(1), BulkMark::Start);
-    b.agreement.receive_mark(epoch(1), BulkMark::End);
+    // Its order does not matter.
+    b.agreement.receive_mark(epoch(1), 50, BulkMark::Start);
     assert!(!b.agreement.needs_bulk(20 * MS));
+    b.agreement.receive_mark(epoch(1), 70, BulkMark::Start);
+    assert!(!b.agreement.needs_bulk(20 * MS));
+}
+
+#[test]
+fn what_an_earlier_epoch_told_does_not_answer_a_request() {
+    for has_requested in [false, true] {
+        let (mut a, mut b) = pair();
+        let packet = a.deletes(1..2, 0);
+        let _ = b.receive(&a, &packet, 0);
+        let mut booted = TestNode { address: a.address, ..TestNode::new(3) };
+        b.awaits_bulk = has_requested;
+        let packet = booted.deletes(1..2, 0);
+        let _ = b.receive(&booted, &packet, 0);
+        assert_eq!(b.agreement.needs_bulk(0), has_requested);
+        // Its own answer does.
+        b.agreement.receive_mark(epoch(3), 2, BulkMark::Start);
+        b.agreement.receive_mark(epoch(3), 2, BulkMark::End);
+        assert!(!b.agreement.needs_bulk(0));
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub const QUIET_SECONDS: u32 = 5;
 /// Seconds after a request in which any peer begins its answer. Before they have
 /// passed, the requester cannot know that every peer has.
 pub const GRACE_SECONDS: u32 = 2;
+/// Seconds after a request in which what a peer sent before may still arrive.
+const LATELY_SECONDS: u32 = 3;
 /// Peers whose answers are told apart. Further peers are not waited for.
 pub const MAX_ANSWERS: usize = 8;
 /// Seconds from the first request until the requester gives up, if nothing
@@ -55,8 +57,12 @@ enum Progress {
     /// request was, and the states have another reason. The end mark tells.
     Unmarked,
     /// A start mark arrived. `since_request` tells whether after the last
-    /// request: another start mark is not progress.
-    Began { since_request: bool },
+    /// request: another start mark is not progress. `number` is that of its frame, 0 if the
+    /// peer does not number them.
+    Began { since_request: bool, number: u64 },
+    /// An end mark arrived in the frame with this number, and alone it proves nothing. If it
+    /// has overtaken its start mark, that will.
+    Overtook { number: u64 },
     /// The end mark arrived, and nothing before it was missed.
     Ended,
 }
@@ -95,9 +101,16 @@ impl Wait {
         self.audience == Audience::One || answer.from.is_same(from)
     }
 
+    /// How far a peer's answer has come. One that has booted since begins anew.
     fn progress(&self, from: Answerer) -> Option<Progress> {
+        let has_booted = |answer: &&Answer| {
+            answer.from.epoch.is_some_and(|epoch| from.epoch.is_some_and(|now| now != epoch))
+        };
         let mut answers = self.answers.iter().flatten();
-        answers.find(|answer| self.is_of(answer, from)).map(|answer| answer.progress)
+        answers
+            .find(|answer| self.is_of(answer, from))
+            .filter(|answer| !has_booted(answer))
+            .map(|answer| answer.progress)
     }
 
     fn set(&mut self, from: Answerer, progress: Progress) {
@@ -107,6 +120,58 @@ impl Wait {
             if let Some(free) = self.answers.get_mut(index) {
                 *free = Some(Answer { from, progress });
             }
+        }
+    }
+
+    /// The progress that a start mark in the frame with this number makes, if any.
+    fn begin(&mut self, from: Answerer, number: u64) -> Option<Progress> {
+        match self.progress(from) {
+            Some(Progress::Ended) => None,
+            Some(Progress::Overtook { number: end }) if number < end => Some(Progress::Ended),
+            Some(Progress::Began { since_request: true, number: last }) => {
+                // The end mark must be that of the latest bulk update.
+                let number = number.max(last);
+                self.set(from, Progress::Began { since_request: true, number });
+                None
+            }
+            _ => Some(Progress::Began { since_request: true, number }),
+        }
+    }
+
+    /// The progress that an end mark makes, if any.
+    ///
+    /// A start mark that was read proves that the answer began after the request, and that
+    /// nothing after it was dropped. So does an age that lies within the time in which every
+    /// frame was read; the age is rounded down. The second of a stock peer's clock may turn
+    /// once more than that of this firewall.
+    fn end(
+        &self,
+        from: Answerer,
+        number: Option<u64>,
+        age: u32,
+        listening_since: u32,
+        now: u32,
+    ) -> Option<Progress> {
+        let has_started = match self.progress(from) {
+            Some(Progress::Ended) => return None,
+            // A mark that the start mark of a later bulk update has overtaken.
+            Some(Progress::Began { number: start, .. }) if number.is_some_and(|end| end < start) => {
+                return None;
+            }
+            Some(Progress::Began { .. }) => true,
+            Some(Progress::Unmarked | Progress::Overtook { .. }) | None => false,
+        };
+        if age > now.wrapping_sub(self.requested).saturating_add(has_started.into()) {
+            return None;
+        }
+        let began = now.wrapping_sub(age).wrapping_sub(1);
+        let may_lack_frames = !has_started && (began.wrapping_sub(listening_since) as i32) < 0;
+        match (may_lack_frames, number, self.progress(from)) {
+            (false, _, _) => Some(Progress::Ended),
+            (true, Some(number), Some(Progress::Overtook { number: last })) => {
+                Some(Progress::Overtook { number: number.max(last) })
+            }
+            (true, number, _) => number.map(|number| Progress::Overtook { number }),
         }
     }
 
@@ -134,6 +199,8 @@ pub struct Requester {
     lacks_numbers: bool,
     /// States may have been missing when the last bulk update was requested.
     requested_incomplete: bool,
+    /// When the last request was made.
+    requested: Option<u32>,
     wait: Option<Wait>,
 }
 
@@ -167,6 +234,7 @@ impl Requester {
             listening_since: 0,
             lacks_numbers: false,
             requested_incomplete: false,
+            requested: None,
             wait: None,
         }
     }
@@ -180,6 +248,13 @@ impl Requester {
     /// Whether no bulk update is awaited.
     pub fn is_idle(&self) -> bool {
         self.wait.is_none()
+    }
+
+    /// Whether a bulk update is awaited, or a request was made so lately that an answer may have
+    /// begun before it.
+    pub fn has_requested_lately(&self, now: u32) -> bool {
+        let is_recent = |requested| now.wrapping_sub(requested) < LATELY_SECONDS;
+        self.wait.is_some() || self.requested.is_some_and(is_recent)
     }
 
     /// States may be missing that no bulk update has told of yet.
@@ -234,6 +309,7 @@ impl Requester {
         let added = self.wait.map_or(0, |wait| wait.demotion);
         let to_add = if self.incomplete && added == 0 { demotion.max(0) } else { 0 };
         self.requested_incomplete = self.incomplete;
+        self.requested = Some(now);
         self.wait = Some(Wait {
             audience,
             requested: now,
@@ -259,44 +335,29 @@ impl Requester {
                 wait.heard = now;
                 wait.states = wait.states.saturating_add(u32::try_from(states).unwrap_or(u32::MAX));
             }
-            Some(Progress::Unmarked | Progress::Ended) => {}
+            Some(Progress::Unmarked | Progress::Overtook { .. } | Progress::Ended) => {}
         }
     }
 
-    /// A mark arrived. If it completes the bulk update, returns what to take off
-    /// carp's demotion.
+    /// A mark arrived. `number` is that of its frame, if the peer numbers them. If the mark
+    /// completes the bulk update, returns what to take off carp's demotion.
     #[must_use]
-    pub fn receive_mark(&mut self, from: Answerer, status: &BulkStatus, now: u32) -> Option<i32> {
+    pub fn receive_mark(
+        &mut self,
+        from: Answerer,
+        number: Option<u64>,
+        status: &BulkStatus,
+        now: u32,
+    ) -> Option<i32> {
         let listening_since = self.listening_since;
         let wait = self.wait.as_mut()?;
-        let progress = wait.progress(from);
-        match status.mark {
-            BulkMark::Start => {
-                if progress != Some(Progress::Began { since_request: true })
-                    && progress != Some(Progress::Ended)
-                {
-                    wait.heard = now;
-                    wait.set(from, Progress::Began { since_request: true });
-                }
-                None
-            }
-            BulkMark::End => {
-                // A start mark that was read proves that the answer began after the request,
-                // and that nothing after it was dropped. So does an age that lies within the
-                // time in which every frame was read; the age is rounded down. The second of
-                // a stock peer's clock may turn once more than that of this firewall.
-                let started = matches!(progress, Some(Progress::Began { .. }));
-                let oldest = now.wrapping_sub(wait.requested).saturating_add(started.into());
-                let began = now.wrapping_sub(status.age).wrapping_sub(1);
-                let may_lack_frames = !started && (began.wrapping_sub(listening_since) as i32) < 0;
-                if status.age > oldest || may_lack_frames {
-                    return None;
-                }
-                wait.heard = now;
-                wait.set(from, Progress::Ended);
-                self.end_if_complete(now)
-            }
-        }
+        let progress = match status.mark {
+            BulkMark::Start => wait.begin(from, number.unwrap_or(0)),
+            BulkMark::End => wait.end(from, number, status.age, listening_since, now),
+        }?;
+        wait.heard = now;
+        wait.set(from, progress);
+        self.end_if_complete(now)
     }
 
     /// A peer did not hear a request. If no bulk update is awaited any more, what is missing
@@ -338,11 +399,12 @@ impl Requester {
         if !is_quiet {
             return Tick::Wait;
         }
+        self.requested = Some(now);
         wait.tries = wait.tries.saturating_add(1);
         wait.heard = now;
         wait.repeated = now;
         for answer in wait.answers.iter_mut().flatten() {
-            if let Progress::Began { since_request } = &mut answer.progress {
+            if let Progress::Began { since_request, .. } = &mut answer.progress {
                 *since_request = false;
             }
         }

@@ -409,7 +409,9 @@ impl Model {
                 }
                 Run::BulkStatus(marks) => {
                     for mark in marks.iter().map(|raw| raw.check().unwrap().mark) {
-                        epoch.inspect(|epoch| firewall.node.agreement.receive_mark(*epoch, mark));
+                        if let Some(Trailer { epoch, number, .. }) = trailer {
+                            firewall.node.agreement.receive_mark(epoch, number, mark);
+                        }
                         firewall.has_ended |= mark == BulkMark::End;
                     }
                 }

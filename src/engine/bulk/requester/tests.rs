@@ -37,10 +37,10 @@ fn a_complete_bulk_update_gives_the_demotion_back_once() {
     let mut requester = requested(100, Audience::One);
     assert!(!requester.is_complete() && !requester.is_idle());
     assert_eq!(requester.request(101, 99, Audience::One), 0);
-    assert_eq!(requester.receive_mark(A, &start(), 101), None);
-    assert_eq!(requester.receive_mark(A, &end(0), 102), Some(240));
+    assert_eq!(requester.receive_mark(A, None, &start(), 101), None);
+    assert_eq!(requester.receive_mark(A, None, &end(0), 102), Some(240));
     assert!(requester.is_complete() && requester.is_idle());
-    assert_eq!(requester.receive_mark(A, &end(1), 102), None);
+    assert_eq!(requester.receive_mark(A, None, &end(1), 102), None);
     assert_eq!(requester.cancel(), None);
     assert_eq!(requester.tick(200, MOST), Tick::Idle);
 }
@@ -70,25 +70,25 @@ fn a_negative_demotion_adds_and_gives_back_nothing() {
 #[test]
 fn a_bulk_update_that_began_before_the_request_does_not_count() {
     let mut requester = requested(100, Audience::One);
-    assert_eq!(requester.receive_mark(A, &end(3), 102), None);
-    assert_eq!(requester.receive_mark(A, &end(u32::MAX), 102), None);
-    assert_eq!(requester.receive_mark(A, &end(2), 102), Some(240));
+    assert_eq!(requester.receive_mark(A, None, &end(3), 102), None);
+    assert_eq!(requester.receive_mark(A, None, &end(u32::MAX), 102), None);
+    assert_eq!(requester.receive_mark(A, None, &end(2), 102), Some(240));
 }
 
 #[test]
 fn the_second_of_a_peer_may_turn_once_more_after_its_start() {
     let mut requester = requested(100, Audience::One);
-    let _ = requester.receive_mark(A, &start(), 100);
-    assert_eq!(requester.receive_mark(A, &end(4), 102), None);
-    assert_eq!(requester.receive_mark(A, &end(3), 102), Some(240));
+    let _ = requester.receive_mark(A, None, &start(), 100);
+    assert_eq!(requester.receive_mark(A, None, &end(4), 102), None);
+    assert_eq!(requester.receive_mark(A, None, &end(3), 102), Some(240));
 }
 
 #[test]
 fn a_request_that_a_peer_did_not_hear_is_made_again_after_the_wait() {
     let mut requester = requested(100, Audience::Group);
     assert!(requester.request_missed());
-    let _ = requester.receive_mark(A, &start(), 100);
-    let _ = requester.receive_mark(A, &end(0), 100);
+    let _ = requester.receive_mark(A, None, &start(), 100);
+    let _ = requester.receive_mark(A, None, &end(0), 100);
     assert_eq!(requester.tick(102, MOST), Tick::Done { demotion: 240 });
     assert!(!requester.request_missed());
     assert!(!requester.is_complete());
@@ -108,7 +108,7 @@ fn a_firewall_that_lacked_nothing_still_does_if_a_peer_did_not_hear_its_request(
 fn a_lost_start_mark_costs_nothing() {
     let mut requester = requested(100, Audience::One);
     requester.receive_states(A, 100, 101);
-    assert_eq!(requester.receive_mark(A, &end(2), 103), Some(240));
+    assert_eq!(requester.receive_mark(A, None, &end(2), 103), Some(240));
     assert!(requester.is_complete());
 }
 
@@ -117,23 +117,23 @@ fn an_end_does_not_count_if_a_frame_before_it_was_dropped() {
     // At boot pfsync runs before pf, and drops what arrives until then.
     let mut requester = requested(100, Audience::One);
     requester.miss(101);
-    assert_eq!(requester.receive_mark(A, &end(2), 102), None);
-    assert_eq!(requester.receive_mark(A, &end(1), 103), None);
+    assert_eq!(requester.receive_mark(A, None, &end(2), 102), None);
+    assert_eq!(requester.receive_mark(A, None, &end(1), 103), None);
     // This one began after.
-    assert_eq!(requester.receive_mark(A, &end(1), 104), Some(240));
+    assert_eq!(requester.receive_mark(A, None, &end(1), 104), Some(240));
 }
 
 #[test]
 fn a_start_that_was_read_proves_that_nothing_after_it_was_dropped() {
     let mut requester = requested(100, Audience::One);
     requester.miss(101);
-    let _ = requester.receive_mark(A, &start(), 101);
-    assert_eq!(requester.receive_mark(A, &end(1), 102), Some(240));
+    let _ = requester.receive_mark(A, None, &start(), 101);
+    assert_eq!(requester.receive_mark(A, None, &end(1), 102), Some(240));
     // Unless something was dropped after it.
     let mut requester = requested(100, Audience::One);
-    let _ = requester.receive_mark(A, &start(), 101);
+    let _ = requester.receive_mark(A, None, &start(), 101);
     requester.miss(101);
-    assert_eq!(requester.receive_mark(A, &end(1), 102), None);
+    assert_eq!(requester.receive_mark(A, None, &end(1), 102), None);
 }
 
 #[test]
@@ -145,9 +145,9 @@ fn a_peer_whose_address_changes_ends_the_answer_that_it_began() {
         (Audience::One, A, B),
     ] {
         let mut requester = requested(100, audience);
-        let _ = requester.receive_mark(before, &start(), 100);
-        let _ = requester.receive_mark(after, &start(), 105);
-        let _ = requester.receive_mark(after, &end(0), 105);
+        let _ = requester.receive_mark(before, None, &start(), 100);
+        let _ = requester.receive_mark(after, None, &start(), 105);
+        let _ = requester.receive_mark(after, None, &end(0), 105);
         let _ = requester.tick(106, MOST);
         assert!(requester.is_complete() && requester.is_idle(), "{audience:?} {before:?}");
     }
@@ -156,44 +156,96 @@ fn a_peer_whose_address_changes_ends_the_answer_that_it_began() {
 #[test]
 fn a_peer_that_boots_begins_anew() {
     let mut requester = requested(100, Audience::Group);
-    let _ = requester.receive_mark(numbered(1, 7), &start(), 100);
-    let _ = requester.receive_mark(numbered(1, 8), &start(), 103);
-    assert_eq!(requester.receive_mark(numbered(1, 8), &end(0), 103), Some(240));
+    let _ = requester.receive_mark(numbered(1, 7), None, &start(), 100);
+    let _ = requester.receive_mark(numbered(1, 8), None, &start(), 103);
+    assert_eq!(requester.receive_mark(numbered(1, 8), None, &end(0), 103), Some(240));
+}
+
+#[test]
+fn an_end_that_overtakes_its_start_counts() {
+    let from = numbered(1, 7);
+    let mut requester = requested(100, Audience::Group);
+    requester.miss(102);
+    // Alone it proves nothing: frames before it may have been dropped.
+    assert_eq!(requester.receive_mark(from, Some(40), &end(0), 103), None);
+    assert_eq!(requester.receive_mark(from, Some(20), &end(0), 103), None);
+    assert!(!requester.has_ended(103));
+    assert_eq!(requester.receive_mark(from, Some(30), &start(), 103), Some(240));
+    // Another's start, and one after the end, do not.
+    let mut requester = requested(100, Audience::Group);
+    requester.miss(102);
+    let _ = requester.receive_mark(from, Some(40), &end(0), 103);
+    let _ = requester.receive_mark(numbered(2, 8), Some(30), &start(), 103);
+    let _ = requester.receive_mark(from, Some(41), &start(), 103);
+    assert!(!requester.has_ended(103));
+}
+
+#[test]
+fn an_end_that_a_later_start_overtakes_does_not_count() {
+    let from = numbered(1, 7);
+    let mut requester = requested(100, Audience::One);
+    let _ = requester.receive_mark(from, Some(30), &start(), 100);
+    let _ = requester.receive_mark(from, Some(60), &start(), 100);
+    assert_eq!(requester.receive_mark(from, Some(50), &end(0), 101), None);
+    assert!(!requester.has_ended(101));
+    assert_eq!(requester.receive_mark(from, Some(70), &end(0), 101), Some(240));
+}
+
+#[test]
+fn a_sync_peer_that_boots_counts_its_frames_anew() {
+    let mut requester = requested(100, Audience::One);
+    let _ = requester.receive_mark(numbered(1, 7), Some(500), &start(), 100);
+    let _ = requester.receive_mark(numbered(1, 8), Some(3), &start(), 103);
+    assert_eq!(requester.receive_mark(numbered(1, 8), Some(9), &end(0), 103), Some(240));
+}
+
+#[test]
+fn what_a_peer_sends_after_its_end_is_no_progress() {
+    let mut requester = requested(100, Audience::Group);
+    let _ = requester.receive_mark(A, None, &start(), 100);
+    assert_eq!(requester.receive_mark(B, None, &end(0), 100), None);
+    let mut ticks = (101..).map(|now| {
+        // Another firewall keeps requesting.
+        let _ = requester.receive_mark(B, None, &start(), now);
+        let _ = requester.receive_mark(B, None, &end(0), now);
+        (now, requester.tick(now, MOST))
+    });
+    assert_eq!(ticks.find(|(_, tick)| *tick != Tick::Wait), Some((100 + QUIET_SECONDS, Tick::Request)));
 }
 
 #[test]
 fn an_empty_peer_that_answers_first_does_not_end_the_wait() {
     let mut requester = requested(100, Audience::Group);
-    let _ = requester.receive_mark(A, &start(), 100);
-    assert_eq!(requester.receive_mark(A, &end(0), 100), None);
+    let _ = requester.receive_mark(A, None, &start(), 100);
+    assert_eq!(requester.receive_mark(A, None, &end(0), 100), None);
     assert_eq!(requester.tick(101, MOST), Tick::Wait);
-    let _ = requester.receive_mark(B, &start(), 101);
+    let _ = requester.receive_mark(B, None, &start(), 101);
     for now in 102..110 {
         requester.receive_states(B, 1000, now);
         assert_eq!(requester.tick(now, MOST), Tick::Wait);
     }
-    assert_eq!(requester.receive_mark(B, &end(9), 110), Some(240));
+    assert_eq!(requester.receive_mark(B, None, &end(9), 110), Some(240));
 }
 
 #[test]
 fn a_peer_whose_start_was_lost_is_waited_for() {
     let mut requester = requested(100, Audience::Group);
-    assert_eq!(requester.receive_mark(A, &end(0), 100), None);
+    assert_eq!(requester.receive_mark(A, None, &end(0), 100), None);
     requester.receive_states(B, 1000, 101);
     assert_eq!(requester.tick(103, MOST), Tick::Wait);
     // Its states are not progress, so that the request is repeated.
     requester.receive_states(B, 1000, 104);
     assert_eq!(requester.tick(105, MOST), Tick::Request);
-    let _ = requester.receive_mark(B, &start(), 105);
+    let _ = requester.receive_mark(B, None, &start(), 105);
     assert_eq!(requester.tick(108, MOST), Tick::Wait);
-    assert_eq!(requester.receive_mark(B, &end(3), 108), Some(240));
+    assert_eq!(requester.receive_mark(B, None, &end(3), 108), Some(240));
 }
 
 #[test]
 fn the_only_peer_of_a_group_is_believed_after_the_grace() {
     let mut requester = requested(100, Audience::Group);
-    let _ = requester.receive_mark(A, &start(), 100);
-    assert_eq!(requester.receive_mark(A, &end(0), 100), None);
+    let _ = requester.receive_mark(A, None, &start(), 100);
+    assert_eq!(requester.receive_mark(A, None, &end(0), 100), None);
     assert_eq!(requester.tick(101, MOST), Tick::Wait);
     assert_eq!(requester.tick(102, MOST), Tick::Done { demotion: 240 });
     assert!(requester.is_complete());
@@ -221,7 +273,7 @@ fn the_requester_gives_up_after_twelve_more_requests() {
 #[test]
 fn a_peer_that_began_and_never_ended_leaves_the_firewall_incomplete() {
     let mut requester = requested(0, Audience::One);
-    let _ = requester.receive_mark(A, &start(), 0);
+    let _ = requester.receive_mark(A, None, &start(), 0);
     let last = (1..100).map(|now| requester.tick(now, MOST)).find(|tick| matches!(tick, Tick::GiveUp { .. }));
     assert_eq!(last, Some(Tick::GiveUp { demotion: 240 }));
     assert!(!requester.is_complete());
@@ -241,7 +293,7 @@ fn answers_to_other_requests_are_no_progress() {
 #[test]
 fn a_lost_end_mark_delays_by_seconds() {
     let mut requester = requested(0, Audience::One);
-    let _ = requester.receive_mark(A, &start(), 0);
+    let _ = requester.receive_mark(A, None, &start(), 0);
     for now in 1..=20 {
         requester.receive_states(A, 50, now);
         assert_eq!(requester.tick(now, MOST), Tick::Wait);
@@ -253,7 +305,7 @@ fn a_lost_end_mark_delays_by_seconds() {
 fn repeated_start_marks_prolong_nothing() {
     let mut requester = requested(0, Audience::One);
     let last = (1..1000).find(|now| {
-        let _ = requester.receive_mark(A, &start(), *now);
+        let _ = requester.receive_mark(A, None, &start(), *now);
         matches!(requester.tick(*now, MOST), Tick::GiveUp { .. })
     });
     assert!(last.is_some_and(|now| now <= 2 * QUIET_SECONDS * (u32::from(MAX_TRIES) + 1)));
@@ -262,18 +314,18 @@ fn repeated_start_marks_prolong_nothing() {
 #[test]
 fn a_slow_answer_may_take_as_long_as_it_brings_states() {
     let mut requester = requested(0, Audience::One);
-    let _ = requester.receive_mark(A, &start(), 0);
+    let _ = requester.receive_mark(A, None, &start(), 0);
     for now in 1..=1300 {
         requester.receive_states(A, 1500, now);
         assert_eq!(requester.tick(now, 2_000_000), Tick::Wait);
     }
-    assert_eq!(requester.receive_mark(A, &end(1300), 1300), Some(240));
+    assert_eq!(requester.receive_mark(A, None, &end(1300), 1300), Some(240));
 }
 
 #[test]
 fn endless_progress_is_given_up() {
     let mut requester = requested(0, Audience::One);
-    let _ = requester.receive_mark(A, &start(), 0);
+    let _ = requester.receive_mark(A, None, &start(), 0);
     let last = (1..100_000).find(|now| {
         requester.receive_states(A, 100_000, *now);
         matches!(requester.tick(*now, MOST), Tick::GiveUp { .. })
@@ -285,10 +337,10 @@ fn endless_progress_is_given_up() {
 fn a_flood_of_peers_is_bounded() {
     let mut requester = requested(0, Audience::Group);
     for n in 0..=255 {
-        let _ = requester.receive_mark(stock(n), &start(), 0);
+        let _ = requester.receive_mark(stock(n), None, &start(), 0);
     }
     for n in 0..MAX_ANSWERS as u8 {
-        let _ = requester.receive_mark(stock(n), &end(1), 2);
+        let _ = requester.receive_mark(stock(n), None, &end(1), 2);
     }
     assert!(requester.is_complete());
 }
@@ -304,10 +356,10 @@ proptest! {
             let from = if first { A } else { B };
             match event {
                 0 => demotion += requester.request(now, 240, Audience::Group),
-                1 => demotion -= requester.receive_mark(from, &end(0), now).unwrap_or(0),
+                1 => demotion -= requester.receive_mark(from, None, &end(0), now).unwrap_or(0),
                 2 => demotion -= requester.cancel().unwrap_or(0),
                 3 => requester.receive_states(from, 7, now),
-                4 => assert!(requester.receive_mark(from, &start(), now).is_none()),
+                4 => assert!(requester.receive_mark(from, None, &start(), now).is_none()),
                 5 => requester.mark_incomplete(),
                 6 => requester.miss(now),
                 7 => demotion -= requester.forget().unwrap_or(0),
@@ -339,7 +391,7 @@ proptest! {
             let index = usize::from(peer == B);
             if !lose() {
                 heard_of[index] = true;
-                let _ = requester.receive_mark(peer, &start(), begins);
+                let _ = requester.receive_mark(peer, None, &start(), begins);
             }
             if !lose() {
                 heard_of[index] = true;
@@ -352,7 +404,7 @@ proptest! {
         }
         for (peer, now) in [(A, 3u32), (B, 4)] {
             if !lose() {
-                let _ = requester.receive_mark(peer, &end(now), now);
+                let _ = requester.receive_mark(peer, None, &end(now), now);
                 arrived[usize::from(peer == B)] = true;
             }
         }
