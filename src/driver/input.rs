@@ -310,14 +310,22 @@ fn handle_clear(context: &Context, raw: &RawClear) {
     if !context.softc.rates.clears.allows(time::uptime(), CLEARS_PER_SECOND) {
         return reject_limited(Action::Clear, PeerLimit::Clears);
     }
-    let is_cleared = |state: &Locked| {
-        state.id().creator == clear.creator && clear.ifname.is_none_or(|name| state.is_on(&name))
+    if let Some(FrameNumber { epoch, number }) = context.number {
+        context.softc.agreement.lock().receive_clear(epoch, number);
+    }
+    let ends = |state: &Locked| {
+        let id = state.id();
+        let ends = id.creator == clear.creator && clear.ifname.is_none_or(|name| state.is_on(&name));
+        if ends {
+            note_end(context, id);
+        }
+        ends
     };
     for index in 0..row::rows() {
         // Unlinking a state unlocks its row.
         loop {
             let Some(row) = Row::lock(index) else { break };
-            if !row.unlink_first(is_cleared) {
+            if !row.unlink_first(ends) {
                 break;
             }
         }

@@ -10,8 +10,8 @@
 //!
 //! A frame is taken once: a window of the latest numbers tells which arrived. So a frame
 //! cannot be replayed within an epoch. A frame that was overtaken is taken too, unless it
-//! clears states: those that were made since would go with them. What a dropped frame told
-//! is missing, and is told again like what was lost. An insert may arrive after the delete
+//! clears states, or was overtaken by one that does: a clear ends the states that were made
+//! before it, and no others. What a dropped frame told is missing, and is told again like what was lost. An insert may arrive after the delete
 //! of its state, but does not bring it back: see [`crate::engine::ended`].
 //!
 //! # What is told again
@@ -283,7 +283,8 @@ where
         let is_new = peer.highest.is_none();
         let before = peer.repaired;
         let noted = peer.note_number(trailer.number, false);
-        if noted.is_late && (clears(packet.frame) || !peer.catch_up(trailer.number)) {
+        let is_old_news = || trailer.number < peer.cleared || clears(packet.frame);
+        if noted.is_late && (is_old_news() || !peer.catch_up(trailer.number)) {
             peer.late = peer.late.saturating_add(1);
             return Reception::verdict(Verdict::Late);
         }
@@ -385,10 +386,13 @@ where
                 // Nothing that was recorded of its epoch may prove it fresh again.
                 self.challenge = packet.random;
             }
-            let was_there = peer.address == packet.from && peer.epoch().is_some();
+            let is_same = peer.address == packet.from;
+            let was_there = is_same && peer.epoch().is_some();
             let lacked = was_there && !peer.is_whole();
+            // A peer numbers its frames as soon as it has heard one that is numbered.
+            let met_at = if is_same && peer.kind == Kind::Stock { peer.met_at } else { last_number };
             peer.reset(kind, packet.from);
-            peer.met_at = last_number;
+            peer.met_at = met_at;
             if lacked || (was_there && packet.has_requested_bulk) {
                 // The epoch that could have repaired what was missing is over, and what it told
                 // in a bulk update may be older than the request.
@@ -429,6 +433,13 @@ where
     pub fn receive_mark(&mut self, epoch: Epoch, number: u64, mark: BulkMark) {
         if let Some(peer) = self.find(epoch) {
             peer.receive_mark(number, mark);
+        }
+    }
+
+    /// A clear arrived in the frame of this epoch with this number, which was taken.
+    pub fn receive_clear(&mut self, epoch: Epoch, number: u64) {
+        if let Some(peer) = self.find(epoch) {
+            peer.cleared = number;
         }
     }
 

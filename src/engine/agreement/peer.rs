@@ -123,6 +123,8 @@ pub struct Peer {
     bulk_started: u64,
     /// The number of the last end mark, which may overtake its start mark.
     bulk_ended: u64,
+    /// The number of the last frame that cleared states. What earlier frames told was before that.
+    pub(super) cleared: u64,
     /// The first number that could arrive here. What was told before was not lost.
     first: u64,
     /// Frames that arrived since the last hello of this node.
@@ -177,6 +179,7 @@ impl Peer {
         needs_bulk_after: None,
         bulk_started: 0,
         bulk_ended: 0,
+        cleared: 0,
         first: 0,
         unreported: 0,
         doubts: 0,

@@ -250,16 +250,22 @@ fn a_bulk_update_that_has_ended_is_not_requested_of_a_new_peer() {
     let request_all = |writer: &mut FrameWriter| {
         writer.append(Action::UpdateRequest, &RawId::from(StateId::ALL)).unwrap();
     };
-    let lost_request = |awaits_bulk: bool| {
-        let mut a = TestNode::new(1);
+    let lost_request = |awaits_bulk: bool, is_heard: bool| {
+        let (mut a, mut b) = (TestNode::new(1), TestNode::new(2));
+        if is_heard {
+            // Without a number: the peer has not heard one yet.
+            let mut packet = [0; 100];
+            let len = FrameWriter::new(&mut packet, &[0; 16]).unwrap().finish();
+            let _ = a.receive(&b, &packet[..len], 0);
+        }
         a.lose(request_all);
-        let mut b = TestNode::new(2);
         greet(&mut a, &mut b, 0);
         a.awaits_bulk = awaits_bulk;
         a.repairs()
     };
-    assert_eq!(lost_request(false), []);
-    assert_eq!(lost_request(true), [Told::Requested(StateId::ALL)]);
+    assert_eq!(lost_request(false, false), []);
+    assert_eq!(lost_request(true, false), [Told::Requested(StateId::ALL)]);
+    assert_eq!(lost_request(false, true), [Told::Requested(StateId::ALL)]);
     let (mut a, mut b) = pair();
     a.lose(request_all);
     exchange(&mut a, &mut b, 0);
@@ -326,6 +332,22 @@ fn a_clear_that_is_overtaken_is_dropped_and_told_again() {
     });
     let frame = a.deletes(1..2, 0);
     assert_eq!(b.verdict(&a, &frame, 0), Verdict::Take);
+    assert_eq!(b.verdict(&a, &overtaken, 0), Verdict::Late);
+    assert!(!b.agreement.is_whole(0));
+}
+
+#[test]
+fn what_a_clear_has_overtaken_is_dropped_and_told_again() {
+    let (mut a, mut b) = pair();
+    let overtaken = a.deletes(0..1, 0);
+    let clear = a.deletes(1..2, 0);
+    let (late, last) = (a.deletes(2..3, 0), a.deletes(3..4, 0));
+    assert_eq!(b.verdict(&a, &clear, 0), Verdict::Take);
+    b.agreement.receive_clear(epoch(1), 2);
+    assert_eq!(b.verdict(&a, &last, 0), Verdict::Take);
+    // This one was sent after the clear.
+    assert_eq!(b.verdict(&a, &late, 0), Verdict::Take);
+    assert!(!b.agreement.is_whole(0));
     assert_eq!(b.verdict(&a, &overtaken, 0), Verdict::Late);
     assert!(!b.agreement.is_whole(0));
 }

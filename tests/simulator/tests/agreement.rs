@@ -220,6 +220,32 @@ fn what_is_told_before_a_clear_does_not_bring_a_state_back() -> Result<()> {
     unload([one, two])
 }
 
+/// A third firewall's bulk update arrives late at one that a clear has reached.
+#[test]
+fn what_a_third_peer_tells_after_a_clear_does_not_bring_a_state_back() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two, three] = [lab.boot(1)?, lab.boot(2)?, lab.boot(3)?];
+    let firewalls = [one, two, three];
+    firewalls.iter().try_for_each(|firewall| firewall.start_pfsync(&numbered()))?;
+    lab.seconds(3)?;
+    let [one, two, _] = &firewalls;
+    open(one, 0..5)?;
+    lab.seconds(3)?;
+    let loses = lose(&lab, |sent| has(sent, NEWEST.update()));
+    let sent = record(&lab);
+    one.request_bulk_update()?;
+    lab.advance(100)?;
+    one.flush()?;
+    lab.advance(100)?;
+    loses.set(false);
+    assert!(two.states().is_empty());
+    let sent: Vec<_> = sent.borrow().iter().filter(|sent| sent.from == "fw3").cloned().collect();
+    deliver_update(&lab, two, &sent);
+    lab.seconds(8)?;
+    assert!(firewalls.iter().all(|firewall| firewall.states().is_empty()));
+    firewalls.iter().try_for_each(Firewall::unload)
+}
+
 #[test]
 fn a_cut_of_twenty_seconds_is_repaired_without_a_bulk_update() -> Result<()> {
     let lab = plain_lab();
