@@ -144,12 +144,13 @@ pub(crate) fn frame_missed(softc: &Softc) {
     softc.bulk_request_timer.arm(time::SECOND);
 }
 
-/// Notes that states were refused, and that they will not be requested one by one. If they
-/// were part of a bulk update that is awaited, it has to come again.
+/// Notes that states were refused, and that they will not be requested one by one. A bulk
+/// update has to bring them.
 pub(crate) fn states_refused(softc: &Softc) {
+    frame_missed(softc);
     let is_idle = softc.bulk_request.lock().is_idle();
-    if !is_idle {
-        frame_missed(softc);
+    if is_idle {
+        start(softc);
     }
 }
 

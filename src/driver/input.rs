@@ -312,20 +312,16 @@ fn handle_clear(context: &Context, raw: &RawClear) {
     }
     if let Some(FrameNumber { epoch, number }) = context.number {
         context.softc.agreement.lock().receive_clear(epoch, number);
+        context.softc.ended.lock().note_clear(clear.creator, Some(epoch), time::uptime());
     }
-    let ends = |state: &Locked| {
-        let id = state.id();
-        let ends = id.creator == clear.creator && clear.ifname.is_none_or(|name| state.is_on(&name));
-        if ends {
-            note_end(context, id);
-        }
-        ends
+    let is_cleared = |state: &Locked| {
+        state.id().creator == clear.creator && clear.ifname.is_none_or(|name| state.is_on(&name))
     };
     for index in 0..row::rows() {
         // Unlinking a state unlocks its row.
         loop {
             let Some(row) = Row::lock(index) else { break };
-            if !row.unlink_first(ends) {
+            if !row.unlink_first(is_cleared) {
                 break;
             }
         }
@@ -551,15 +547,15 @@ fn note_end(context: &Context, state: StateId) {
 /// Whether a state ended a moment ago. Where only stock peers are heard, nobody looks.
 fn has_ended(context: &Context, state: StateId) -> bool {
     let is_numbered = context.number.is_some() || context.softc.options.ending() != Ending::Mark;
-    let is_refused = is_numbered && context.softc.ended.lock().refuses(state, time::uptime());
+    let from = context.number.map(|frame| frame.epoch);
+    let is_refused = is_numbered && context.softc.ended.lock().refuses(state, from, time::uptime());
     if is_refused {
         note_overflow(context);
     }
     is_refused
 }
 
-/// If more states were refused than can be requested one by one, the bulk update that brought
-/// them is requested again.
+/// If more states were refused than can be requested one by one, a bulk update is requested.
 fn note_overflow(context: &Context) {
     let has_overflowed = context.softc.ended.lock().take_overflow();
     if has_overflowed {

@@ -86,7 +86,7 @@ fn write(softc: &Softc, told: Told, writer: &mut FrameWriter) -> Result<(), Full
         Told::Cleared(clear) => {
             // It also ends the states that were made since.
             bulk_answer::request_received(softc);
-            softc.ended.lock().note_clear(clear.creator, time::uptime());
+            softc.ended.lock().note_clear(clear.creator, None, time::uptime());
             writer.append(Action::Clear, &RawClear::from(&clear))
         }
         Told::Requested(StateId::ALL) => {

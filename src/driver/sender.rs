@@ -151,7 +151,7 @@ fn next_clear(softc: &Softc) -> Option<Clear> {
     softc.clear_waits.store(control.has_clears(), Ordering::Release);
     drop(control);
     if let Some(clear) = &clear {
-        softc.ended.lock().note_clear(clear.creator, time::uptime());
+        softc.ended.lock().note_clear(clear.creator, None, time::uptime());
     }
     clear
 }

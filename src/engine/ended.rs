@@ -16,12 +16,13 @@
 //! let mut ended = Ended::new([Slot::UNUSED; 64], [Slot::UNUSED; 64]);
 //! let id = StateId { id: [0, 0, 0, 0, 0, 0, 0, 7], creator: [1, 2, 3, 4] };
 //! ended.note(id, 100);
-//! assert!(ended.refuses(id, 101));
+//! assert!(ended.refuses(id, None, 101));
 //! assert_eq!(ended.next_to_request(101), None);
 //! assert_eq!(ended.next_to_request(100 + LATELY_SECONDS), Some(id));
-//! assert!(!ended.refuses(id, 100 + LATELY_SECONDS));
+//! assert!(!ended.refuses(id, None, 100 + LATELY_SECONDS));
 //! ```
 
+use crate::wire::trailer::Epoch;
 use crate::wire::StateId;
 
 /// How many seconds the end of a state is remembered. A delete waits up to a second for its
@@ -58,14 +59,24 @@ pub struct Ended<S> {
     refused: S,
     /// A state was refused that found no slot, so that it will not be requested.
     has_overflowed: bool,
-    /// The creator whose states peers were told to clear last, and when, in seconds of uptime.
-    cleared: Option<([u8; 4], u32)>,
+    /// The last clears: that of this firewall, and that of a peer.
+    cleared: [Option<Cleared>; 2],
+}
+
+/// A clear of the states of a creator.
+#[derive(Clone, Copy, Debug)]
+struct Cleared {
+    creator: [u8; 4],
+    /// The peer that told of it. `None` for this firewall.
+    by: Option<Epoch>,
+    /// In seconds of uptime.
+    at: u32,
 }
 
 impl<S: AsMut<[Slot]>> Ended<S> {
     /// No state has ended. All slots are unused.
     pub const fn new(slots: S, refused: S) -> Ended<S> {
-        Ended { slots, refused, has_overflowed: false, cleared: None }
+        Ended { slots, refused, has_overflowed: false, cleared: [None; 2] }
     }
 
     /// A state ended here or at a peer. `now` is in seconds of uptime.
@@ -75,19 +86,24 @@ impl<S: AsMut<[Slot]>> Ended<S> {
         }
     }
 
-    /// Peers are told to clear the states of a creator. What a peer tells of them until it hears
-    /// of that is about states that end there. `now` is in seconds of uptime.
-    pub fn note_clear(&mut self, creator: [u8; 4], now: u32) {
-        self.cleared = Some((creator, now));
+    /// The states of a creator are cleared `by` a peer, or by this firewall, which tells its peers
+    /// so. What others tell of them until they hear of that is about states that end there.
+    /// `now` is in seconds of uptime.
+    pub fn note_clear(&mut self, creator: [u8; 4], by: Option<Epoch>, now: u32) {
+        let [own, peers] = &mut self.cleared;
+        let last = if by.is_none() { own } else { peers };
+        *last = Some(Cleared { creator, by, at: now });
     }
 
     /// Whether a state that is unknown here ended within the last [`LATELY_SECONDS`], or was
-    /// cleared, so that a message about it is refused. If so, the state will be requested.
-    pub fn refuses(&mut self, id: StateId, now: u32) -> bool {
+    /// cleared by another than the peer that the message is `from`. Then the message is refused,
+    /// and the state will be requested.
+    pub fn refuses(&mut self, id: StateId, from: Option<Epoch>, now: u32) -> bool {
         let ended = self.slot(id).copied().filter(|slot| slot.id == id);
-        let cleared = self.cleared.filter(|(creator, _)| *creator == id.creator);
-        let cleared = cleared.map(|(_, at)| Slot { id, at });
-        let Some(ended) = [ended, cleared].into_iter().flatten().find(|slot| slot.is_recent(now)) else {
+        let is_of = |clear: &Cleared| clear.creator == id.creator && (clear.by.is_none() || clear.by != from);
+        let [own, peers] = self.cleared.map(|clear| Some(Slot { id, at: clear.filter(is_of)?.at }));
+        let mut ends = [ended, own, peers].into_iter().flatten();
+        let Some(ended) = ends.find(|slot| slot.is_recent(now)) else {
             return false;
         };
         self.request(ended);
@@ -137,12 +153,22 @@ mod tests {
         let id = |n, creator| StateId { id: [0, 0, 0, 0, 0, 0, 0, n], creator: [creator; 4] };
         // An end long ago does not hide the clear.
         ended.note(id(1, 1), 90);
-        ended.note_clear([1; 4], 100);
-        assert!(!ended.refuses(id(1, 2), 100));
-        assert!(ended.refuses(id(1, 1), 100) && ended.refuses(id(2, 1), 100 + LATELY_SECONDS - 1));
-        assert!(!ended.refuses(id(3, 1), 100 + LATELY_SECONDS));
+        ended.note_clear([1; 4], None, 100);
+        assert!(!ended.refuses(id(1, 2), None, 100));
+        assert!(ended.refuses(id(1, 1), None, 100));
+        assert!(ended.refuses(id(2, 1), Epoch::new(7), 100 + LATELY_SECONDS - 1));
+        assert!(!ended.refuses(id(3, 1), None, 100 + LATELY_SECONDS));
         let requested = [(); 3].map(|()| ended.next_to_request(100 + LATELY_SECONDS));
         assert_eq!(requested, [Some(id(1, 1)), Some(id(2, 1)), None]);
+    }
+
+    #[test]
+    fn a_peer_that_cleared_states_may_tell_of_others() {
+        let mut ended = Ended::new(vec![Slot::UNUSED; 64], vec![Slot::UNUSED; 2]);
+        let id = StateId { id: [1; 8], creator: [1; 4] };
+        ended.note_clear([1; 4], Epoch::new(7), 100);
+        assert!(!ended.refuses(id, Epoch::new(7), 101));
+        assert!(ended.refuses(id, Epoch::new(8), 101) && ended.refuses(id, None, 101));
     }
 
     #[test]
@@ -150,9 +176,9 @@ mod tests {
         let mut ended = Ended::new(vec![Slot::UNUSED; 64], vec![Slot::UNUSED; 1]);
         let id = |n| StateId { id: [0, 0, 0, 0, 0, 0, 0, n], creator: [1; 4] };
         (1..=2).for_each(|n| ended.note(id(n), 100));
-        assert!(ended.refuses(id(1), 100) && ended.refuses(id(1), 101));
+        assert!(ended.refuses(id(1), None, 100) && ended.refuses(id(1), None, 101));
         assert!(!ended.take_overflow());
-        assert!(ended.refuses(id(2), 101));
+        assert!(ended.refuses(id(2), None, 101));
         assert!(ended.take_overflow() && !ended.take_overflow());
         ended.miss(id(3), 101);
         assert!(ended.take_overflow());
