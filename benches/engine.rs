@@ -240,6 +240,7 @@ fn receive(agreement: &mut Agreed, packet: &[u8]) -> Verdict {
         trailer: frame.trailer().expect("valid"),
         trust: Trust::Keyed,
         awaits_bulk: false,
+        has_requested_bulk: false,
         random: 7,
     };
     agreement.receive(&received, 1).verdict

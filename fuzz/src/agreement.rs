@@ -331,8 +331,8 @@ impl World {
             firewall.taken.insert(known);
         }
         let Some(trailer) = trailer.filter(|_| frame.has_messages()) else { return };
-        firewall.agreement.receive_mark(trailer.epoch, BulkMark::Start);
-        firewall.agreement.receive_mark(trailer.epoch, BulkMark::End);
+        firewall.agreement.receive_mark(trailer.epoch, trailer.number, BulkMark::Start);
+        firewall.agreement.receive_mark(trailer.epoch, trailer.number, BulkMark::End);
     }
 }
 
