@@ -144,8 +144,8 @@ pub(crate) fn frame_missed(softc: &Softc) {
     softc.bulk_request_timer.arm(time::SECOND);
 }
 
-/// Notes that states were refused, and that they will not be requested one by one. A bulk
-/// update has to bring them.
+/// Notes that more states were refused than can be requested one by one. A bulk update has to
+/// bring the others.
 pub(crate) fn states_refused(softc: &Softc) {
     frame_missed(softc);
     let is_idle = softc.bulk_request.lock().is_idle();

@@ -10,9 +10,10 @@
 //!
 //! A frame is taken once: a window of the latest numbers tells which arrived. So a frame
 //! cannot be replayed within an epoch. A frame that was overtaken is taken too, unless it
-//! clears states, or was overtaken by one that does: a clear ends the states that were made
-//! before it, and no others. What a dropped frame told is missing, and is told again like what was lost. An insert may arrive after the delete
-//! of its state, but does not bring it back: see [`crate::engine::ended`].
+//! clears states, or was overtaken by one that does: a clear ends the states that were
+//! made before it, and no others. What a dropped frame told is missing, and is told again
+//! like what was lost. An insert may arrive after the delete of its state, but does not
+//! bring it back: see [`crate::engine::ended`].
 //!
 //! # What is told again
 //!
