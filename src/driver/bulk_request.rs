@@ -16,6 +16,7 @@ use crate::driver::probe::{self, BulkRequestEvent};
 use crate::driver::softc::Softc;
 use crate::driver::storage;
 use crate::engine::bulk::{Answerer, Tick};
+use crate::engine::limit;
 use crate::wire::BulkStatus;
 use core::ffi::CStr;
 
@@ -144,6 +145,20 @@ pub(crate) fn frame_missed(softc: &Softc) {
     softc.bulk_request_timer.arm(time::SECOND);
 }
 
+/// Notes that a limit or a lack of memory kept out a state that a peer has. When none has been
+/// kept out for a minute, and there is room, a bulk update is requested.
+pub(crate) fn state_kept_out(softc: &Softc) {
+    let is_first = softc.bulk_request.lock().keep_out(time::uptime());
+    if is_first {
+        softc.bulk_request_timer.arm(time::SECOND);
+    }
+}
+
+/// Notes that a state that a peer has cannot be requested.
+pub(crate) fn state_not_requested(softc: &Softc) {
+    softc.bulk_request.lock().leave_out();
+}
+
 /// Notes that more states were refused than can be requested one by one. A bulk update has to
 /// bring the others.
 pub(crate) fn states_refused(softc: &Softc) {
@@ -193,8 +208,14 @@ fn has_ended_in_vain(softc: &Softc) -> bool {
     has_ended && agreement::needs_bulk(softc)
 }
 
+/// Whether pf and the limits on peers would take in a state now.
+fn has_room(softc: &Softc) -> bool {
+    let share = storage::sysctls().peer_share;
+    softc.ifp.is_running() && limit::share_left(status::states(), status::state_limit(), share) > 0
+}
+
 /// The function of the bulk request timer. It runs once a second during the wait for a bulk
-/// update, and while pf is down and states may be missing.
+/// update, while pf is down and states may be missing, and after a state was kept out.
 pub(crate) fn tick(_index: usize) {
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return };
@@ -204,10 +225,12 @@ pub(crate) fn tick(_index: usize) {
         match tick {
             Tick::Idle if status::is_running() || softc.bulk_request.lock().is_complete() => {}
             Tick::Wait if has_ended_in_vain(softc) => start(softc),
-            Tick::Idle | Tick::Wait => softc.bulk_request_timer.arm(time::SECOND),
+            Tick::Retry if has_room(softc) => start(softc),
+            Tick::Retry | Tick::Idle | Tick::Wait => softc.bulk_request_timer.arm(time::SECOND),
             Tick::Request => send_request(softc),
             Tick::Done { demotion } => {
                 give_back(Some(demotion), BulkRequestEvent::Complete, c"pfsync bulk done");
+                softc.bulk_request_timer.arm(time::SECOND);
             }
             Tick::GiveUp { demotion } => {
                 give_back(Some(demotion), BulkRequestEvent::GivenUp, c"pfsync bulk fail");
@@ -217,6 +240,7 @@ pub(crate) fn tick(_index: usize) {
                     // Nobody was asked.
                     softc.bulk_request.lock().mark_incomplete();
                 }
+                softc.bulk_request_timer.arm(time::SECOND);
             }
         }
     });

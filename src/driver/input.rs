@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Input: checks packets from the peers, and carries their messages out.
 
+mod intake;
+
 use crate::driver::agreement::{self, FrameNumber, Outcome};
 use crate::driver::bulk_answer;
 use crate::driver::bulk_request;
@@ -34,6 +36,7 @@ use crate::wire::{
 use core::cell::Cell;
 use core::ffi::c_int;
 use core::ptr::{self, NonNull};
+use intake::{import_state, note_end, request_state};
 use sys_bindings as sys;
 
 /// `IPPROTO_DONE`: the handler has consumed the packet.
@@ -338,54 +341,6 @@ fn handle_insert(context: &Context, state: &Result<State, Invalid>, action: Acti
     }
 }
 
-/// Imports a state that came with an action, within the limits. Returns whether it was
-/// inserted.
-fn import_state(context: &Context, state: &State, action: Action) -> bool {
-    if has_ended(context, state.id) {
-        count(Stat::Stale, 1);
-        return false;
-    }
-    let rates = &context.softc.rates;
-    let imported = if !rates.inserts.allows(time::uptime(), context.sysctls.peer_inserts) {
-        Err(Refusal::Limit(PeerLimit::Inserts))
-    } else if !context.takes_share() {
-        Err(Refusal::Limit(PeerLimit::Share))
-    } else {
-        import::from_peer(context.softc, state, context.same_rules, context.rules).map_err(Refusal::from)
-    };
-    match imported {
-        Ok(()) => return true,
-        Err(Refusal::Limit(limit)) => reject_limited(action, limit),
-        Err(Refusal::Message(reason)) => reject(Some(action), reason),
-        Err(Refusal::NoMemory) => {
-            if context.number.is_some() {
-                context.softc.ended.lock().miss(state.id, time::uptime());
-                note_overflow(context);
-            }
-            reject(Some(action), Rejected::State);
-        }
-    }
-    false
-}
-
-/// Why a state was not taken in.
-enum Refusal {
-    Message(Rejected),
-    Limit(PeerLimit),
-    NoMemory,
-}
-
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Refusal {
-        match refused {
-            Refused::Row => Refusal::Limit(PeerLimit::Row),
-            Refused::RoutingTable => Refusal::Message(Rejected::Value),
-            Refused::NoMemory => Refusal::NoMemory,
-            _ => Refusal::Message(Rejected::State),
-        }
-    }
-}
-
 fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Action) {
     let Ok(state) = state else { return reject(Some(action), Rejected::Value) };
     match table::find(state.id) {
@@ -466,20 +421,6 @@ fn merge_endpoint(found: &Found, side: Side, endpoint: &Endpoint, verdict: Endpo
     }
 }
 
-/// Requests a state from the peers, one of which has sent a compressed update of it.
-fn request_state(context: &Context, state: StateId) {
-    if has_ended(context, state) {
-        return count(Stat::Stale, 1);
-    }
-    if !context.softc.rates.requests.allows(time::uptime(), context.sysctls.peer_requests) {
-        return reject_limited(Action::UpdateCompressed, PeerLimit::Requests);
-    }
-    if context.softc.control.lock().request(state).is_err() {
-        count(Stat::NoMemory, 1);
-    }
-    storage::schedule_sender();
-}
-
 /// Sends a peer what it does not know of a state.
 fn send_back(context: &Context, found: &Found, cause: Cause) {
     if found.is_nosync() {
@@ -535,32 +476,6 @@ fn handle_delete(context: &Context, state: StateId) {
     count(Stat::Stale, 1);
     found.note_message(time::uptime(), false);
     send_whole(context, &found, Action::DeleteCompressed);
-}
-
-/// Notes that a state ended at a numbered peer, so that older messages about it are refused.
-fn note_end(context: &Context, state: StateId) {
-    if context.number.is_some() {
-        context.softc.ended.lock().note(state, time::uptime());
-    }
-}
-
-/// Whether a state ended a moment ago. Where only stock peers are heard, nobody looks.
-fn has_ended(context: &Context, state: StateId) -> bool {
-    let is_numbered = context.number.is_some() || context.softc.options.ending() != Ending::Mark;
-    let from = context.number.map(|frame| frame.epoch);
-    let is_refused = is_numbered && context.softc.ended.lock().refuses(state, from, time::uptime());
-    if is_refused {
-        note_overflow(context);
-    }
-    is_refused
-}
-
-/// If more states were refused than can be requested one by one, a bulk update is requested.
-fn note_overflow(context: &Context) {
-    let has_overflowed = context.softc.ended.lock().take_overflow();
-    if has_overflowed {
-        bulk_request::states_refused(context.softc);
-    }
 }
 
 fn handle_ack(context: &Context, state: StateId) {

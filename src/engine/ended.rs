@@ -106,23 +106,22 @@ impl<S: AsMut<[Slot]>> Ended<S> {
         let Some(ended) = ends.find(|slot| slot.is_recent(now)) else {
             return false;
         };
-        self.request(ended);
+        self.has_overflowed |= self.request(ended).is_err();
         true
     }
 
-    /// A state could not be taken in for lack of memory. It will be requested.
+    /// A state could not be taken in for lack of memory. It will be requested if there is a slot.
     pub fn miss(&mut self, id: StateId, now: u32) {
-        self.request(Slot { id, at: now });
+        let _ = self.request(Slot { id, at: now });
     }
 
-    fn request(&mut self, state: Slot) {
+    /// `Err` if all slots are in use.
+    fn request(&mut self, state: Slot) -> Result<(), ()> {
         let refused = self.refused.as_mut();
         if refused.iter().all(|known| known.id != state.id) {
-            match refused.iter_mut().find(|slot| slot.is_free()) {
-                Some(free) => *free = state,
-                None => self.has_overflowed = true,
-            }
+            *refused.iter_mut().find(|slot| slot.is_free()).ok_or(())? = state;
         }
+        Ok(())
     }
 
     /// Whether a state was refused since the last call that will not be requested.
@@ -181,6 +180,6 @@ mod tests {
         assert!(ended.refuses(id(2), None, 101));
         assert!(ended.take_overflow() && !ended.take_overflow());
         ended.miss(id(3), 101);
-        assert!(ended.take_overflow());
+        assert!(!ended.take_overflow());
     }
 }

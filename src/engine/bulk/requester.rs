@@ -14,6 +14,8 @@ pub const QUIET_SECONDS: u32 = 5;
 pub const GRACE_SECONDS: u32 = 2;
 /// Seconds after a request in which what a peer sent before may still arrive.
 const LATELY_SECONDS: u32 = 3;
+/// Seconds after a state was kept out last until a bulk update is requested that brings it.
+pub(super) const KEPT_OUT_SECONDS: u32 = 60;
 /// Peers whose answers are told apart. Further peers are not waited for.
 pub const MAX_ANSWERS: usize = 8;
 /// Seconds from the first request until the requester gives up, if nothing
@@ -193,6 +195,8 @@ impl Wait {
 pub struct Requester {
     /// States may be missing here, for a reason that is known.
     incomplete: bool,
+    /// When a limit or a lack of memory kept a state out, if that was after the last request.
+    kept_out: Option<u32>,
     /// Every frame that arrived in this second of uptime or later was read.
     listening_since: u32,
     /// Numbers of peers are missing, so that a bulk update is not complete.
@@ -212,6 +216,8 @@ pub enum Tick {
     Idle,
     /// Wait another second.
     Wait,
+    /// Request a bulk update if there is room for states, else wait another second.
+    Retry,
     /// Send the request again, and wait another second.
     Request,
     /// Nothing: the bulk update is complete.
@@ -231,6 +237,7 @@ impl Requester {
     pub const fn new() -> Requester {
         Requester {
             incomplete: false,
+            kept_out: None,
             listening_since: 0,
             lacks_numbers: false,
             requested_incomplete: false,
@@ -242,7 +249,7 @@ impl Requester {
     /// Whether no state is known to be missing. ifconfig(8) shows it as `syncok`
     /// (`PFSYNCF_OK`).
     pub fn is_complete(&self) -> bool {
-        !self.incomplete
+        !self.incomplete && self.kept_out.is_none()
     }
 
     /// Whether no bulk update is awaited.
@@ -272,6 +279,18 @@ impl Requester {
         }
     }
 
+    /// A limit or a lack of memory kept a state of a peer out. No bulk update that is awaited
+    /// brings it. Returns whether the timer has to be started.
+    #[must_use]
+    pub fn keep_out(&mut self, now: u32) -> bool {
+        self.kept_out.replace(now).is_none() && self.is_idle()
+    }
+
+    /// A state that a peer has cannot be requested. A bulk update that is awaited brings it.
+    pub fn leave_out(&mut self) {
+        self.incomplete |= self.is_idle();
+    }
+
     /// Notes whether numbers of peers are missing here. If they no longer are, and the bulk
     /// update is complete, returns what to take off carp's demotion.
     #[must_use]
@@ -287,18 +306,23 @@ impl Requester {
 
     fn end_if_complete(&mut self, now: u32) -> Option<i32> {
         if self.has_ended(now) && !self.lacks_numbers {
-            self.forget()
+            self.complete()
         } else {
             None
         }
+    }
+
+    fn complete(&mut self) -> Option<i32> {
+        self.incomplete = false;
+        self.cancel()
     }
 
     /// Nobody is there who could have states that are missing here. Returns what
     /// to take off carp's demotion if a bulk update was awaited.
     #[must_use]
     pub fn forget(&mut self) -> Option<i32> {
-        self.incomplete = false;
-        self.cancel()
+        self.kept_out = None;
+        self.complete()
     }
 
     /// A bulk update is requested. Returns what to add to carp's demotion:
@@ -306,6 +330,7 @@ impl Requester {
     /// added already.
     #[must_use]
     pub fn request(&mut self, now: u32, demotion: i32, audience: Audience) -> i32 {
+        self.incomplete |= self.kept_out.take().is_some();
         let added = self.wait.map_or(0, |wait| wait.demotion);
         let to_add = if self.incomplete && added == 0 { demotion.max(0) } else { 0 };
         self.requested_incomplete = self.incomplete;
@@ -378,12 +403,12 @@ impl Requester {
     /// A second has passed. `most_states` is how many states pf may have here.
     pub fn tick(&mut self, now: u32, most_states: u32) -> Tick {
         let Some(wait) = &mut self.wait else {
-            return Tick::Idle;
+            return self.tick_without_wait(now);
         };
         let demotion = wait.demotion;
         let has_ended = wait.is_complete(now);
         if has_ended && !self.lacks_numbers {
-            let _ = self.forget();
+            let _ = self.complete();
             return Tick::Done { demotion };
         }
         let is_quiet = now.wrapping_sub(wait.heard) >= QUIET_SECONDS;
@@ -409,6 +434,14 @@ impl Requester {
             }
         }
         Tick::Request
+    }
+
+    fn tick_without_wait(&self, now: u32) -> Tick {
+        match self.kept_out {
+            None => Tick::Idle,
+            Some(last) if now.wrapping_sub(last) < KEPT_OUT_SECONDS => Tick::Wait,
+            Some(_) => Tick::Retry,
+        }
     }
 }
 

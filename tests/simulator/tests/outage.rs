@@ -5,10 +5,11 @@
 mod common;
 
 use anyhow::Result;
-use common::{pair, plain_lab, record, tcp, unload};
+use common::{pair, pair_with, plain_lab, record, tcp, unload};
 use pfsync::wire::{BulkMark, Frame, Run, StateId};
 use pfsync_simulator::freebsd::kernel::world::SECOND;
 use pfsync_simulator::freebsd::net::Sent;
+use pfsync_simulator::freebsd::pf::rules::Rules;
 use pfsync_simulator::freebsd::pf::traffic::Id;
 use pfsync_simulator::lab::{Config, Firewall, Lab};
 use std::cell::Cell;
@@ -317,5 +318,82 @@ fn states_that_are_cleared_while_pfsync0_is_down_are_known_to_be_missing() -> Re
     assert_eq!(two.demotion(), 240);
     lab.seconds(5)?;
     assert_eq!(standing(&two)?, (100, 0, true));
+    unload([one, two])
+}
+
+/// The limits keep states out on the standby, until `end` makes room for them.
+fn kept_out(config: &Config, begin: fn(&Firewall), end: fn(&Firewall, &Firewall, &[Id]) -> Result<()>) -> Result<()> {
+    let lab = plain_lab();
+    let one = lab.boot(1)?;
+    let two = lab.boot_with(2, &Rules { host_id: 0x0100_0002, state_limit: 100, ..Rules::default() })?;
+    [&one, &two].iter().try_for_each(|firewall| firewall.start_pfsync(config))?;
+    lab.seconds(10)?;
+    let sent = record(&lab);
+    begin(&two);
+    let opened = open(&one, 0..300)?;
+    lab.seconds(90)?;
+    let (states, demotion, complete) = standing(&two)?;
+    assert!(states <= 100 && !complete);
+    assert_eq!(demotion, 0);
+    // A bulk update would bring nothing.
+    assert!(!sent.borrow().iter().any(requests_all));
+    end(&one, &two, &opened)?;
+    for _ in 0..120 {
+        lab.seconds(1)?;
+        assert!(!two.is_complete()? || two.states().len() == one.states().len());
+    }
+    assert_eq!(standing(&two)?, (one.states().len(), 0, true));
+    unload([one, two])
+}
+
+fn numbered() -> Config {
+    Config { numbered: true, ..Config::default() }
+}
+
+fn most_end(one: &Firewall, _: &Firewall, ids: &[Id]) -> Result<()> {
+    ids[..250].iter().try_for_each(|id| one.kill(*id))
+}
+
+#[test]
+fn states_that_the_limit_of_pf_keeps_out_are_known_to_be_missing() -> Result<()> {
+    kept_out(&Config::default(), |_| {}, most_end)?;
+    kept_out(&numbered(), |_| {}, most_end)
+}
+
+/// The peer's states arrive while there is no memory.
+fn no_memory(config: Config) -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair_with(&lab, [config.clone(), config])?;
+    two.kernel.heap.fail_sometimes(1.0);
+    open(&one, 0..200)?;
+    lab.seconds(2)?;
+    two.kernel.heap.fail_sometimes(0.0);
+    assert_eq!(standing(&two)?, (0, 0, false));
+    lab.seconds(70)?;
+    assert_eq!(standing(&two)?, (200, 0, true));
+    unload([one, two])
+}
+
+#[test]
+fn states_without_memory_are_known_to_be_missing() -> Result<()> {
+    no_memory(Config::default())?;
+    no_memory(numbered())
+}
+
+#[test]
+fn states_that_are_not_requested_are_known_to_be_missing() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab)?;
+    two.write_sysctl("net.pfsync.peer_requests", &1u32.to_le_bytes())?;
+    let loses = Rc::new(Cell::new(true));
+    let flag = loses.clone();
+    lab.world.network.lose(move |_| flag.get());
+    let opened = open(&one, 0..20)?;
+    lab.seconds(2)?;
+    loses.set(false);
+    assert!(two.is_complete()?);
+    opened.iter().try_for_each(|id| one.pass(*id, |st| st.src.seqlo += 1).map(drop))?;
+    lab.seconds(3)?;
+    assert!(two.states().len() < 20 && !two.is_complete()?);
     unload([one, two])
 }

@@ -46,6 +46,40 @@ fn a_complete_bulk_update_gives_the_demotion_back_once() {
 }
 
 #[test]
+fn a_state_that_a_limit_keeps_out_is_missing_until_another_bulk_update() {
+    let mut requester = requested(100, Audience::One);
+    assert!(!requester.keep_out(100));
+    assert_eq!(requester.receive_mark(A, None, &start(), 100), None);
+    assert_eq!(requester.receive_mark(A, None, &end(0), 100), Some(240));
+    assert!(requester.is_idle() && !requester.is_complete());
+    assert!(!requester.keep_out(110));
+    assert_eq!(requester.tick(110 + KEPT_OUT_SECONDS - 1, MOST), Tick::Wait);
+    assert_eq!(requester.tick(110 + KEPT_OUT_SECONDS, MOST), Tick::Retry);
+    // It lacks states, and so it demotes carp.
+    assert_eq!(requester.request(200, 240, Audience::One), 240);
+    assert_eq!(requester.receive_mark(A, None, &start(), 200), None);
+    assert_eq!(requester.receive_mark(A, None, &end(0), 200), Some(240));
+    assert!(requester.is_complete());
+    assert_eq!(requester.tick(300, MOST), Tick::Idle);
+    // Of its peers, it lacks nothing when they are gone.
+    assert!(requester.keep_out(300) && !requester.is_complete());
+    assert_eq!(requester.forget(), None);
+    assert!(requester.is_complete());
+}
+
+#[test]
+fn a_bulk_update_that_is_awaited_brings_what_cannot_be_requested() {
+    let mut requester = Requester::new();
+    assert_eq!(requester.request(100, 240, Audience::One), 0);
+    requester.leave_out();
+    assert!(requester.is_complete());
+    assert_eq!(requester.receive_mark(A, None, &start(), 100), None);
+    assert_eq!(requester.receive_mark(A, None, &end(0), 100), Some(0));
+    requester.leave_out();
+    assert!(!requester.is_complete());
+}
+
+#[test]
 fn a_firewall_that_lacks_nothing_is_not_demoted() {
     let mut requester = Requester::new();
     assert_eq!(requester.request(100, 240, Audience::Group), 0);

@@ -4,7 +4,7 @@
 //! from the packets that pass it.
 
 use crate::freebsd::pf::rules::NO_SYNC;
-use crate::freebsd::pf::traffic::{Connection, Endpoint, Id};
+use crate::freebsd::pf::traffic::{protocol, Connection, Endpoint, Id};
 use crate::lab::{connection, Firewall, OUTSIDE};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -118,9 +118,14 @@ impl Workload {
         let flow = &mut flows[index];
         let endpoint = usize::from(rng.gen_bool(0.5));
         flow.truth.packet(endpoint, u32::from(flow.proto) == sys::IPPROTO_TCP, rng);
-        let (id, truth) = (flow.id, flow.truth);
+        let Flow { id, proto, truth } = *flow;
         firewall.start("em1", move |vnet| {
-            vnet.pf.pass(id, |st| advance(st, endpoint, truth));
+            vnet.pf.pass(id, |st| {
+                // A damaged insert may have given the peer a state of another protocol.
+                if protocol(st) == proto {
+                    advance(st, endpoint, truth);
+                }
+            });
         });
     }
 

@@ -66,6 +66,12 @@ pub struct Seen {
     pub generation: u64,
 }
 
+/// The IP protocol of a state that is linked and locked.
+pub fn protocol(st: &sys::pf_kstate) -> u8 {
+    // SAFETY: a linked state has keys.
+    unsafe { (*st.key[WIRE]).proto }
+}
+
 impl Pf {
     fn make_key(&self, connection: &Connection, client: Endpoint) -> Option<*mut sys::pf_state_key> {
         let zone = zone::KEYS.raw();
