@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# about: a standby that missed states says so and gets them: interface down and up, pf off and on, pfctl -F
+# about: a standby that missed states says so and gets them: interface down and up, pf off and on, pfctl -F, full table
 # needs: programs
 . /tmp/vm/lib.sh
 
@@ -22,6 +22,13 @@ says_incomplete() {
 # has_all WHERE: whether it has all states, says so and is not demoted.
 has_all() {
 	in_sync "$1" && has_states "$1" $STATES
+}
+
+# limit_states WHERE COUNT
+limit_states() {
+	jexec "$1" pfctl -q -m -f - <<-RULES || fail "limit of $2 states"
+		set limit states $2
+	RULES
 }
 
 load_pfsync test
@@ -62,6 +69,16 @@ must says_incomplete two
 must_not has_states two $STATES
 must jexec two sysctl -q net.pfsync.bulk_request=1
 wait_for 30 has_all two || fail "only $(states_on two) states on two after a request"
+
+echo "pf's limit keeps states out, and is raised"
+limit_states two $STATES
+more_states
+soon "two does not say that states are missing" says_incomplete two
+sleep 5
+must says_incomplete two
+must_not has_states two $STATES
+limit_states two 10000
+wait_for 100 has_all two || fail "only $(states_on two) states on two after the limit was raised"
 
 echo "a firewall that has everything requests a bulk update"
 must jexec two sysctl -q net.pfsync.bulk_request=1
