@@ -148,15 +148,18 @@ pub(crate) fn frame_missed(softc: &Softc) {
 /// Notes that a limit or a lack of memory kept out a state that a peer has. When none has been
 /// kept out for a minute, and there is room, a bulk update is requested.
 pub(crate) fn state_kept_out(softc: &Softc) {
-    let is_first = softc.bulk_request.lock().keep_out(time::uptime());
-    if is_first {
+    let starts_timer = softc.bulk_request.lock().keep_out(time::uptime());
+    if starts_timer {
         softc.bulk_request_timer.arm(time::SECOND);
     }
 }
 
 /// Notes that a state that a peer has cannot be requested.
 pub(crate) fn state_not_requested(softc: &Softc) {
-    softc.bulk_request.lock().leave_out();
+    let starts_timer = softc.bulk_request.lock().leave_out(time::uptime());
+    if starts_timer {
+        softc.bulk_request_timer.arm(time::SECOND);
+    }
 }
 
 /// Notes that more states were refused than can be requested one by one. A bulk update has to
@@ -208,10 +211,12 @@ fn has_ended_in_vain(softc: &Softc) -> bool {
     has_ended && agreement::needs_bulk(softc)
 }
 
-/// Whether pf and the limits on peers would take in a state now.
+/// Whether a state of a peer would be taken in now.
 fn has_room(softc: &Softc) -> bool {
     let share = storage::sysctls().peer_share;
-    softc.ifp.is_running() && limit::share_left(status::states(), status::state_limit(), share) > 0
+    status::is_running()
+        && softc.ifp.is_running()
+        && limit::share_left(status::states(), status::state_limit(), share) > 0
 }
 
 /// The function of the bulk request timer. It runs once a second during the wait for a bulk

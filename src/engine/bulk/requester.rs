@@ -286,9 +286,11 @@ impl Requester {
         self.kept_out.replace(now).is_none() && self.is_idle()
     }
 
-    /// A state that a peer has cannot be requested. A bulk update that is awaited brings it.
-    pub fn leave_out(&mut self) {
-        self.incomplete |= self.is_idle();
+    /// A state that a peer has cannot be requested. A bulk update that is awaited brings it, else
+    /// it is kept out. Returns whether the timer has to be started.
+    #[must_use]
+    pub fn leave_out(&mut self, now: u32) -> bool {
+        self.is_idle() && self.keep_out(now)
     }
 
     /// Notes whether numbers of peers are missing here. If they no longer are, and the bulk
@@ -436,9 +438,12 @@ impl Requester {
         Tick::Request
     }
 
+    /// If more is missing than was kept out, an operator has cleared states, whose will stands,
+    /// or another event leads to a request.
     fn tick_without_wait(&self, now: u32) -> Tick {
         match self.kept_out {
             None => Tick::Idle,
+            Some(_) if self.incomplete => Tick::Idle,
             Some(last) if now.wrapping_sub(last) < KEPT_OUT_SECONDS => Tick::Wait,
             Some(_) => Tick::Retry,
         }

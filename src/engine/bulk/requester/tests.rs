@@ -71,11 +71,21 @@ fn a_state_that_a_limit_keeps_out_is_missing_until_another_bulk_update() {
 fn a_bulk_update_that_is_awaited_brings_what_cannot_be_requested() {
     let mut requester = Requester::new();
     assert_eq!(requester.request(100, 240, Audience::One), 0);
-    requester.leave_out();
+    assert!(!requester.leave_out(100));
     assert!(requester.is_complete());
     assert_eq!(requester.receive_mark(A, None, &start(), 100), None);
     assert_eq!(requester.receive_mark(A, None, &end(0), 100), Some(0));
-    requester.leave_out();
+    assert!(requester.leave_out(101));
+    assert!(!requester.is_complete());
+    assert_eq!(requester.tick(101 + KEPT_OUT_SECONDS, MOST), Tick::Retry);
+}
+
+#[test]
+fn what_an_operator_cleared_does_not_come_back_with_what_was_kept_out() {
+    let mut requester = Requester::new();
+    assert!(requester.keep_out(100));
+    requester.miss(101);
+    assert_eq!(requester.tick(100 + KEPT_OUT_SECONDS, MOST), Tick::Idle);
     assert!(!requester.is_complete());
 }
 
