@@ -145,7 +145,7 @@ pub(crate) fn frame_missed(softc: &Softc) {
     softc.bulk_request_timer.arm(time::SECOND);
 }
 
-/// Notes that a limit or a lack of memory kept out a state that a peer has. When none has been
+/// Notes that a limit or a lack of memory may have kept out a state that a peer has. When none has been
 /// kept out for a minute, and there is room, a bulk update is requested.
 pub(crate) fn state_kept_out(softc: &Softc) {
     let starts_timer = softc.bulk_request.lock().keep_out(time::uptime());

@@ -156,6 +156,10 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, read_header: ReadHeade
         Err(_) if !is_listening => {}
         Err(Rejection::Limit(limit)) => reject_packet(limit),
         Err(Rejection::Packet(reason)) => reject(None, reason),
+        Err(Rejection::NoMemory) => {
+            bulk_request::state_kept_out(softc);
+            reject(None, Rejected::Header);
+        }
         Ok((bytes, _)) if !is_listening => {
             // What a hello says, the next one says too.
             let frame = Frame::parse(bytes.get(offset..).unwrap_or_default());
@@ -177,6 +181,8 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, read_header: ReadHeade
 enum Rejection {
     Packet(Rejected),
     Limit(PeerLimit),
+    /// It is in several parts, and there is no memory to join them.
+    NoMemory,
 }
 
 impl From<Rejected> for Rejection {
@@ -196,7 +202,8 @@ fn arrive<'a>(
     if !is_received_by(packet, link.interface()) {
         return Err(Rejected::Interface.into());
     }
-    let bytes = packet.contiguous(0).map_err(|_| Rejected::Header)?;
+    // A packet is not shorter than nothing.
+    let bytes = packet.contiguous(0).map_err(|_| Rejection::NoMemory)?;
     let Arrival { from, ttl } = read_header(&bytes).ok_or(Rejected::Header)?;
     if ttl != TTL {
         return Err(Rejected::Ttl.into());

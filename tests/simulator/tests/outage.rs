@@ -8,7 +8,7 @@ use anyhow::Result;
 use common::{pair, pair_with, plain_lab, record, tcp, unload};
 use pfsync::wire::{BulkMark, Frame, Run, StateId};
 use pfsync_simulator::freebsd::kernel::world::SECOND;
-use pfsync_simulator::freebsd::net::Sent;
+use pfsync_simulator::freebsd::net::{self, Sent};
 use pfsync_simulator::freebsd::pf::rules::Rules;
 use pfsync_simulator::freebsd::pf::traffic::Id;
 use pfsync_simulator::lab::{Config, Firewall, Lab};
@@ -390,5 +390,22 @@ fn states_that_are_not_requested_are_known_to_be_missing() -> Result<()> {
     assert!(two.states().len() < 20 && !two.is_complete()?);
     lab.seconds(70)?;
     assert_eq!(standing(&two)?, (20, 0, true));
+    unload([one, two])
+}
+
+#[test]
+fn a_packet_that_cannot_be_joined_for_lack_of_memory_is_known_to_be_missing() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab)?;
+    let sent = record(&lab);
+    open(&one, 0..1)?;
+    lab.seconds(2)?;
+    assert!(two.is_complete()?);
+    let packet = sent.borrow().last().expect("the insert").packet.clone();
+    let sync = two.sync() as usize;
+    two.kernel.heap.fail_once(Some(1));
+    two.run("netisr", move |_| net::receive(&packet, sync as *mut _, 60))?;
+    two.kernel.heap.fail_once(None);
+    assert!(!two.is_complete()?);
     unload([one, two])
 }

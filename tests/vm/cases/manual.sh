@@ -49,6 +49,7 @@ load_modules() {
 # Runs the rc(8) scripts that matter here, in the order of a boot.
 run_rc() {
 	local script
+	command -v rcorder >/dev/null || fail "rcorder is missing"
 	for script in $(rcorder /etc/rc.d/* 2>/dev/null); do
 		case ${script##*/} in
 		sysctl|hostname|netif|routing|pfsync|pf|local)
