@@ -49,6 +49,7 @@ fn request_refused(softc: &Softc) {
         let next = softc.ended.lock().next_to_request(now);
         let Some(state) = next else { return };
         if softc.control.lock().request(state).is_err() {
+            bulk_request::state_not_requested(softc);
             return count(Stat::NoMemory, 1);
         }
         storage::schedule_sender();

@@ -153,6 +153,7 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, read_header: ReadHeade
     let sysctls = storage::sysctls();
     let arrived = arrive(link, packet, read_header, &sysctls, epoch);
     match arrived {
+        Err(Rejection::NoMemory) if !is_listening => bulk_request::frame_missed(softc),
         Err(_) if !is_listening => {}
         Err(Rejection::Limit(limit)) => reject_packet(limit),
         Err(Rejection::Packet(reason)) => reject(None, reason),
@@ -202,7 +203,7 @@ fn arrive<'a>(
     if !is_received_by(packet, link.interface()) {
         return Err(Rejected::Interface.into());
     }
-    // A packet is not shorter than nothing.
+    // With offset 0, there is no other error than a lack of memory.
     let bytes = packet.contiguous(0).map_err(|_| Rejection::NoMemory)?;
     let Arrival { from, ttl } = read_header(&bytes).ok_or(Rejected::Header)?;
     if ttl != TTL {

@@ -14,8 +14,11 @@ pub const QUIET_SECONDS: u32 = 5;
 pub const GRACE_SECONDS: u32 = 2;
 /// Seconds after a request in which what a peer sent before may still arrive.
 const LATELY_SECONDS: u32 = 3;
-/// Seconds after a state was kept out last until a bulk update is requested that brings it.
-pub(super) const KEPT_OUT_SECONDS: u32 = 60;
+/// Seconds after a state was kept out until a bulk update is requested that brings it. They
+/// double with each bulk update of which states are kept out again.
+pub(super) const FIRST_RETRY_SECONDS: u32 = 60;
+/// The most seconds that they become.
+pub(super) const LAST_RETRY_SECONDS: u32 = 3600;
 /// Peers whose answers are told apart. Further peers are not waited for.
 pub const MAX_ANSWERS: usize = 8;
 /// Seconds from the first request until the requester gives up, if nothing
@@ -93,6 +96,8 @@ struct Wait {
     tries: u8,
     /// What was added to carp's demotion. It must be taken off again.
     demotion: i32,
+    /// It brings a state that was kept out before.
+    brings_kept_out: bool,
     answers: [Option<Answer>; MAX_ANSWERS],
 }
 
@@ -195,8 +200,10 @@ impl Wait {
 pub struct Requester {
     /// States may be missing here, for a reason that is known.
     incomplete: bool,
-    /// When a limit or a lack of memory kept a state out, if that was after the last request.
+    /// When a state was kept out first, of those that no bulk update has brought.
     kept_out: Option<u32>,
+    /// Seconds from then until a bulk update is requested.
+    retry_seconds: u32,
     /// Every frame that arrived in this second of uptime or later was read.
     listening_since: u32,
     /// Numbers of peers are missing, so that a bulk update is not complete.
@@ -238,6 +245,7 @@ impl Requester {
         Requester {
             incomplete: false,
             kept_out: None,
+            retry_seconds: FIRST_RETRY_SECONDS,
             listening_since: 0,
             lacks_numbers: false,
             requested_incomplete: false,
@@ -249,7 +257,8 @@ impl Requester {
     /// Whether no state is known to be missing. ifconfig(8) shows it as `syncok`
     /// (`PFSYNCF_OK`).
     pub fn is_complete(&self) -> bool {
-        !self.incomplete && self.kept_out.is_none()
+        let awaits_kept_out = self.wait.is_some_and(|wait| wait.brings_kept_out);
+        !self.incomplete && self.kept_out.is_none() && !awaits_kept_out
     }
 
     /// Whether no bulk update is awaited.
@@ -279,18 +288,27 @@ impl Requester {
         }
     }
 
-    /// A limit or a lack of memory kept a state of a peer out. No bulk update that is awaited
-    /// brings it. Returns whether the timer has to be started.
+    /// A limit or a lack of memory kept a state of a peer out. It may be one that the bulk update
+    /// told of which is awaited, so that another has to bring it. Returns whether the timer has
+    /// to be started.
+    ///
+    /// This does not demote carp: the peer may lack more states than this firewall does.
     #[must_use]
     pub fn keep_out(&mut self, now: u32) -> bool {
-        self.kept_out.replace(now).is_none() && self.is_idle()
+        let is_first = self.kept_out.is_none();
+        self.kept_out.get_or_insert(now);
+        is_first && self.is_idle()
     }
 
     /// A state that a peer has cannot be requested. A bulk update that is awaited brings it, else
     /// it is kept out. Returns whether the timer has to be started.
     #[must_use]
     pub fn leave_out(&mut self, now: u32) -> bool {
-        self.is_idle() && self.keep_out(now)
+        if let Some(wait) = &mut self.wait {
+            wait.brings_kept_out = true;
+            return false;
+        }
+        self.keep_out(now)
     }
 
     /// Notes whether numbers of peers are missing here. If they no longer are, and the bulk
@@ -316,7 +334,11 @@ impl Requester {
 
     fn complete(&mut self) -> Option<i32> {
         self.incomplete = false;
-        self.cancel()
+        self.retry_seconds = match self.kept_out {
+            Some(_) => self.retry_seconds.saturating_mul(2).min(LAST_RETRY_SECONDS),
+            None => FIRST_RETRY_SECONDS,
+        };
+        self.wait.take().map(|wait| wait.demotion)
     }
 
     /// Nobody is there who could have states that are missing here. Returns what
@@ -332,7 +354,7 @@ impl Requester {
     /// added already.
     #[must_use]
     pub fn request(&mut self, now: u32, demotion: i32, audience: Audience) -> i32 {
-        self.incomplete |= self.kept_out.take().is_some();
+        let awaits_kept_out = self.wait.is_some_and(|wait| wait.brings_kept_out);
         let added = self.wait.map_or(0, |wait| wait.demotion);
         let to_add = if self.incomplete && added == 0 { demotion.max(0) } else { 0 };
         self.requested_incomplete = self.incomplete;
@@ -345,6 +367,7 @@ impl Requester {
             states: 0,
             tries: 0,
             demotion: added.max(to_add),
+            brings_kept_out: self.kept_out.take().is_some() || awaits_kept_out,
             answers: [None; MAX_ANSWERS],
         });
         to_add
@@ -399,7 +422,11 @@ impl Requester {
     /// carp's demotion. What was missing still is.
     #[must_use]
     pub fn cancel(&mut self) -> Option<i32> {
-        self.wait.take().map(|wait| wait.demotion)
+        let wait = self.wait.take()?;
+        if wait.brings_kept_out {
+            self.kept_out.get_or_insert(wait.repeated);
+        }
+        Some(wait.demotion)
     }
 
     /// A second has passed. `most_states` is how many states pf may have here.
@@ -419,8 +446,7 @@ impl Requester {
         if is_late || (is_quiet && wait.tries >= MAX_TRIES) {
             // A firewall that hears nobody has all the states that there are.
             let nobody_began = wait.answers.iter().flatten().all(|answer| answer.progress == Progress::Ended);
-            let _ = self.cancel();
-            self.incomplete &= !nobody_began;
+            let _ = if nobody_began { self.complete() } else { self.cancel() };
             return Tick::GiveUp { demotion };
         }
         if !is_quiet {
@@ -438,13 +464,13 @@ impl Requester {
         Tick::Request
     }
 
-    /// If more is missing than was kept out, an operator has cleared states, whose will stands,
-    /// or another event leads to a request.
+    /// If states may be missing for another reason too, this requests nothing: an operator may
+    /// have cleared them, and must not get them back unasked.
     fn tick_without_wait(&self, now: u32) -> Tick {
         match self.kept_out {
             None => Tick::Idle,
             Some(_) if self.incomplete => Tick::Idle,
-            Some(last) if now.wrapping_sub(last) < KEPT_OUT_SECONDS => Tick::Wait,
+            Some(first) if now.wrapping_sub(first) < self.retry_seconds => Tick::Wait,
             Some(_) => Tick::Retry,
         }
     }

@@ -338,6 +338,7 @@ fn full_table(config: &Config) -> Result<()> {
     for _ in 0..120 {
         lab.seconds(1)?;
         assert!(!two.is_complete()? || two.states().len() == 50);
+        assert_eq!(two.demotion(), 0);
     }
     assert_eq!(standing(&two)?, (50, 0, true));
     unload([one, two])

@@ -26,7 +26,7 @@ has_all() {
 
 # limit_states WHERE COUNT
 limit_states() {
-	jexec "$1" pfctl -q -m -f - <<-RULES || fail "limit of $2 states"
+	jexec "$1" pfctl -q -O -m -f - <<-RULES || fail "limit of $2 states"
 		set limit states $2
 	RULES
 }

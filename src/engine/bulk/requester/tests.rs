@@ -45,26 +45,69 @@ fn a_complete_bulk_update_gives_the_demotion_back_once() {
     assert_eq!(requester.tick(200, MOST), Tick::Idle);
 }
 
+/// A bulk update that was requested at `now` arrives.
+fn arrives(requester: &mut Requester, now: u32) -> Option<i32> {
+    assert_eq!(requester.receive_mark(A, None, &start(), now), None);
+    requester.receive_mark(A, None, &end(0), now)
+}
+
 #[test]
 fn a_state_that_a_limit_keeps_out_is_missing_until_another_bulk_update() {
     let mut requester = requested(100, Audience::One);
     assert!(!requester.keep_out(100));
-    assert_eq!(requester.receive_mark(A, None, &start(), 100), None);
-    assert_eq!(requester.receive_mark(A, None, &end(0), 100), Some(240));
+    assert_eq!(arrives(&mut requester, 100), Some(240));
     assert!(requester.is_idle() && !requester.is_complete());
+    // The time counts from the first. It has doubled with the bulk update.
     assert!(!requester.keep_out(110));
-    assert_eq!(requester.tick(110 + KEPT_OUT_SECONDS - 1, MOST), Tick::Wait);
-    assert_eq!(requester.tick(110 + KEPT_OUT_SECONDS, MOST), Tick::Retry);
-    // It lacks states, and so it demotes carp.
-    assert_eq!(requester.request(200, 240, Audience::One), 240);
-    assert_eq!(requester.receive_mark(A, None, &start(), 200), None);
-    assert_eq!(requester.receive_mark(A, None, &end(0), 200), Some(240));
+    let retry = 100 + 2 * FIRST_RETRY_SECONDS;
+    assert_eq!(requester.tick(retry - 1, MOST), Tick::Wait);
+    assert_eq!(requester.tick(retry, MOST), Tick::Retry);
+    // The peer may lack more.
+    assert_eq!(requester.request(retry, 240, Audience::One), 0);
+    assert!(!requester.is_complete());
+    assert_eq!(arrives(&mut requester, retry), Some(0));
     assert!(requester.is_complete());
-    assert_eq!(requester.tick(300, MOST), Tick::Idle);
-    // Of its peers, it lacks nothing when they are gone.
+    assert_eq!(requester.tick(retry + 1, MOST), Tick::Idle);
+    // When its peers are gone, nothing of theirs is missing.
     assert!(requester.keep_out(300) && !requester.is_complete());
     assert_eq!(requester.forget(), None);
     assert!(requester.is_complete());
+}
+
+#[test]
+fn bulk_updates_that_bring_too_much_are_requested_ever_more_rarely() {
+    let mut requester = Requester::new();
+    let (mut now, mut pauses) = (100, vec![]);
+    assert!(requester.keep_out(now));
+    for _ in 0..8 {
+        let next = (now..).find(|now| requester.tick(*now, MOST) == Tick::Retry).expect("a retry");
+        pauses.push(next - now);
+        now = next;
+        assert_eq!(requester.request(now, 240, Audience::One), 0);
+        assert!(!requester.keep_out(now));
+        assert_eq!(arrives(&mut requester, now), Some(0));
+    }
+    assert_eq!(pauses, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
+    // One that brings everything ends that.
+    assert_eq!(requester.request(now, 240, Audience::One), 0);
+    assert_eq!(arrives(&mut requester, now), Some(0));
+    assert!(requester.keep_out(now));
+    assert_eq!(requester.tick(now + FIRST_RETRY_SECONDS, MOST), Tick::Retry);
+}
+
+#[test]
+fn a_bulk_update_that_breaks_off_brings_nothing_that_was_kept_out() {
+    let mut requester = Requester::new();
+    assert!(requester.keep_out(100));
+    assert_eq!(requester.request(200, 240, Audience::One), 0);
+    assert_eq!(requester.receive_mark(A, None, &start(), 200), None);
+    let given_up = (201..300).find(|now| matches!(requester.tick(*now, MOST), Tick::GiveUp { .. }));
+    assert!(given_up.is_some() && !requester.is_complete());
+    assert_eq!(requester.tick(400, MOST), Tick::Retry);
+    assert_eq!(requester.request(400, 240, Audience::One), 0);
+    assert_eq!(requester.cancel(), Some(0));
+    assert!(!requester.is_complete());
+    assert_eq!(requester.tick(400 + FIRST_RETRY_SECONDS, MOST), Tick::Retry);
 }
 
 #[test]
@@ -72,12 +115,12 @@ fn a_bulk_update_that_is_awaited_brings_what_cannot_be_requested() {
     let mut requester = Requester::new();
     assert_eq!(requester.request(100, 240, Audience::One), 0);
     assert!(!requester.leave_out(100));
+    assert!(!requester.is_complete());
+    assert_eq!(arrives(&mut requester, 100), Some(0));
     assert!(requester.is_complete());
-    assert_eq!(requester.receive_mark(A, None, &start(), 100), None);
-    assert_eq!(requester.receive_mark(A, None, &end(0), 100), Some(0));
     assert!(requester.leave_out(101));
     assert!(!requester.is_complete());
-    assert_eq!(requester.tick(101 + KEPT_OUT_SECONDS, MOST), Tick::Retry);
+    assert_eq!(requester.tick(101 + FIRST_RETRY_SECONDS, MOST), Tick::Retry);
 }
 
 #[test]
@@ -85,7 +128,7 @@ fn what_an_operator_cleared_does_not_come_back_with_what_was_kept_out() {
     let mut requester = Requester::new();
     assert!(requester.keep_out(100));
     requester.miss(101);
-    assert_eq!(requester.tick(100 + KEPT_OUT_SECONDS, MOST), Tick::Idle);
+    assert_eq!(requester.tick(100 + FIRST_RETRY_SECONDS, MOST), Tick::Idle);
     assert!(!requester.is_complete());
 }
 
