@@ -145,8 +145,8 @@ pub(crate) fn frame_missed(softc: &Softc) {
     softc.bulk_request_timer.arm(time::SECOND);
 }
 
-/// Notes that a limit or a lack of memory may have kept out a state that a peer has. When none has been
-/// kept out for a minute, and there is room, a bulk update is requested.
+/// Notes that a limit or a lack of memory may have kept out a state that a peer has. A bulk
+/// update is requested later that brings it, if there is room.
 pub(crate) fn state_kept_out(softc: &Softc) {
     let starts_timer = softc.bulk_request.lock().keep_out(time::uptime());
     if starts_timer {
@@ -154,7 +154,8 @@ pub(crate) fn state_kept_out(softc: &Softc) {
     }
 }
 
-/// Notes that a state that a peer has cannot be requested.
+/// Notes that a state that a peer has cannot be requested. Unless a bulk update is awaited, it
+/// counts as kept out.
 pub(crate) fn state_not_requested(softc: &Softc) {
     let starts_timer = softc.bulk_request.lock().leave_out(time::uptime());
     if starts_timer {
