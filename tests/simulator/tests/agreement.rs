@@ -246,6 +246,26 @@ fn what_a_third_peer_tells_after_a_clear_does_not_bring_a_state_back() -> Result
     firewalls.iter().try_for_each(Firewall::unload)
 }
 
+/// A third firewall sends back more states, which live on there, than can be requested one by
+/// one. They ended at the second a moment ago.
+#[test]
+fn more_refused_states_than_can_be_requested_come_by_a_bulk_update() -> Result<()> {
+    let lab = plain_lab();
+    let firewalls = [lab.boot(1)?, lab.boot(2)?, lab.boot(3)?];
+    firewalls.iter().try_for_each(|firewall| firewall.start_pfsync(&numbered()))?;
+    lab.seconds(10)?;
+    let [one, two, three] = &firewalls;
+    let opened = open(one, 0..200)?;
+    lab.seconds(3)?;
+    let sent = record(&lab);
+    opened.iter().try_for_each(|id| three.pass(*id, |st| st.src.seqlo += 1).map(drop))?;
+    kill(one, &opened)?;
+    lab.seconds(12)?;
+    assert_eq!((two.states().len(), three.states().len()), (200, 200));
+    assert!(sent.borrow().iter().any(|sent| sent.from == "fw2" && requests_bulk(sent)));
+    firewalls.iter().try_for_each(Firewall::unload)
+}
+
 #[test]
 fn a_cut_of_twenty_seconds_is_repaired_without_a_bulk_update() -> Result<()> {
     let lab = plain_lab();
