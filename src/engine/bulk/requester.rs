@@ -96,7 +96,7 @@ struct Wait {
     tries: u8,
     /// What was added to carp's demotion. It must be taken off again.
     demotion: i32,
-    /// It brings a state that was kept out before.
+    /// States were kept out before, and this bulk update brings them.
     brings_kept_out: bool,
     answers: [Option<Answer>; MAX_ANSWERS],
 }
@@ -200,9 +200,9 @@ impl Wait {
 pub struct Requester {
     /// States may be missing here, for a reason that is known.
     incomplete: bool,
-    /// When a state was kept out first, of those that no bulk update has brought.
+    /// When the first of the states was kept out that no bulk update has brought since.
     kept_out: Option<u32>,
-    /// Seconds from then until a bulk update is requested.
+    /// Seconds from then until a bulk update is requested that brings them.
     retry_seconds: u32,
     /// Every frame that arrived in this second of uptime or later was read.
     listening_since: u32,
@@ -288,11 +288,11 @@ impl Requester {
         }
     }
 
-    /// A limit or a lack of memory kept a state of a peer out. It may be one that the bulk update
-    /// told of which is awaited, so that another has to bring it. Returns whether the timer has
-    /// to be started.
+    /// A limit or a lack of memory kept a state of a peer out. If a bulk update is awaited, it may
+    /// have told of the state already, so that another has to bring it. Returns whether the timer
+    /// has to be started.
     ///
-    /// This does not demote carp: the peer may lack more states than this firewall does.
+    /// What was kept out does not demote carp: the peer may lack more states than this firewall.
     #[must_use]
     pub fn keep_out(&mut self, now: u32) -> bool {
         let is_first = self.kept_out.is_none();
@@ -300,8 +300,8 @@ impl Requester {
         is_first && self.is_idle()
     }
 
-    /// A state that a peer has cannot be requested. A bulk update that is awaited brings it, else
-    /// it is kept out. Returns whether the timer has to be started.
+    /// A state that a peer has cannot be requested. If a bulk update is awaited, that brings the
+    /// state. Otherwise the state counts as kept out. Returns whether the timer has to be started.
     #[must_use]
     pub fn leave_out(&mut self, now: u32) -> bool {
         if let Some(wait) = &mut self.wait {
