@@ -149,15 +149,18 @@ pub(crate) fn frame_missed(softc: &Softc) {
 /// update is requested later that brings it, if there is room.
 pub(crate) fn state_kept_out(softc: &Softc) {
     let starts_timer = softc.bulk_request.lock().keep_out(time::uptime());
-    if starts_timer {
-        softc.bulk_request_timer.arm(time::SECOND);
-    }
+    watch(softc, starts_timer);
 }
 
 /// Notes that a state that a peer has cannot be requested. Unless a bulk update is awaited, it
 /// counts as kept out.
 pub(crate) fn state_not_requested(softc: &Softc) {
     let starts_timer = softc.bulk_request.lock().leave_out(time::uptime());
+    watch(softc, starts_timer);
+}
+
+/// Starts the timer that watches over what was kept out, if it has to be started.
+fn watch(softc: &Softc, starts_timer: bool) {
     if starts_timer {
         softc.bulk_request_timer.arm(time::SECOND);
     }
@@ -236,6 +239,7 @@ pub(crate) fn tick(_index: usize) {
             Tick::Request => send_request(softc),
             Tick::Done { demotion } => {
                 give_back(Some(demotion), BulkRequestEvent::Complete, c"pfsync bulk done");
+                // States may have been kept out meanwhile.
                 softc.bulk_request_timer.arm(time::SECOND);
             }
             Tick::GiveUp { demotion } => {

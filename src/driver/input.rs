@@ -181,7 +181,7 @@ fn receive(softc: &Softc, packet: &Packet, offset: usize, read_header: ReadHeade
 enum Rejection {
     Packet(Rejected),
     Limit(PeerLimit),
-    /// It is in several parts, and there is no memory to join them.
+    /// The packet is in several parts, and there is no memory to join them.
     NoMemory,
 }
 

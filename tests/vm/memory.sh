@@ -3,11 +3,11 @@
 # Functions for cases that compare the kernel's memory before and after, read after lib.sh.
 
 # The kernel's allocations by type, one `name count` a line, without the types
-# that depend on the number of processes, threads and open files. Without routes, too:
-# FreeBSD loses up to nine allocations each time an interface loses its addresses, with
-# and without pfsync, which holds no routes. And without prefixes (ip6ndp): FreeBSD loses one
-# each time an interface gets its link-local address (in6_ifattach_linklocal). And without
-# rates (counter_rate): pf of FreeBSD 15.0 does not free that of a rule (`pktrate`).
+# that depend on the number of processes, threads and open files. It also leaves out what
+# FreeBSD loses with and without pfsync, which allocates none of these types:
+# - routetbl, up to nine each time an interface loses its addresses;
+# - ip6ndp, one each time an interface gets its link-local address (in6_ifattach_linklocal);
+# - counter_rate, one for each rule that is loaded on FreeBSD 15.0 (`pktrate`).
 malloc_in_use() {
 	vmstat -m | awk 'NR > 1 && match($0, /[0-9]+ +[0-9]+K? +[0-9]+/) {
 		name = substr($0, 1, RSTART - 1)

@@ -14,10 +14,10 @@ pub const QUIET_SECONDS: u32 = 5;
 pub const GRACE_SECONDS: u32 = 2;
 /// Seconds after a request in which what a peer sent before may still arrive.
 const LATELY_SECONDS: u32 = 3;
-/// Seconds after a state was kept out until a bulk update is requested that brings it. They
-/// double with each bulk update of which states are kept out again.
+/// Seconds after a state was kept out until a bulk update is requested that brings it. The time
+/// doubles whenever states are kept out of such a bulk update too.
 pub(super) const FIRST_RETRY_SECONDS: u32 = 60;
-/// The most seconds that they become.
+/// The longest that this time becomes, in seconds.
 pub(super) const LAST_RETRY_SECONDS: u32 = 3600;
 /// Peers whose answers are told apart. Further peers are not waited for.
 pub const MAX_ANSWERS: usize = 8;
@@ -257,8 +257,11 @@ impl Requester {
     /// Whether no state is known to be missing. ifconfig(8) shows it as `syncok`
     /// (`PFSYNCF_OK`).
     pub fn is_complete(&self) -> bool {
-        let awaits_kept_out = self.wait.is_some_and(|wait| wait.brings_kept_out);
-        !self.incomplete && self.kept_out.is_none() && !awaits_kept_out
+        !self.incomplete && self.kept_out.is_none() && !self.awaits_kept_out()
+    }
+
+    fn awaits_kept_out(&self) -> bool {
+        self.wait.is_some_and(|wait| wait.brings_kept_out)
     }
 
     /// Whether no bulk update is awaited.
@@ -332,6 +335,7 @@ impl Requester {
         }
     }
 
+    /// Nothing that peers have is missing here but what was kept out since the request.
     fn complete(&mut self) -> Option<i32> {
         self.incomplete = false;
         self.retry_seconds = match self.kept_out {
@@ -354,7 +358,7 @@ impl Requester {
     /// added already.
     #[must_use]
     pub fn request(&mut self, now: u32, demotion: i32, audience: Audience) -> i32 {
-        let awaits_kept_out = self.wait.is_some_and(|wait| wait.brings_kept_out);
+        let brings_kept_out = self.kept_out.take().is_some() || self.awaits_kept_out();
         let added = self.wait.map_or(0, |wait| wait.demotion);
         let to_add = if self.incomplete && added == 0 { demotion.max(0) } else { 0 };
         self.requested_incomplete = self.incomplete;
@@ -367,7 +371,7 @@ impl Requester {
             states: 0,
             tries: 0,
             demotion: added.max(to_add),
-            brings_kept_out: self.kept_out.take().is_some() || awaits_kept_out,
+            brings_kept_out,
             answers: [None; MAX_ANSWERS],
         });
         to_add

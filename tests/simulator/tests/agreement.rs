@@ -4,7 +4,7 @@
 mod common;
 
 use anyhow::Result;
-use common::{actions, pair_with, plain_lab, record, requests_bulk, tcp, unload};
+use common::{actions, lose, numbered, pair_with, plain_lab, record, requests_bulk, tcp, unload};
 use pfsync::wire::trailer::Trailer;
 use pfsync::wire::{Action, Frame, Run};
 use pfsync_simulator::freebsd::kernel::world::milliseconds;
@@ -17,10 +17,6 @@ use sys_bindings as sys;
 
 const KEY: &[u8] = b"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const OTHER_KEY: &[u8] = b"ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-
-fn numbered() -> Config {
-    Config { numbered: true, ..Config::default() }
-}
 
 fn numbered_pair(lab: &Lab) -> Result<[Firewall; 2]> {
     pair_with(lab, [numbered(), numbered()])
@@ -66,14 +62,6 @@ fn trailer(sent: &Sent) -> Option<Trailer<'_>> {
 /// Whether a packet has a run of this action.
 fn has(sent: &Sent, action: Action) -> bool {
     actions(&[sent.frame().to_vec()]).iter().any(|(other, _)| *other == action)
-}
-
-/// Loses the packets that `choice` chooses as long as the cell is true.
-fn lose(lab: &Lab, choice: impl Fn(&Sent) -> bool + 'static) -> Rc<Cell<bool>> {
-    let loses = Rc::new(Cell::new(true));
-    let flag = loses.clone();
-    lab.world.network.lose(move |sent| flag.get() && choice(sent));
-    loses
 }
 
 /// A pair in which the second firewall has been told of so many states of the first.
@@ -246,8 +234,8 @@ fn what_a_third_peer_tells_after_a_clear_does_not_bring_a_state_back() -> Result
     firewalls.iter().try_for_each(Firewall::unload)
 }
 
-/// A third firewall sends back more states, which live on there, than can be requested one by
-/// one. They ended at the second a moment ago.
+/// More states live on at a third firewall than can be requested one by one. The second firewall
+/// refuses them, because they ended there a moment ago.
 #[test]
 fn more_refused_states_than_can_be_requested_come_by_a_bulk_update() -> Result<()> {
     let lab = plain_lab();

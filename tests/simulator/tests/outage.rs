@@ -5,7 +5,7 @@
 mod common;
 
 use anyhow::Result;
-use common::{pair, pair_with, plain_lab, record, tcp, unload};
+use common::{lose, numbered, pair, pair_with, plain_lab, record, tcp, unload};
 use pfsync::wire::{BulkMark, Frame, Run, StateId};
 use pfsync_simulator::freebsd::kernel::world::SECOND;
 use pfsync_simulator::freebsd::net::{self, Sent};
@@ -344,10 +344,6 @@ fn full_table(config: &Config) -> Result<()> {
     unload([one, two])
 }
 
-fn numbered() -> Config {
-    Config { numbered: true, ..Config::default() }
-}
-
 #[test]
 fn states_that_the_limit_of_pf_keeps_out_are_known_to_be_missing() -> Result<()> {
     full_table(&Config::default())?;
@@ -379,9 +375,7 @@ fn states_that_are_not_requested_are_known_to_be_missing() -> Result<()> {
     let lab = plain_lab();
     let [one, two] = pair(&lab)?;
     two.write_sysctl("net.pfsync.peer_requests", &1u32.to_le_bytes())?;
-    let loses = Rc::new(Cell::new(true));
-    let flag = loses.clone();
-    lab.world.network.lose(move |_| flag.get());
+    let loses = lose(&lab, |_| true);
     let opened = open(&one, 0..20)?;
     lab.seconds(2)?;
     loses.set(false);

@@ -10,7 +10,7 @@ use pfsync_simulator::freebsd::kernel::world::Policy;
 use pfsync_simulator::freebsd::net::Sent;
 use pfsync_simulator::freebsd::pf::traffic::Connection;
 use pfsync_simulator::lab::{connection, Config, Firewall, Lab, SyncPeer, GROUP6};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use sys_bindings as sys;
 
@@ -22,6 +22,19 @@ pub(crate) fn plain_lab() -> Lab {
 /// A configuration with a sync peer that does not exist.
 pub(crate) fn no_peer() -> Config {
     Config { syncpeer: Some(SyncPeer::Inet([192, 0, 2, 99])), ..Config::default() }
+}
+
+/// The usual configuration, with numbered frames.
+pub(crate) fn numbered() -> Config {
+    Config { numbered: true, ..Config::default() }
+}
+
+/// Loses the packets that `choice` chooses as long as the cell is true.
+pub(crate) fn lose(lab: &Lab, choice: impl Fn(&Sent) -> bool + 'static) -> Rc<Cell<bool>> {
+    let loses = Rc::new(Cell::new(true));
+    let flag = loses.clone();
+    lab.world.network.lose(move |sent| flag.get() && choice(sent));
+    loses
 }
 
 /// Two firewalls in sync.
