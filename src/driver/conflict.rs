@@ -10,18 +10,19 @@ use crate::driver::kernel::console;
 use crate::driver::pf::{status, table};
 use crate::driver::probe;
 use crate::driver::stats::{count_conflict, Conflict};
-use crate::wire::{State, StateId};
+use crate::wire::{Changes, CheckedState, StateId};
 
 /// Looks at a state that a peer has made, and at whether it could be inserted here. Only
 /// the firewall that made a state sends its insert.
-pub(crate) fn check_insert(state: &State, is_inserted: bool) {
-    let known = if is_inserted { None } else { table::find(state.id).map(|found| found.is_same(state)) };
+pub(crate) fn check_insert(state: &CheckedState, is_inserted: bool) {
+    let id = state.id();
+    let known = if is_inserted { None } else { table::find(id).map(|found| found.is_same(state)) };
     if known == Some(false) {
-        report(state.id, Conflict::State);
+        report(id, Conflict::State);
     }
     // An operator may have loaded this firewall's states at the peer (`pfctl -L`).
     if known != Some(true) {
-        check_host_id(state.id.creator, state.id);
+        check_host_id(id.creator, id);
     }
 }
 

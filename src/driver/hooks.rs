@@ -18,7 +18,7 @@ use crate::driver::softc::Softc;
 use crate::driver::stats::{count, Stat};
 use crate::driver::storage;
 use crate::engine::bucket::{Change, Queue};
-use crate::wire::{Format, IfName, Invalid, State};
+use crate::wire::{CheckedState, Format, IfName, Invalid};
 use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;
 use sys_bindings as sys;
@@ -108,7 +108,7 @@ unsafe extern "C" fn import_hook(
     // SAFETY: pf passes a message of that version, and holds the rules locked.
     to_c(unsafe {
         let bytes = core::slice::from_raw_parts(message.cast::<u8>(), format.size());
-        State::read(format, bytes).map_or(Err(Errno::EINVAL), |state| load(state))
+        CheckedState::read(format, bytes).map_or(Err(Errno::EINVAL), |state| load(state))
     })
 }
 
@@ -117,7 +117,7 @@ unsafe extern "C" fn import_hook(
 /// # Safety
 ///
 /// The thread holds the rules locked for reading.
-unsafe fn load(state: core::result::Result<State, Invalid>) -> Result<()> {
+unsafe fn load(state: core::result::Result<CheckedState, Invalid>) -> Result<()> {
     let state = state.map_err(|_| Errno::EINVAL)?;
     epoch::enter(|epoch| {
         instance::current(epoch).ok_or(Errno::EOPNOTSUPP)?;

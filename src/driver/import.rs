@@ -5,22 +5,22 @@ use crate::driver::kernel::error::Errno;
 use crate::driver::pf::{self, rules::Rules, Found, Origin, Refused};
 use crate::driver::probe;
 use crate::driver::softc::Softc;
-use crate::wire::{State, StateFlags};
+use crate::wire::{Changes, CheckedState, Content, StateFlags};
 
 /// Inserts an operator's state into pf's table.
-pub(crate) fn from_operator(state: &State, rules: &Rules) -> Result<(), Errno> {
+pub(crate) fn from_operator(state: &CheckedState, rules: &Rules) -> Result<(), Errno> {
     import(state, Origin::Ioctl, rules).map(drop).map_err(Errno::from)
 }
 
 /// Inserts a peer's state into pf's table, and acknowledges it if the peer waits for that.
 pub(crate) fn from_peer(
     softc: &Softc,
-    state: &State,
+    state: &CheckedState,
     same_rules: bool,
     rules: &Rules,
 ) -> Result<(), Refused> {
     let found = import(state, Origin::Peer { same_rules }, rules)?;
-    if state.flags.contains(StateFlags::ACK) {
+    if state.flags().contains(StateFlags::ACK) {
         let bucket = softc.bucket(&found);
         let wake = bucket.queues.lock().acknowledge(&found);
         softc.wake(bucket, wake);
@@ -28,9 +28,9 @@ pub(crate) fn from_peer(
     Ok(())
 }
 
-fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
+fn import(state: &CheckedState, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
     let imported = pf::import(state, origin, rules);
-    probe::imported(state.id, imported.as_ref().map(|_| ()).map_err(|refused| *refused));
+    probe::imported(state.id(), imported.as_ref().map(|_| ()).map_err(|refused| *refused));
     imported
 }
 

@@ -29,8 +29,8 @@ use crate::engine::limit::{self, CLEARS_PER_SECOND};
 use crate::engine::merge::{self, EndpointVerdict};
 use crate::wire::trailer::TrailerError;
 use crate::wire::{
-    Action, Arrival, CompressedUpdate, Endpoint, Frame, FrameError, HeaderError, Invalid, PeerAddress,
-    RawBulkStatus, RawClear, RawCompressedUpdate, Run, State, StateId, TTL,
+    Action, Arrival, Changes, CheckedState, CheckedUpdate, Endpoint, Frame, FrameError, HeaderError, Invalid,
+    PeerAddress, RawBulkStatus, RawClear, RawCompressedUpdate, Run, StateId, TTL,
 };
 use core::cell::Cell;
 use core::ffi::c_int;
@@ -338,7 +338,7 @@ fn handle_clear(context: &Context, raw: &RawClear) {
     }
 }
 
-fn handle_insert(context: &Context, state: &Result<State, Invalid>, action: Action) {
+fn handle_insert(context: &Context, state: &Result<CheckedState, Invalid>, action: Action) {
     match state {
         Ok(state) => {
             let is_inserted = import_state(context, state, action);
@@ -348,20 +348,19 @@ fn handle_insert(context: &Context, state: &Result<State, Invalid>, action: Acti
     }
 }
 
-fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Action) {
+fn handle_update(context: &Context, state: &Result<CheckedState, Invalid>, action: Action) {
     let Ok(state) = state else { return reject(Some(action), Rejected::Value) };
-    match table::find(state.id) {
+    match table::find(state.id()) {
         None => {
             import_state(context, state, action);
         }
         Some(found) if !found.is_same(state) => {
-            conflict::report(state.id, Conflict::State);
+            conflict::report(state.id(), Conflict::State);
             reject(Some(action), Rejected::Value);
         }
         Some(found) => {
-            let (id, src, dst, timeout) = (state.id, state.src, state.dst, state.timeout);
             let cause = Cause::Copy { used: found.used_elsewhere(state) };
-            merge(context, &found, &CompressedUpdate { id, src, dst, timeout }, cause);
+            merge(context, &found, &state.update(), cause);
         }
     }
 }
@@ -370,7 +369,7 @@ fn handle_update(context: &Context, state: &Result<State, Invalid>, action: Acti
 /// state, which only the state itself tells, if it exists here.
 fn handle_compressed(context: &Context, raw: &RawCompressedUpdate) {
     let found = table::find(raw.state_id());
-    match (raw.check(found.as_ref().map(|found| found.proto())), found) {
+    match (raw.checked(found.as_ref().map(|found| found.proto())), found) {
         (Ok(update), Some(found)) => merge(context, &found, &update, Cause::Packet),
         (Ok(_), None) => request_state(context, raw.state_id()),
         (Err(_), _) => reject(Some(Action::UpdateCompressed), Rejected::Value),
@@ -389,29 +388,29 @@ enum Cause {
 
 /// Overwrites the endpoints for which an update is newer than what is known here. If the
 /// update is older for one of them, sends the state back.
-fn merge(context: &Context, found: &Found, update: &CompressedUpdate, cause: Cause) {
+fn merge(context: &Context, found: &Found, update: &CheckedUpdate, cause: Cause) {
     if !found.is_alive() {
         return;
     }
     if found.awaits_ack() {
         deferral::release(context.softc, context.softc.bucket(found), found);
     }
-    let updated = [&update.src, &update.dst];
+    let updated = [&update.src(), &update.dst()];
     let verdict = if found.is_tcp() {
         merge::tcp(found.known(), updated)
     } else {
         merge::other(found.known(), updated)
     };
-    probe::merged(update.id, verdict);
-    merge_endpoint(found, Side::Src, &update.src, verdict.src);
-    merge_endpoint(found, Side::Dst, &update.dst, verdict.dst);
+    probe::merged(update.id(), verdict);
+    merge_endpoint(found, Side::Src, &update.src(), verdict.src);
+    merge_endpoint(found, Side::Dst, &update.dst(), verdict.dst);
     if verdict.applies_any() {
         let uptime = time::uptime();
         let used = match cause {
             Cause::Packet => uptime,
             Cause::Copy { used } => used,
         };
-        found.refresh(update.timeout, used);
+        found.refresh(update.timeout(), used);
         found.note_message(uptime, verdict.brings_news());
     }
     if verdict.peer_is_behind() {

@@ -15,11 +15,7 @@ use crate::driver::pf::{status, Locked, StateRef};
 use crate::driver::probe;
 use crate::driver::softc::{Ending, Softc};
 use crate::driver::stats::{count, Stat};
-use crate::wire::{
-    Action, Format, Frame, FrameWriter, Full, RawCompressedUpdate, RawId, RawState1301, RawState1400,
-    RawState1500, State, StateFlags,
-};
-use zerocopy::{Immutable, IntoBytes};
+use crate::wire::{Action, Format, Frame, FrameWriter, Full, RawCompressedUpdate, RawId};
 
 /// How often in a row a frame that the sync interface has no space for is tried again, a
 /// tick apart. After that, frames are dropped until one leaves. If they waited for an
@@ -190,8 +186,10 @@ fn send_buffer(
 pub(crate) fn write_state(action: Action, state: &StateRef, writer: &mut FrameWriter) -> Result<(), Full> {
     match action {
         Action::InsertAck | Action::DeleteCompressed => writer.append(action, &RawId::from(state.id())),
-        Action::UpdateCompressed => match state.lock().and_then(|state| state.export_compressed()) {
-            Some(update) => writer.append(action, &RawCompressedUpdate::from(&update)),
+        Action::UpdateCompressed => match state.lock().filter(|state| state.is_alive()) {
+            Some(state) => {
+                writer.append_with(action, |message: &mut RawCompressedUpdate| message.write(&*state))
+            }
             None => Ok(()),
         },
         _ => state.lock().map_or(Ok(()), |state| write_whole(action, &state, writer)),
@@ -199,34 +197,15 @@ pub(crate) fn write_state(action: Action, state: &StateRef, writer: &mut FrameWr
 }
 
 /// Writes a whole state in the format of an action, if the format can describe it.
-pub(crate) fn write_whole(action: Action, state: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
-    match action.format() {
-        Some(Format::V1301) => write_as::<RawState1301>(action, Format::V1301, state, writer),
-        Some(Format::V1400) => write_as::<RawState1400>(action, Format::V1400, state, writer),
-        Some(Format::V1500) => write_as::<RawState1500>(action, Format::V1500, state, writer),
-        None => Ok(()),
-    }
-}
-
-/// Writes a whole state in one format. Not inlined, so that the stack holds one message
-/// and not three.
 #[inline(never)]
-fn write_as<T>(action: Action, format: Format, locked: &Locked, writer: &mut FrameWriter) -> Result<(), Full>
-where
-    T: for<'a> From<&'a State> + IntoBytes + Immutable,
-{
-    let Some(mut state) = locked.export().filter(|state| state.is_expressible_in(format)) else {
-        return Ok(());
-    };
-    if format >= Format::V1500 {
-        state.orig_ifname = locked.original_interface();
-        state.tag = locked.tag();
+pub(crate) fn write_whole(action: Action, state: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
+    match (state.content(), action) {
+        (None, _) => Ok(()),
+        (Some(content), Action::Insert1301 | Action::Insert1400 | Action::Insert1500) => {
+            writer.append_state(action, &content)
+        }
+        (Some(content), _) => writer.append_state(action, &content.without_ack()),
     }
-    if action == format.update() {
-        // A peer acknowledges inserts, not updates.
-        state.flags -= StateFlags::ACK;
-    }
-    writer.append(action, &T::from(&state))
 }
 
 /// Counts the messages of a frame.

@@ -99,6 +99,11 @@ impl RawEndpoint {
     ///
     /// Fails with [`Invalid::EndpointState`] or [`Invalid::WindowScale`].
     pub fn check(&self, proto: Option<u8>) -> Result<Endpoint, Invalid> {
+        self.verify(proto).map(|()| self.content())
+    }
+
+    /// The checks alone.
+    pub(super) fn verify(&self, proto: Option<u8>) -> Result<(), Invalid> {
         let max = match proto {
             Some(IPPROTO_TCP) => TCP_STATE_MAX,
             None | Some(IPPROTO_SCTP) => SCTP_STATE_MAX,
@@ -110,7 +115,13 @@ impl RawEndpoint {
         if self.wscale & WSCALE_MASK > WSCALE_MAX {
             return Err(Invalid::WindowScale);
         }
-        Ok(Endpoint {
+        Ok(())
+    }
+
+    /// The content of an endpoint that was verified.
+    #[inline(always)]
+    pub(super) fn content(&self) -> Endpoint {
+        Endpoint {
             seqlo: self.seqlo.get(),
             seqhi: self.seqhi.get(),
             seqdiff: self.seqdiff.get(),
@@ -119,7 +130,28 @@ impl RawEndpoint {
             state: self.state,
             wscale: self.wscale,
             scrub: self.scrub(),
-        })
+        }
+    }
+
+    /// Writes every field.
+    #[inline(always)]
+    pub(super) fn write(&mut self, endpoint: &Endpoint) {
+        let (valid, Scrub { timestamp, ttl, ts_mod }) = match endpoint.scrub {
+            Some(scrub) => (SCRUB_VALID, scrub),
+            None => (0, Scrub { timestamp: false, ttl: 0, ts_mod: 0 }),
+        };
+        self.scrub_flags = U16::new(if timestamp { SCRUB_TIMESTAMP } else { 0 });
+        self.scrub_ttl = ttl;
+        self.scrub_valid = valid;
+        self.scrub_ts_mod = U32::new(ts_mod);
+        self.seqlo = U32::new(endpoint.seqlo);
+        self.seqhi = U32::new(endpoint.seqhi);
+        self.seqdiff = U32::new(endpoint.seqdiff);
+        self.max_win = U16::new(endpoint.max_win);
+        self.mss = U16::new(endpoint.mss);
+        self.state = endpoint.state;
+        self.wscale = endpoint.wscale;
+        self.pad = [0; 6];
     }
 
     fn scrub(&self) -> Option<Scrub> {
@@ -131,26 +163,6 @@ impl RawEndpoint {
             ttl: self.scrub_ttl,
             ts_mod: self.scrub_ts_mod.get(),
         })
-    }
-}
-
-impl From<&Endpoint> for RawEndpoint {
-    fn from(endpoint: &Endpoint) -> RawEndpoint {
-        let scrub = endpoint.scrub.unwrap_or(Scrub { timestamp: false, ttl: 0, ts_mod: 0 });
-        RawEndpoint {
-            scrub_flags: U16::new(if scrub.timestamp { SCRUB_TIMESTAMP } else { 0 }),
-            scrub_ttl: scrub.ttl,
-            scrub_valid: if endpoint.scrub.is_some() { SCRUB_VALID } else { 0 },
-            scrub_ts_mod: U32::new(scrub.ts_mod),
-            seqlo: U32::new(endpoint.seqlo),
-            seqhi: U32::new(endpoint.seqhi),
-            seqdiff: U32::new(endpoint.seqdiff),
-            max_win: U16::new(endpoint.max_win),
-            mss: U16::new(endpoint.mss),
-            state: endpoint.state,
-            wscale: endpoint.wscale,
-            pad: [0; 6],
-        }
     }
 }
 

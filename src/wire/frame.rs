@@ -2,7 +2,10 @@
 //! Reading and writing whole frames.
 
 use super::trailer::{trailer_len, Trailer, TrailerError};
-use super::{Action, Format, Header, Run, States, Subheader, VERSION};
+use super::{
+    Action, Content, Format, Header, RawState1301, RawState1400, RawState1500, Run, States, Subheader,
+    VERSION,
+};
 use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -166,34 +169,18 @@ const EMPTY_LEN: usize = size_of::<Header>() + size_of::<Subheader>();
 /// end mark, or for a trailer.
 pub struct FrameWriter<'b> {
     buffer: &'b mut [u8],
-    ending: Ending,
+    /// Bytes of the buffer that a header and runs may fill. The ending has the others.
+    limit: usize,
+    /// Whether the end mark ends the frame, and not a trailer. A stock receiver
+    /// refuses bytes that follow an end mark.
+    has_mark: bool,
     /// Bytes written.
     used: usize,
     /// The run that the next message may join.
     last_run: Option<WrittenRun>,
 }
 
-/// What ends a frame.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// The end mark.
-    Mark,
-    /// A trailer with the least length, in bytes. There is no end mark: a stock
-    /// receiver refuses bytes that follow one.
-    Trailer(usize),
-}
-
-impl Ending {
-    /// Bytes of the buffer that messages leave free.
-    const fn len(self) -> usize {
-        match self {
-            Ending::Mark => size_of::<Subheader>(),
-            Ending::Trailer(len) => len,
-        }
-    }
-}
-
-/// A run in the buffer.
+/// A run in the buffer. Its subheader is written when the run is ended.
 #[derive(Clone, Copy)]
 struct WrittenRun {
     action: Action,
@@ -201,6 +188,8 @@ struct WrittenRun {
     offset: usize,
     /// Number of messages.
     count: u16,
+    /// Bytes of its messages.
+    len: usize,
 }
 
 fn subheader(action: Action, count: u16) -> Subheader {
@@ -217,7 +206,8 @@ impl<'b> FrameWriter<'b> {
             return Err(Full);
         }
         header.write_to_prefix(buffer).map_err(|_| Full)?;
-        Ok(FrameWriter { buffer, ending: Ending::Mark, used: size_of::<Header>(), last_run: None })
+        let limit = buffer.len().saturating_sub(size_of::<Subheader>());
+        Ok(FrameWriter { buffer, limit, has_mark: true, used: size_of::<Header>(), last_run: None })
     }
 
     /// Announces the newest format that the sender reads.
@@ -230,7 +220,8 @@ impl<'b> FrameWriter<'b> {
     /// Lets a trailer end the frame, with or without a tag, and keeps space for its
     /// head. To be called before the first message is appended.
     pub fn end_with_trailer(&mut self, has_tag: bool) {
-        self.ending = Ending::Trailer(trailer_len(has_tag));
+        self.has_mark = false;
+        self.limit = self.buffer.len().saturating_sub(trailer_len(has_tag));
     }
 
     /// Whether the frame has no message yet.
@@ -241,55 +232,98 @@ impl<'b> FrameWriter<'b> {
     /// Ends the run: the next message begins a new one, even if the action is
     /// the same.
     pub fn end_run(&mut self) {
-        self.last_run = None;
+        if let Some(WrittenRun { action, offset, count, .. }) = self.last_run.take() {
+            // It fits: the run began with space for it.
+            let _ = self.write_at(offset, &subheader(action, count));
+        }
     }
 
     /// The run that a message of this action and `size` bytes joins. `None` if it
     /// begins a new one.
     fn run_to_join(&self, action: Action, size: usize) -> Option<WrittenRun> {
-        let run = self.last_run?;
-        let len = usize::from(run.count).saturating_mul(size);
-        (run.action == action && len.saturating_add(size) <= RUN_MAX).then_some(run)
+        let is_joined = |run: &WrittenRun| run.action == action && run.len.saturating_add(size) <= RUN_MAX;
+        self.last_run.filter(is_joined)
     }
 
     /// How many messages of this action and `size` bytes can be appended to one
     /// run. When they are written, a new run of the same action may still fit.
     pub fn fits(&self, action: Action, size: usize) -> usize {
         let (subheader, run_len) = match self.run_to_join(action, size) {
-            Some(run) => (0, usize::from(run.count).saturating_mul(size)),
+            Some(run) => (0, run.len),
             None => (size_of::<Subheader>(), 0),
         };
-        let fit_in_run = RUN_MAX.saturating_sub(run_len).checked_div(size).unwrap_or(0);
-        let taken = self.used.saturating_add(subheader).saturating_add(self.ending.len());
-        self.buffer.len().saturating_sub(taken).checked_div(size).unwrap_or(0).min(fit_in_run)
+        let free = self.limit.saturating_sub(self.used).saturating_sub(subheader);
+        free.min(RUN_MAX.saturating_sub(run_len)).checked_div(size).unwrap_or(0)
     }
 
     /// Appends a message. Fails if there is no space for it.
     pub fn append<T: IntoBytes + Immutable>(&mut self, action: Action, message: &T) -> Result<(), Full> {
-        if self.fits(action, size_of::<T>()) == 0 {
+        let space = self.reserve(action, size_of::<T>())?;
+        message.write_to(space).map_err(|_| Full)
+    }
+
+    /// Appends a message that `write` writes where it belongs. It must write every field:
+    /// the bytes are those of an earlier frame. Fails if there is no space for the message.
+    #[inline(always)]
+    pub fn append_with<T>(&mut self, action: Action, write: impl FnOnce(&mut T)) -> Result<(), Full>
+    where
+        T: FromBytes + IntoBytes + KnownLayout + Unaligned,
+    {
+        let space = self.reserve(action, size_of::<T>())?;
+        write(T::mut_from_bytes(space).map_err(|_| Full)?);
+        Ok(())
+    }
+
+    /// Counts a message of `size` bytes, and returns the space for it.
+    #[inline]
+    fn reserve(&mut self, action: Action, size: usize) -> Result<&mut [u8], Full> {
+        let run = match self.run_to_join(action, size) {
+            Some(run) => run,
+            None => self.begin_run(action, size)?,
+        };
+        let start = run.offset.saturating_add(size_of::<Subheader>()).saturating_add(run.len);
+        let end = start.saturating_add(size);
+        let space = self.buffer.get_mut(..self.limit).and_then(|buffer| buffer.get_mut(start..end));
+        let space = space.ok_or(Full)?;
+        let (count, len) = (run.count.saturating_add(1), run.len.saturating_add(size));
+        self.last_run = Some(WrittenRun { count, len, ..run });
+        self.used = end;
+        Ok(space)
+    }
+
+    /// Begins a run, if a message of `size` bytes fits after its subheader.
+    #[inline(never)]
+    fn begin_run(&mut self, action: Action, size: usize) -> Result<WrittenRun, Full> {
+        let len = size_of::<Subheader>().saturating_add(size);
+        if self.limit.saturating_sub(self.used) < len {
             return Err(Full);
         }
-        let (offset, count) = match self.run_to_join(action, size_of::<T>()) {
-            Some(run) => (run.offset, run.count),
-            None => {
-                let offset = self.used;
-                self.write(&subheader(action, 0))?;
-                (offset, 0)
-            }
+        self.end_run();
+        Ok(WrittenRun { action, offset: self.used, count: 0, len: 0 })
+    }
+
+    /// Appends a whole state in the format of `action`. Fails if there is no space for it.
+    /// Appends nothing if the action has no format, or if the format cannot carry the state.
+    #[inline(always)]
+    pub fn append_state(&mut self, action: Action, state: &impl Content) -> Result<(), Full> {
+        let Some(format) = action.format().filter(|format| state.is_expressible_in(*format)) else {
+            return Ok(());
         };
-        self.write(message)?;
-        let count = count.saturating_add(1);
-        self.write_at(offset, &subheader(action, count))?;
-        self.last_run = Some(WrittenRun { action, offset, count });
-        Ok(())
+        match format {
+            Format::V1301 => self.append_with(action, |raw: &mut RawState1301| raw.write(state)),
+            Format::V1400 => self.append_with(action, |raw: &mut RawState1400| raw.write(state)),
+            Format::V1500 => self.append_with(action, |raw: &mut RawState1500| raw.write(state)),
+        }
     }
 
     /// Writes the end mark, unless a trailer ends the frame, and the length into the
     /// header. Returns the length of the frame in bytes, where a trailer begins.
     pub fn finish(mut self) -> usize {
-        if self.ending == Ending::Mark {
-            // It fits: `new` and `fits` leave space for it.
-            let _ = self.write(&subheader(Action::Eof, 1));
+        self.end_run();
+        let mark = subheader(Action::Eof, 1);
+        // It fits: `new` leaves space for it.
+        if self.has_mark && self.write_at(self.used, &mark).is_ok() {
+            self.used = self.used.saturating_add(size_of::<Subheader>());
         }
         if let Ok((header, _)) = Header::mut_from_prefix(self.buffer) {
             header.len = U16::new(self.used.try_into().unwrap_or(u16::MAX));
@@ -297,23 +331,16 @@ impl<'b> FrameWriter<'b> {
         self.used
     }
 
-    /// Writes a value at the end of the frame.
-    fn write<T: IntoBytes + Immutable>(&mut self, value: &T) -> Result<(), Full> {
-        self.write_at(self.used, value)?;
-        self.used = self.used.saturating_add(size_of::<T>());
-        Ok(())
-    }
-
-    fn write_at<T: IntoBytes + Immutable>(&mut self, offset: usize, value: &T) -> Result<(), Full> {
+    fn write_at(&mut self, offset: usize, subheader: &Subheader) -> Result<(), Full> {
         let space = self.buffer.get_mut(offset..).ok_or(Full)?;
-        value.write_to_prefix(space).map_err(|_| Full)
+        subheader.write_to_prefix(space).map_err(|_| Full)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{RawId, RawState1301, RawState1400, RawState1500};
+    use crate::wire::RawId;
     use proptest::prelude::*;
     use zerocopy::FromZeros;
 

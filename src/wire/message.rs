@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The messages that are not whole states.
 
-use super::{Endpoint, IfName, Invalid, RawEndpoint, StateId};
+use super::{Changes, Endpoint, IfName, Invalid, RawEndpoint, StateId};
 use zerocopy::byteorder::big_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A clear (`struct pfsync_clr`, 20 bytes): all states of a creator are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -98,15 +98,63 @@ impl RawCompressedUpdate {
     /// Fails with [`Invalid::Timeout`], [`Invalid::EndpointState`] or
     /// [`Invalid::WindowScale`].
     pub fn check(&self, proto: Option<u8>) -> Result<CompressedUpdate, Invalid> {
+        self.checked(proto).map(|update| CompressedUpdate {
+            id: update.id(),
+            src: update.src(),
+            dst: update.dst(),
+            timeout: update.timeout(),
+        })
+    }
+
+    /// The same content, where it lies.
+    pub fn checked(&self, proto: Option<u8>) -> Result<CheckedUpdate<'_>, Invalid> {
         if !super::state::is_state_timeout(self.timeout) {
             return Err(Invalid::Timeout);
         }
-        Ok(CompressedUpdate {
-            id: self.state_id(),
-            src: self.src.check(proto)?,
-            dst: self.dst.check(proto)?,
-            timeout: self.timeout,
-        })
+        self.src.verify(proto)?;
+        self.dst.verify(proto)?;
+        Ok(CheckedUpdate { id: self.state_id(), src: &self.src, dst: &self.dst, timeout: self.timeout })
+    }
+
+    /// Writes every field of the message.
+    #[inline]
+    pub fn write(&mut self, changes: &impl Changes) {
+        let StateId { id, creator } = changes.id();
+        self.id = id;
+        self.src.write(&changes.src());
+        self.dst.write(&changes.dst());
+        self.creator = creator;
+        self.expire = U32::new(0);
+        self.timeout = changes.timeout();
+        self.pad = [0; 3];
+    }
+}
+
+/// What an update says about a state, in a message that passed the checks: the part that
+/// changes during the life of a state. The endpoints are read where they lie.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckedUpdate<'a> {
+    pub(super) id: StateId,
+    pub(super) src: &'a RawEndpoint,
+    pub(super) dst: &'a RawEndpoint,
+    pub(super) timeout: u8,
+}
+
+impl Changes for CheckedUpdate<'_> {
+    fn id(&self) -> StateId {
+        self.id
+    }
+
+    fn src(&self) -> Endpoint {
+        self.src.content()
+    }
+
+    fn dst(&self) -> Endpoint {
+        self.dst.content()
+    }
+
+    fn timeout(&self) -> u8 {
+        self.timeout
     }
 }
 
@@ -125,15 +173,9 @@ pub struct CompressedUpdate {
 
 impl From<&CompressedUpdate> for RawCompressedUpdate {
     fn from(update: &CompressedUpdate) -> RawCompressedUpdate {
-        RawCompressedUpdate {
-            id: update.id.id,
-            src: (&update.src).into(),
-            dst: (&update.dst).into(),
-            creator: update.id.creator,
-            expire: U32::new(0),
-            timeout: update.timeout,
-            pad: [0; 3],
-        }
+        let mut raw = RawCompressedUpdate::new_zeroed();
+        raw.write(update);
+        raw
     }
 }
 
@@ -220,7 +262,6 @@ pub struct RawTdb {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zerocopy::FromZeros;
 
     #[test]
     fn sizes_match_the_c_headers() {

@@ -26,7 +26,10 @@
 //! Most messages have two types. The raw one, such as [`RawClear`], is the
 //! layout on the wire, and any bytes of its size are a valid value. Its `check`
 //! method returns the other, such as [`Clear`], which holds only values that pf
-//! can have. `From` converts the checked type back.
+//! can have. `From` converts the checked type back. Whole states and compressed
+//! updates can also be checked and read where they lie, by `checked`, and written
+//! where they belong, by `write` and [`FrameWriter::append_state`]. [`Content`]
+//! is what all forms of a state have in common.
 //!
 //! Layouts and constants come from FreeBSD's `net/if_pfsync.h`, `net/pfvar.h`
 //! and `netpfil/pf/pf.h`. Structures are packed. Integers are in network byte
@@ -92,13 +95,13 @@ pub use frame::{Frame, FrameError, FrameWriter, Full, HeaderError};
 pub use header::{Action, Header, Subheader, ACTIONS, VERSION};
 pub use ip::{Arrival, Ipv4Header, Ipv6Header, PeerAddress};
 pub use message::{
-    BulkMark, BulkStatus, Clear, CompressedUpdate, RawBulkStatus, RawClear, RawCompressedUpdate, RawId,
-    RawTdb,
+    BulkMark, BulkStatus, CheckedUpdate, Clear, CompressedUpdate, RawBulkStatus, RawClear,
+    RawCompressedUpdate, RawId, RawTdb,
 };
 pub use run::{Run, States};
 pub use state::{
-    Direction, Family, Format, IfName, Key, RawCommon, RawState1301, RawState1400, RawState1500, RouteTo,
-    RuleActions, State, StateFlags, TagName,
+    Changes, CheckedState, Content, Direction, Family, Format, IfName, Key, RawCommon, RawState1301,
+    RawState1400, RawState1500, RouteTo, RuleActions, State, StateFlags, TagName,
 };
 
 /// IP protocol number of pfsync (`IPPROTO_PFSYNC` in `netinet/in.h`).

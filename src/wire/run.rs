@@ -2,8 +2,8 @@
 //! Runs: the messages between two subheaders.
 
 use super::{
-    Action, Format, Invalid, RawBulkStatus, RawClear, RawCommon, RawCompressedUpdate, RawId, RawState1301,
-    RawState1400, RawState1500, RawTdb, State, StateId,
+    Action, CheckedState, Format, Invalid, RawBulkStatus, RawClear, RawCommon, RawCompressedUpdate, RawId,
+    RawState1301, RawState1400, RawState1500, RawTdb, State, StateId,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -115,13 +115,13 @@ impl<'a> States<'a> {
         }
     }
 
-    /// Checks each state and passes the result to `take` by reference. Iterating
-    /// yields the same results, but copies each state.
-    pub fn check_each(&self, mut take: impl FnMut(&Result<State, Invalid>)) {
+    /// Checks each state and passes the result to `take`. Iterating yields the same
+    /// results, but copies each state.
+    pub fn check_each(&self, mut take: impl FnMut(&Result<CheckedState, Invalid>)) {
         match self {
-            States::V1301(messages) => messages.iter().for_each(|message| take(&message.check())),
-            States::V1400(messages) => messages.iter().for_each(|message| take(&message.check())),
-            States::V1500(messages) => messages.iter().for_each(|message| take(&message.check())),
+            States::V1301(messages) => messages.iter().for_each(|message| take(&message.checked())),
+            States::V1400(messages) => messages.iter().for_each(|message| take(&message.checked())),
+            States::V1500(messages) => messages.iter().for_each(|message| take(&message.checked())),
         }
     }
 

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Whole states. Each format has a module with its layout.
 
+mod checked;
 mod common;
+mod content;
 mod format1301;
 mod format1400;
 mod format1500;
 #[cfg(test)]
 mod tests;
 
+pub use checked::CheckedState;
 pub use common::RawCommon;
+pub use content::{Changes, Content};
 pub use format1301::RawState1301;
 pub use format1400::RawState1400;
 pub use format1500::RawState1500;
@@ -139,18 +143,20 @@ impl IfName {
     ///
     /// Fails with [`Invalid::InterfaceName`] if the name is empty or
     /// unterminated.
+    #[inline]
     pub fn new(bytes: &[u8; 16]) -> Result<IfName, Invalid> {
-        /// The lowest bit of each byte.
-        const ONES: u128 = u128::MAX / 255;
-        // A name is read for each state that is sent or received: all its bytes at once.
+        // A name is read for each state that is sent or received: eight bytes at once.
         let name = u128::from_le_bytes(*bytes);
-        // The lowest bit that is set is the highest bit of the terminator.
-        let terminators = name.wrapping_sub(ONES) & !name & (ONES << 7);
-        let before_terminator = (terminators & terminators.wrapping_neg()).wrapping_sub(1) >> 7;
-        if terminators == 0 || before_terminator == 0 {
-            return Err(Invalid::InterfaceName);
-        }
-        Ok(IfName((name & before_terminator).to_le_bytes()))
+        let (low, high) = (name as u64, (name >> 64) as u64);
+        let name = match before_terminator(low) {
+            Some(0) => return Err(Invalid::InterfaceName),
+            Some(mask) => u128::from(low & mask),
+            None => {
+                let mask = before_terminator(high).ok_or(Invalid::InterfaceName)?;
+                u128::from(high & mask) << 64 | u128::from(low)
+            }
+        };
+        Ok(IfName(name.to_le_bytes()))
     }
 
     /// The name, filled up with zeros. The last byte is always 0.
@@ -162,6 +168,17 @@ impl IfName {
     pub fn as_bytes(&self) -> &[u8] {
         self.0.split(|byte| *byte == 0).next().unwrap_or_default()
     }
+}
+
+/// The bits of a word of text that lie before its first byte 0. `None` if it has none. The
+/// first byte of the text is the lowest of the word.
+fn before_terminator(word: u64) -> Option<u64> {
+    /// The lowest bit of each byte.
+    const ONES: u64 = u64::MAX / 255;
+    // The lowest bit that is set is the highest bit of the terminator.
+    let terminators = word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let first = terminators & terminators.wrapping_neg();
+    (terminators != 0).then(|| first.wrapping_sub(1) >> 7)
 }
 
 impl Display for IfName {
@@ -193,13 +210,15 @@ impl TagName {
     ///
     /// Fails with [`Invalid::Tag`] if the name is unterminated.
     pub fn new(bytes: &[u8; TagName::SIZE]) -> Result<Option<TagName>, Invalid> {
-        if !bytes.contains(&0) {
-            return Err(Invalid::Tag);
+        match bytes {
+            [0, ..] => return Ok(None),
+            _ if !bytes.contains(&0) => return Err(Invalid::Tag),
+            _ => {}
         }
         let mut name = [0; TagName::SIZE];
         let text = bytes.iter().take_while(|byte| **byte != 0);
         name.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
-        Ok((name != [0; TagName::SIZE]).then_some(TagName(name)))
+        Ok(Some(TagName(name)))
     }
 
     /// The name, filled up with zeros. The last byte is always 0.
@@ -381,45 +400,22 @@ pub struct State {
     pub tag: Option<TagName>,
 }
 
+impl<'a> CheckedState<'a> {
+    /// Reads and checks a message, and leaves it where it lies. `None` if its length is
+    /// not that of the format.
+    pub fn read(format: Format, message: &'a [u8]) -> Option<Result<CheckedState<'a>, Invalid>> {
+        match format {
+            Format::V1301 => RawState1301::ref_from_bytes(message).ok().map(RawState1301::checked),
+            Format::V1400 => RawState1400::ref_from_bytes(message).ok().map(RawState1400::checked),
+            Format::V1500 => RawState1500::ref_from_bytes(message).ok().map(RawState1500::checked),
+        }
+    }
+}
+
 impl State {
     /// Reads and checks a message. `None` if its length is not that of the
     /// format.
     pub fn read(format: Format, message: &[u8]) -> Option<Result<State, Invalid>> {
-        match format {
-            Format::V1301 => RawState1301::ref_from_bytes(message).ok().map(RawState1301::check),
-            Format::V1400 => RawState1400::ref_from_bytes(message).ok().map(RawState1400::check),
-            Format::V1500 => RawState1500::ref_from_bytes(message).ok().map(RawState1500::check),
-        }
-    }
-
-    /// Whether the address of a gateway is in the message, which only a state with
-    /// a route has.
-    pub fn has_gateway(&self) -> bool {
-        let [a, b, c, d, ..] = self.rt_addr;
-        match self.family {
-            Family::Inet => [a, b, c, d] != [0; 4],
-            Family::Inet6 => self.rt_addr != [0; 16],
-        }
-    }
-
-    /// Whether the keys differ.
-    pub fn is_translated(&self) -> bool {
-        self.wire != self.stack || self.family != self.stack_family
-    }
-
-    /// Whether a format can carry the state. Before format 1500, both keys and
-    /// the gateway must have the same address family.
-    pub fn is_expressible_in(&self, format: Format) -> bool {
-        let is_in_one_family = match self.rule_actions {
-            Some(RuleActions { route: RouteTo::Via { family, .. }, .. }) => family == self.family,
-            _ => true,
-        };
-        format >= Format::V1500 || self.stack_family == self.family && is_in_one_family
-    }
-
-    /// Whether pf can have the state on a FreeBSD whose newest format is
-    /// `newest`. Before FreeBSD 15, states have no tag.
-    pub fn is_possible_with(&self, newest: Format) -> bool {
-        self.is_expressible_in(newest) && (newest >= Format::V1500 || self.tag.is_none())
+        CheckedState::read(format, message).map(|checked| checked.map(|state| State::of(&state)))
     }
 }

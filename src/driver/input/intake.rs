@@ -10,12 +10,12 @@ use crate::driver::probe::Rejected;
 use crate::driver::softc::Ending;
 use crate::driver::stats::{count, PeerLimit, Stat};
 use crate::driver::storage;
-use crate::wire::{Action, State, StateId};
+use crate::wire::{Action, Changes, CheckedState, StateId};
 
 /// Imports a state that came with an action, within the limits. Returns whether it was
 /// inserted.
-pub(super) fn import_state(context: &Context, state: &State, action: Action) -> bool {
-    if has_ended(context, state.id) {
+pub(super) fn import_state(context: &Context, state: &CheckedState, action: Action) -> bool {
+    if has_ended(context, state.id()) {
         count(Stat::Stale, 1);
         return false;
     }
@@ -37,7 +37,7 @@ pub(super) fn import_state(context: &Context, state: &State, action: Action) -> 
         Err(Refusal::NoMemory) => {
             bulk_request::state_kept_out(context.softc);
             if context.number.is_some() {
-                context.softc.ended.lock().miss(state.id, time::uptime());
+                context.softc.ended.lock().miss(state.id(), time::uptime());
             }
             reject(Some(action), Rejected::State);
         }

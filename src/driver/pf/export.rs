@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! States as messages carry them.
 
-use super::state::{Locked, Side};
+use super::state::{Kstate, Locked, Side};
 use crate::driver::kernel::time;
 use crate::wire::{
-    CompressedUpdate, Direction, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, TagName,
+    Changes, Content, Direction, Endpoint, Family, IfName, Key, RouteTo, RuleActions, StateFlags, StateId,
+    TagName,
 };
 use sys_bindings as sys;
 
@@ -53,18 +54,12 @@ fn family(af: u8) -> Option<Family> {
 }
 
 impl Locked<'_> {
-    /// One of the state's keys (`PF_SK_*`) as a message carries it, with its address
-    /// family and protocol. `None` for a family that pfsync does not know.
-    pub(super) fn wire_key(&self, index: u32) -> Option<(Key, Family, u8)> {
-        // SAFETY: a linked state has its keys.
-        unsafe {
-            let key = (*self.raw()).key.get(index as usize)?.as_ref()?;
-            let on_wire = Key {
-                addr: [octets(&key.addr[0]), octets(&key.addr[1])],
-                port: key.port.map(u16::to_ne_bytes),
-            };
-            Some((on_wire, family(key.af)?, key.proto))
-        }
+    /// One of the state's keys (`PF_SK_*`). `None` if its address family is one that pfsync
+    /// does not know.
+    pub(super) fn key(&self, index: u32) -> Option<StateKey<'_>> {
+        // SAFETY: a linked state has its keys, which do not change any more.
+        let key = unsafe { (*self.raw()).key.get(index as usize)?.as_ref()? };
+        Some(StateKey { key, family: family(key.af)? })
     }
 
     /// The direction of the packet that created the state. `None` for one that pfsync
@@ -78,87 +73,26 @@ impl Locked<'_> {
         }
     }
 
-    /// The interface that the state was created on.
-    pub(crate) fn original_interface(&self) -> Option<IfName> {
-        // SAFETY: a linked state references its kif.
-        unsafe { kif_name((*self.raw()).orig_kif) }
-    }
-
-    /// The tag of the state's packets. This costs more than exporting all the rest.
-    pub(crate) fn tag(&self) -> Option<TagName> {
-        // SAFETY: the row is locked.
-        unsafe { sys::pfs_tag(self.raw()) }.and_then(|name| TagName::new(&name).ok().flatten())
-    }
-
-    /// The state without its tag and without the interface that it was created on.
-    /// `None` if pf is about to remove the state, or if pfsync cannot describe it.
-    /// Inlined, so that a state goes straight into its message.
+    /// What a message says about the state. `None` if pf is about to remove the state, or if
+    /// pfsync cannot describe it.
     #[inline(always)]
-    pub(crate) fn export(&self) -> Option<State> {
+    pub(crate) fn content(&self) -> Option<StateContent<'_>> {
         if !self.is_alive() {
             return None;
         }
-        let uptime = time::uptime();
-        let (wire, family, proto) = self.wire_key(sys::PF_SK_WIRE)?;
-        let (stack, stack_family, stack_proto) = self.wire_key(sys::PF_SK_STACK)?;
-        // SAFETY: the row is locked. A linked state references its rules and kifs.
-        unsafe {
-            let st = self.raw();
-            let [rule, anchor, nat_rule] = sys::pfs_rules(st);
-            let [limit_node, nat_node] = sys::pfs_source_nodes(st);
-            let flag = |has: bool, flag: u32| if has { flag as u8 } else { 0 };
-            Some(State {
-                id: self.id(),
-                ifname: kif_name((*st).kif)?,
-                orig_ifname: None,
-                wire,
-                stack,
-                family,
-                proto,
-                stack_family,
-                stack_proto,
-                direction: self.direction()?,
-                src: self.endpoint(Side::Src),
-                dst: self.endpoint(Side::Dst),
-                rt_addr: octets(sys::pfs_route(st).addr),
-                rule: number(*rule),
-                anchor: number(*anchor),
-                nat_rule: number(*nat_rule),
-                age: uptime.wrapping_sub(sys::pfs_uptime_of((*st).creation)),
-                expires_in: sys::pf_state_expires(st).saturating_sub(uptime),
-                packets: (*st).packets,
-                bytes: (*st).bytes,
-                log: (*st).act.log,
-                flags: StateFlags::from_bits_truncate((*st).state_flags),
-                timeout: (*st).timeout,
-                sync_flags: flag(limit_node, sys::PFSYNC_FLAG_SRCNODE)
-                    | flag(nat_node, sys::PFSYNC_FLAG_NATSRCNODE),
-                updates: 0,
-                rule_actions: Some(self.export_rule_actions()),
-                tag: None,
-            })
-        }
-    }
-
-    /// The actions that a rule gave to the state.
-    fn export_rule_actions(&self) -> RuleActions {
-        // SAFETY: the row is locked.
-        unsafe {
-            let st = self.raw();
-            let act = &raw const (*st).act;
-            RuleActions {
-                qid: (*act).qid,
-                pqid: (*act).pqid,
-                dnpipe: (*act).dnpipe,
-                dnrpipe: (*act).dnrpipe,
-                rtableid: (*act).rtableid,
-                min_ttl: (*act).min_ttl,
-                set_tos: (*act).set_tos,
-                max_mss: (*act).max_mss,
-                set_prio: (*act).set_prio,
-                route: self.export_route().unwrap_or(RouteTo::No),
-            }
-        }
+        let (wire, stack) = (self.key(sys::PF_SK_WIRE)?, self.key(sys::PF_SK_STACK)?);
+        // SAFETY: the row is locked. A linked state references its kif.
+        let ifname = unsafe { kif_name((*self.raw()).kif) }?;
+        Some(StateContent {
+            state: self,
+            wire: wire.key,
+            stack: stack.key,
+            families: [wire.family, stack.family],
+            ifname,
+            direction: self.direction()?,
+            route: self.export_route().unwrap_or(RouteTo::No),
+            may_await_ack: true,
+        })
     }
 
     /// How pf routes the state's packets. `None` without an interface to route to.
@@ -177,14 +111,219 @@ impl Locked<'_> {
             })
         }
     }
+}
 
-    /// What changes in the life of the state. `None` if pf is about to remove it.
-    pub(crate) fn export_compressed(&self) -> Option<CompressedUpdate> {
-        self.is_alive().then(|| CompressedUpdate {
-            id: self.id(),
-            src: self.endpoint(Side::Src),
-            dst: self.endpoint(Side::Dst),
-            timeout: self.timeout(),
-        })
+/// A key of a state.
+#[derive(Clone, Copy)]
+pub(super) struct StateKey<'a> {
+    key: &'a sys::pf_state_key,
+    /// Its address family.
+    pub(super) family: Family,
+}
+
+impl StateKey<'_> {
+    /// Whether a message's key is the same, and has the same family and protocol.
+    pub(super) fn is_same(self, other: &Key, family: Family, proto: u8) -> bool {
+        self.key.proto == proto && self.family == family && on_wire(self.key).is_same(other, family)
+    }
+}
+
+/// A key as a message carries it.
+#[inline(always)]
+fn on_wire(key: &sys::pf_state_key) -> Key {
+    // SAFETY: nothing writes the addresses of a key in pf's table.
+    let addr = unsafe { [octets(&key.addr[0]), octets(&key.addr[1])] };
+    Key { addr, port: key.port.map(u16::to_ne_bytes) }
+}
+
+/// What a message says about a state in pf's table, read where it lies.
+pub(crate) struct StateContent<'a> {
+    state: &'a Locked<'a>,
+    wire: &'a sys::pf_state_key,
+    stack: &'a sys::pf_state_key,
+    families: [Family; 2],
+    ifname: IfName,
+    direction: Direction,
+    route: RouteTo,
+    may_await_ack: bool,
+}
+
+impl StateContent<'_> {
+    /// The same, but no packet waits for an acknowledgement: a peer acknowledges inserts, not
+    /// updates.
+    pub(crate) fn without_ack(self) -> Self {
+        StateContent { may_await_ack: false, ..self }
+    }
+
+    fn rules(&self) -> [Option<u32>; 3] {
+        // SAFETY: the row is locked. A linked state references its rules.
+        unsafe { sys::pfs_rules(self.state.raw()).map(|rule| number(*rule)) }
+    }
+}
+
+impl Changes for Locked<'_> {
+    fn id(&self) -> StateId {
+        Kstate::id(self)
+    }
+
+    fn src(&self) -> Endpoint {
+        self.endpoint(Side::Src)
+    }
+
+    fn dst(&self) -> Endpoint {
+        self.endpoint(Side::Dst)
+    }
+
+    fn timeout(&self) -> u8 {
+        Locked::timeout(self)
+    }
+}
+
+impl Changes for StateContent<'_> {
+    fn id(&self) -> StateId {
+        Kstate::id(self.state)
+    }
+
+    fn src(&self) -> Endpoint {
+        self.state.endpoint(Side::Src)
+    }
+
+    fn dst(&self) -> Endpoint {
+        self.state.endpoint(Side::Dst)
+    }
+
+    fn timeout(&self) -> u8 {
+        Locked::timeout(self.state)
+    }
+}
+
+impl Content for StateContent<'_> {
+    fn ifname(&self) -> IfName {
+        self.ifname
+    }
+
+    fn orig_ifname(&self) -> Option<IfName> {
+        // SAFETY: a linked state references its kif.
+        unsafe { kif_name((*self.state.raw()).orig_kif) }
+    }
+
+    fn wire(&self) -> Key {
+        on_wire(self.wire)
+    }
+
+    fn stack(&self) -> Key {
+        on_wire(self.stack)
+    }
+
+    fn family(&self) -> Family {
+        let [wire, _] = self.families;
+        wire
+    }
+
+    fn proto(&self) -> u8 {
+        self.wire.proto
+    }
+
+    fn stack_family(&self) -> Family {
+        let [_, stack] = self.families;
+        stack
+    }
+
+    fn stack_proto(&self) -> u8 {
+        self.stack.proto
+    }
+
+    fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn rt_addr(&self) -> [u8; 16] {
+        // SAFETY: the row is locked.
+        unsafe { octets(sys::pfs_route(self.state.raw()).addr) }
+    }
+
+    fn rule(&self) -> Option<u32> {
+        let [rule, _, _] = self.rules();
+        rule
+    }
+
+    fn anchor(&self) -> Option<u32> {
+        let [_, anchor, _] = self.rules();
+        anchor
+    }
+
+    fn nat_rule(&self) -> Option<u32> {
+        let [_, _, nat_rule] = self.rules();
+        nat_rule
+    }
+
+    fn age(&self) -> u32 {
+        // SAFETY: the row is locked.
+        time::uptime().wrapping_sub(sys::pfs_uptime_of(unsafe { (*self.state.raw()).creation }))
+    }
+
+    fn expires_in(&self) -> u32 {
+        // SAFETY: the row is locked, and the state is not one that pf is unlinking.
+        unsafe { sys::pf_state_expires(self.state.raw()) }.saturating_sub(time::uptime())
+    }
+
+    fn packets(&self) -> [u64; 2] {
+        // SAFETY: the row is locked.
+        unsafe { (*self.state.raw()).packets }
+    }
+
+    fn bytes(&self) -> [u64; 2] {
+        // SAFETY: the row is locked.
+        unsafe { (*self.state.raw()).bytes }
+    }
+
+    fn log(&self) -> u8 {
+        // SAFETY: the row is locked.
+        unsafe { (*self.state.raw()).act.log }
+    }
+
+    fn flags(&self) -> StateFlags {
+        // SAFETY: the row is locked.
+        let flags = StateFlags::from_bits_truncate(unsafe { (*self.state.raw()).state_flags });
+        if self.may_await_ack {
+            flags
+        } else {
+            flags - StateFlags::ACK
+        }
+    }
+
+    fn sync_flags(&self) -> u8 {
+        // SAFETY: the row is locked.
+        let [limit_node, nat_node] = unsafe { sys::pfs_source_nodes(self.state.raw()) };
+        let flag = |has: bool, flag: u32| if has { flag as u8 } else { 0 };
+        flag(limit_node, sys::PFSYNC_FLAG_SRCNODE) | flag(nat_node, sys::PFSYNC_FLAG_NATSRCNODE)
+    }
+
+    fn updates(&self) -> u8 {
+        0
+    }
+
+    fn rule_actions(&self) -> Option<RuleActions> {
+        // SAFETY: the row is locked.
+        unsafe {
+            let act = &raw const (*self.state.raw()).act;
+            Some(RuleActions {
+                qid: (*act).qid,
+                pqid: (*act).pqid,
+                dnpipe: (*act).dnpipe,
+                dnrpipe: (*act).dnrpipe,
+                rtableid: (*act).rtableid,
+                min_ttl: (*act).min_ttl,
+                set_tos: (*act).set_tos,
+                max_mss: (*act).max_mss,
+                set_prio: (*act).set_prio,
+                route: self.route,
+            })
+        }
+    }
+
+    fn tag(&self) -> Option<TagName> {
+        // SAFETY: the row is locked.
+        unsafe { sys::pfs_tag(self.state.raw()) }.and_then(|name| TagName::new(&name).ok().flatten())
     }
 }

@@ -11,7 +11,8 @@ use super::NEWEST_FORMAT;
 use crate::driver::kernel::time;
 use crate::engine::limit::STATES_PER_ROW;
 use crate::wire::{
-    Direction, Endpoint, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, IPPROTO_SCTP,
+    Changes, CheckedState, Content, Direction, Endpoint, Family, IfName, Key, RouteTo, RuleActions,
+    StateFlags, IPPROTO_SCTP,
 };
 use core::ptr::{self, NonNull};
 use sys_bindings as sys;
@@ -59,13 +60,13 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(state: &State) -> Option<Draft> {
+    fn new(state: &CheckedState) -> Option<Draft> {
         // SAFETY: only allocates. The state is zeroed.
         let st = NonNull::new(unsafe { sys::pf_alloc_state(sys::M_NOWAIT as i32) })?;
         let mut draft = Draft { st, wire: ptr::null_mut(), stack: ptr::null_mut() };
-        draft.wire = new_key(&state.wire, state.family, state.proto)?;
+        draft.wire = new_key(state.wire_key(), state.family(), state.proto())?;
         draft.stack = if state.is_translated() {
-            new_key(&state.stack, state.stack_family, state.stack_proto)?
+            new_key(state.stack_key(), state.stack_family(), state.stack_proto())?
         } else {
             draft.wire
         };
@@ -107,17 +108,24 @@ impl Draft {
 /// pf if that key may collide: pf shows the first state with a key, and only how many others
 /// there are. If another thread inserts such a key at the same moment, those kernels leak a
 /// stack key.
-fn may_leak(state: &State, bound: Kif) -> bool {
+fn may_leak(state: &CheckedState, bound: Kif) -> bool {
     state.is_translated()
         && (sys::PF_FORGETS_AT_WIRE_KEY
-            && may_collide(&state.wire, state.family, state.proto, KeyRole::Wire, state.direction, bound)
+            && may_collide(
+                state.wire_key(),
+                state.family(),
+                state.proto(),
+                KeyRole::Wire,
+                state.direction(),
+                bound,
+            )
             || sys::PF_FORGETS_AT_STACK_KEY
                 && may_collide(
-                    &state.stack,
-                    state.stack_family,
-                    state.stack_proto,
+                    state.stack_key(),
+                    state.stack_family(),
+                    state.stack_proto(),
                     KeyRole::Stack,
-                    state.direction,
+                    state.direction(),
                     bound,
                 ))
 }
@@ -138,16 +146,16 @@ fn may_collide(
 
 /// Unlinks a state that gives way to a new one between the same ends. Returns whether there
 /// was one. Its creator knows: it made the new one.
-fn unlink_predecessor(state: &State, bound: Kif) -> bool {
+fn unlink_predecessor(state: &CheckedState, bound: Kif) -> bool {
     let keys = [
-        (&state.wire, state.family, state.proto, KeyRole::Wire),
-        (&state.stack, state.stack_family, state.stack_proto, KeyRole::Stack),
+        (state.wire_key(), state.family(), state.proto(), KeyRole::Wire),
+        (state.stack_key(), state.stack_family(), state.stack_proto(), KeyRole::Stack),
     ];
     let found = keys.into_iter().find_map(|(key, family, proto, role)| {
         find_by_key(key, family, proto, role).map(|(first, _)| first).filter(|first| {
             first.is_alive()
-                && first.has_place_of(state.direction, bound)
-                && first.known_end().gives_way(first.id(), state.id)
+                && first.has_place_of(state.direction(), bound)
+                && first.known_end().gives_way(first.id(), state.id())
         })
     });
     found.map(Found::unlink).is_some()
@@ -243,7 +251,7 @@ unsafe fn only_route(rule: *const sys::pf_krule, rules: &Rules) -> Option<Kif> {
 /// `st` is the state of a draft, and `rule` is valid and stays so.
 unsafe fn route_from_rule(
     st: *mut sys::pf_kstate,
-    state: &State,
+    state: &CheckedState,
     rule: *const sys::pf_krule,
     is_own: bool,
     rules: &Rules,
@@ -259,7 +267,7 @@ unsafe fn route_from_rule(
                 let route = sys::pfs_route(st);
                 *route.kif = only_route(rule, rules).ok_or(Refused::RouteInterface)?.as_ptr();
                 *route.kind = kind;
-                sys::pfs_set_route_family(st, state.family as u8);
+                sys::pfs_set_route_family(st, state.family() as u8);
                 Ok(())
             }
         }
@@ -273,24 +281,24 @@ pub(crate) fn knows_interface(name: &IfName, rules: &Rules) -> bool {
 
 /// The kif that a state is bound to, and the one that it was created on. A floating
 /// state may have been created on an interface that does not exist here.
-fn find_kifs(state: &State, rules: &Rules) -> Result<(Kif, Kif), Refused> {
-    let bound = find_kif(&state.ifname, rules).ok_or(Refused::Interface)?;
-    let original = match state.orig_ifname {
+fn find_kifs(state: &CheckedState, rules: &Rules) -> Result<(Kif, Kif), Refused> {
+    let bound = find_kif(&state.ifname(), rules).ok_or(Refused::Interface)?;
+    let original = match state.orig_ifname() {
         Some(name) => find_kif(&name, rules),
         None => Some(bound),
     };
     match original {
         Some(original) => Ok((bound, original)),
-        None if state.ifname.as_bytes() == FLOATING => Ok((bound, bound)),
+        None if state.ifname().as_bytes() == FLOATING => Ok((bound, bound)),
         None => Err(Refused::Interface),
     }
 }
 
 /// The rule that a state belongs to here, and whether it is the rule that created the
 /// state.
-fn bind_rule(state: &State, origin: Origin, _rules: &Rules) -> (*mut sys::pf_krule, bool) {
+fn bind_rule(state: &CheckedState, origin: Origin, _rules: &Rules) -> (*mut sys::pf_krule, bool) {
     let trusted = matches!(origin, Origin::Ioctl | Origin::Peer { same_rules: true });
-    let number = state.rule.filter(|_| trusted && state.anchor.is_none());
+    let number = state.rule().filter(|_| trusted && state.anchor().is_none());
     // SAFETY: the rules are locked.
     unsafe {
         match number.map_or(ptr::null_mut(), |number| sys::pfs_rule(number)) {
@@ -410,7 +418,7 @@ unsafe fn actions_from_flags(st: *mut sys::pf_kstate) {
 /// place of one that has ended, unlinks that one. Does not sleep.
 ///
 /// The caller must ensure that pf's insert hook may run here.
-pub(crate) fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
+pub(crate) fn import(state: &CheckedState, origin: Origin, rules: &Rules) -> Result<Found<'static>, Refused> {
     if !state.is_possible_with(NEWEST_FORMAT) {
         return Err(Refused::Unsupported);
     }
@@ -425,7 +433,7 @@ pub(crate) fn import(state: &State, origin: Origin, rules: &Rules) -> Result<Fou
 
 /// As [`import`], with the kif that the state is bound to and the one that it was created on.
 fn insert(
-    state: &State,
+    state: &CheckedState,
     origin: Origin,
     bound: Kif,
     original: Kif,
@@ -467,7 +475,7 @@ fn insert(
 /// `rule` is valid and stays so.
 unsafe fn fill(
     draft: &Draft,
-    state: &State,
+    state: &CheckedState,
     origin: Origin,
     rule: *mut sys::pf_krule,
     is_own: bool,
@@ -475,7 +483,7 @@ unsafe fn fill(
 ) -> Result<(), Refused> {
     let uptime = time::uptime();
     let st = draft.st.as_ptr();
-    let mut flags = (state.flags & flags_of_pf()) - StateFlags::ACK;
+    let mut flags = (state.flags() & flags_of_pf()) - StateFlags::ACK;
     if origin != Origin::Ioctl {
         // A peer does not decide what is synchronised here. The flag also keeps the
         // insert hook from announcing the state, and is cleared after the insert.
@@ -484,31 +492,31 @@ unsafe fn fill(
     // SAFETY: no other thread has the draft's state, and the caller promises that the
     // rule is valid.
     unsafe {
-        (*st).id = u64::from_ne_bytes(state.id.id);
-        (*st).creatorid = u32::from_ne_bytes(state.id.creator);
-        (*st).direction = state.direction as u8;
-        (*st).timeout = state.timeout;
-        (*st).creation = sys::pfs_time_ago(uptime, state.age);
+        (*st).id = u64::from_ne_bytes(state.id().id);
+        (*st).creatorid = u32::from_ne_bytes(state.id().creator);
+        (*st).direction = state.direction() as u8;
+        (*st).timeout = state.timeout();
+        (*st).creation = sys::pfs_time_ago(uptime, state.age());
         (*st).expire = sys::pfs_time_of(last_used(state, rule, uptime).unwrap_or(uptime));
         (*st).pfsync_time = uptime;
         (*st).sync_state = sys::PFSYNC_S_NONE as u8;
-        (*sys::pfs_route(st).addr).__bindgen_anon_1.addr8 = state.rt_addr;
+        (*sys::pfs_route(st).addr).__bindgen_anon_1.addr8 = state.rt_addr();
         *sys::pfs_rules(st)[0] = rule;
-        (*st).act.log = state.log & sys::PF_LOG_ALL as u8;
+        (*st).act.log = state.log() & sys::PF_LOG_ALL as u8;
         (*st).state_flags = flags.bits();
-        write_endpoint(&raw mut (*st).src, &state.src);
-        write_endpoint(&raw mut (*st).dst, &state.dst);
-        if state.proto == IPPROTO_SCTP {
+        write_endpoint(&raw mut (*st).src, &state.src());
+        write_endpoint(&raw mut (*st).dst, &state.dst());
+        if state.proto() == IPPROTO_SCTP {
             // pf assumes that both endpoints of an SCTP state have scrub data.
             allocate_scrub(&raw mut (*st).src);
             allocate_scrub(&raw mut (*st).dst);
         }
-        if scrub_is_missing(&(*st).src, state.proto, &state.src)
-            || scrub_is_missing(&(*st).dst, state.proto, &state.dst)
+        if scrub_is_missing(&(*st).src, state.proto(), &state.src())
+            || scrub_is_missing(&(*st).dst, state.proto(), &state.dst())
         {
             return Err(Refused::NoMemory);
         }
-        match &state.rule_actions {
+        match &state.rule_actions() {
             Some(actions) => actions_from_message(st, actions, rules)?,
             None => {
                 route_from_rule(st, state, rule, is_own, rules)?;
@@ -516,7 +524,7 @@ unsafe fn fill(
             }
         }
         actions_from_flags(st);
-        match state.tag {
+        match state.tag() {
             Some(tag) if !sys::pfs_set_tag(st, tag.bytes()) => Err(Refused::NoMemory),
             _ => Ok(()),
         }

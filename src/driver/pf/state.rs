@@ -7,7 +7,8 @@ use crate::driver::kernel::time;
 use crate::engine::ending::Known;
 use crate::engine::merge::LocalEndpoint;
 use crate::wire::{
-    Direction, Endpoint, Family, IfName, Key, Scrub, State, StateId, IPPROTO_PFSYNC, IPPROTO_TCP,
+    Changes, CheckedState, Content, Direction, Endpoint, Family, IfName, Key, Scrub, StateId, IPPROTO_PFSYNC,
+    IPPROTO_TCP,
 };
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -176,27 +177,22 @@ impl Locked<'_> {
         unsafe { field(self.st.as_ptr()).read() }
     }
 
-    fn key(&self) -> &sys::pf_state_key {
-        // SAFETY: a linked state has its keys, which do not change any more.
-        unsafe { &*(*self.st.as_ptr()).key[sys::PF_SK_WIRE as usize] }
-    }
-
     /// The IP protocol of the connection.
     pub(crate) fn proto(&self) -> u8 {
-        self.key().proto
+        // SAFETY: a linked state has its keys, which do not change any more.
+        unsafe { (*(*self.st.as_ptr()).key[sys::PF_SK_WIRE as usize]).proto }
     }
 
     /// Whether a peer's state with the same id is this connection, and not another
     /// one whose id happens to be the same: addresses, ports, protocol and direction
     /// of a state never change.
-    pub(crate) fn is_same(&self, other: &crate::wire::State) -> bool {
-        let same = |index, theirs: &Key, of: (Family, u8)| {
-            let ours = self.wire_key(index);
-            ours.is_some_and(|(key, family, proto)| (family, proto) == of && key.is_same(theirs, family))
+    pub(crate) fn is_same(&self, other: &CheckedState) -> bool {
+        let is_key = |index, theirs: &Key, family: Family, proto: u8| {
+            self.key(index).is_some_and(|ours| ours.is_same(theirs, family, proto))
         };
-        self.direction() == Some(other.direction)
-            && same(sys::PF_SK_WIRE, &other.wire, (other.family, other.proto))
-            && same(sys::PF_SK_STACK, &other.stack, (other.stack_family, other.stack_proto))
+        self.direction() == Some(other.direction())
+            && is_key(sys::PF_SK_WIRE, other.wire_key(), other.family(), other.proto())
+            && is_key(sys::PF_SK_STACK, other.stack_key(), other.stack_family(), other.stack_proto())
     }
 
     /// Whether the connection is TCP.
@@ -243,7 +239,7 @@ impl Locked<'_> {
     pub(super) fn has_place_of(&self, direction: Direction, kif: NonNull<sys::pfi_kkif>) -> bool {
         // SAFETY: only computes an address.
         let bound = self.read(|st| unsafe { &raw const (*st).kif });
-        let family_of = |index| self.wire_key(index).map(|(_, family, _)| family);
+        let family_of = |index| self.key(index).map(|key| key.family);
         let is_between_families = family_of(sys::PF_SK_WIRE) != family_of(sys::PF_SK_STACK);
         ptr::eq(bound, kif.as_ptr()) && (is_between_families || self.direction() == Some(direction))
     }
@@ -388,20 +384,28 @@ impl Locked<'_> {
 
     /// Changes an endpoint by `write`, and keeps pf's count of half-open connections,
     /// which depends on the source alone.
+    #[inline(always)]
     fn change(&self, side: Side, write: impl FnOnce(*mut sys::pf_state_peer)) {
-        let before = side == Side::Src && self.is_half_open();
+        let before = self.source_is_half_open();
         write(self.endpoint_ptr(side));
-        let now = side == Side::Src && self.is_half_open();
-        status::count_half_open(before, now);
+        if side == Side::Src && self.source_is_half_open() != before && self.may_be_half_open() {
+            status::count_half_open(before, !before);
+        }
     }
 
     /// Whether pf counts the state as a half-open connection: a TCP connection that
     /// this firewall made, and whose source has not completed the handshake.
     pub(super) fn is_half_open(&self) -> bool {
+        self.source_is_half_open() && self.may_be_half_open()
+    }
+
+    fn source_is_half_open(&self) -> bool {
         let [source, _] = self.known();
         (TCPS_CLOSED + 1..TCPS_ESTABLISHED).contains(&source.state)
-            && self.is_tcp()
-            && self.id().creator == status::host_id()
+    }
+
+    fn may_be_half_open(&self) -> bool {
+        self.is_tcp() && self.id().creator == status::host_id()
     }
 
     /// The second of uptime in which a packet of the connection passed last, here or, as far
@@ -424,7 +428,7 @@ impl Locked<'_> {
 
     /// The second of uptime in which the state was used last, as a peer's whole message about
     /// it says. 0 if it has expired there.
-    pub(crate) fn used_elsewhere(&self, state: &State) -> u32 {
+    pub(crate) fn used_elsewhere(&self, state: &CheckedState) -> u32 {
         // SAFETY: a linked state references its rule.
         unsafe { last_used(state, self.rule(), time::uptime()) }.unwrap_or(0)
     }
@@ -444,11 +448,12 @@ impl Locked<'_> {
 /// # Safety
 ///
 /// `rule` is the state's rule here, and is valid.
-pub(super) unsafe fn last_used(state: &State, rule: *const sys::pf_krule, uptime: u32) -> Option<u32> {
-    if state.expires_in == 0 {
+pub(super) unsafe fn last_used(state: &CheckedState, rule: *const sys::pf_krule, uptime: u32) -> Option<u32> {
+    let expires_in = state.expires_in();
+    if expires_in == 0 {
         return None;
     }
-    let index = usize::from(state.timeout);
+    let index = usize::from(state.timeout());
     // SAFETY: the caller promises that the rule is valid.
     let timeout = unsafe {
         match (*rule).timeout.get(index).copied() {
@@ -460,7 +465,7 @@ pub(super) unsafe fn last_used(state: &State, rule: *const sys::pf_krule, uptime
     // start. An earlier time would wrap around. pf, which shortens timeouts when its
     // table is full, would then not see the state expire until the table is less full,
     // which may never happen.
-    Some(uptime.saturating_sub(timeout.saturating_sub(state.expires_in)))
+    Some(uptime.saturating_sub(timeout.saturating_sub(expires_in)))
 }
 
 /// Overwrites an endpoint of a state. Its scrub data are lost if there is no memory

@@ -2,9 +2,9 @@
 //! What the formats have in common: the fields that they begin with, and the
 //! checks.
 
-use super::{
-    is_state_timeout, Direction, Family, IfName, Key, RouteTo, RuleActions, State, StateFlags, TagName,
-};
+use super::checked::{CheckedState, OwnFields};
+use super::content::Content;
+use super::{is_state_timeout, Direction, Family, IfName, Key, RouteTo, RuleActions, StateFlags};
 use crate::wire::{Invalid, RawEndpoint, StateId};
 use zerocopy::byteorder::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -58,11 +58,11 @@ const IPPROTO_ICMP: u8 = 1;
 /// IP protocol number of ICMP for IPv6.
 const IPPROTO_ICMPV6: u8 = 58;
 
-fn rule(number: U32) -> Option<u32> {
+pub(super) fn rule(number: U32) -> Option<u32> {
     Some(number.get()).filter(|number| *number != NO_RULE)
 }
 
-fn counter(halves: [U32; 2]) -> u64 {
+pub(super) fn counter(halves: [U32; 2]) -> u64 {
     let [high, low] = halves;
     u64::from(high.get()) << 32 | u64::from(low.get())
 }
@@ -99,27 +99,6 @@ pub(super) fn route(kind: u8, ifname: &[u8; 16], af: u8) -> Result<RouteTo, Inva
     }
 }
 
-/// The fields after [`RawCommon`], which each format lays out in its own way.
-/// The raw ones are not checked yet.
-pub(super) struct FormatFields {
-    /// Raw address families of the wire key and the stack key.
-    pub(super) families: [u8; 2],
-    /// Protocols of the wire key and the stack key.
-    pub(super) protos: [u8; 2],
-    pub(super) orig_ifname: Option<IfName>,
-    /// Raw: `PF_IN` or `PF_OUT`.
-    pub(super) direction: u8,
-    pub(super) log: u8,
-    /// Raw: `PFSTATE_*`.
-    pub(super) flags: u16,
-    /// Raw: `PFTM_*`.
-    pub(super) timeout: u8,
-    pub(super) sync_flags: u8,
-    pub(super) updates: u8,
-    pub(super) rule_actions: Option<RuleActions>,
-    pub(super) tag: Option<TagName>,
-}
-
 /// Whether the keys of a state can have these protocols. The protocol is the
 /// same, except that `af-to` translates ICMP for IPv4 to ICMP for IPv6, and back.
 fn belong_together(protos: [u8; 2], is_translated: bool) -> bool {
@@ -136,77 +115,57 @@ impl RawCommon {
         StateId { id: self.id, creator: self.creator }
     }
 
-    /// The content of a state with these fields and those of its format.
+    /// The state with these fields and those of its format, if they pass the checks. The
+    /// families, of the wire key and the stack key, and the direction are raw.
     ///
-    /// Inlined into the `check` of each format, so that the fields that a format
+    /// Inlined into the `checked` of each format, so that the fields that a format
     /// lacks are not copied.
     #[inline(always)]
-    pub(super) fn check(&self, fields: FormatFields) -> Result<State, Invalid> {
+    pub(super) fn checked<'a>(
+        &'a self,
+        raw_families: [u8; 2],
+        raw_direction: u8,
+        own: OwnFields<'a>,
+    ) -> Result<CheckedState<'a>, Invalid> {
         if self.creator == [0; 4] {
             return Err(Invalid::Creator);
         }
-        if !is_state_timeout(fields.timeout) {
+        if !is_state_timeout(own.timeout) {
             return Err(Invalid::Timeout);
         }
-        let [wire_af, stack_af] = fields.families;
-        let (wire_family, stack_family) = (family(wire_af)?, family(stack_af)?);
-        if !belong_together(fields.protos, wire_family != stack_family) {
+        let [wire, stack] = raw_families;
+        let (wire, stack) = (family(wire)?, family(stack)?);
+        if !belong_together(own.protos, wire != stack) {
             return Err(Invalid::Protocol);
         }
-        let [proto, stack_proto] = fields.protos;
-        let [wire, stack] = self.key;
-        Ok(State {
-            id: self.state_id(),
-            ifname: IfName::new(&self.ifname)?,
-            orig_ifname: fields.orig_ifname,
-            wire,
-            stack,
-            family: wire_family,
-            proto,
-            stack_family,
-            stack_proto,
-            direction: direction(fields.direction)?,
-            src: self.src.check(Some(proto))?,
-            dst: self.dst.check(Some(proto))?,
-            rt_addr: self.rt_addr,
-            rule: rule(self.rule),
-            anchor: rule(self.anchor),
-            nat_rule: rule(self.nat_rule),
-            age: self.creation.get(),
-            expires_in: self.expire.get(),
-            packets: self.packets.map(counter),
-            bytes: self.bytes.map(counter),
-            log: fields.log,
-            flags: StateFlags::from_bits_truncate(fields.flags),
-            timeout: fields.timeout,
-            sync_flags: fields.sync_flags,
-            updates: fields.updates,
-            rule_actions: fields.rule_actions,
-            tag: fields.tag,
-        })
+        let [proto, _] = own.protos;
+        let ifname = IfName::new(&self.ifname)?;
+        let direction = direction(raw_direction)?;
+        self.src.verify(Some(proto))?;
+        self.dst.verify(Some(proto))?;
+        Ok(CheckedState { common: self, ifname, families: [wire, stack], direction, own })
     }
-}
 
-impl From<&State> for RawCommon {
-    /// Inlined, so that the stack does not hold the fields a second time.
+    /// Writes what every format has in the same place.
     #[inline(always)]
-    fn from(state: &State) -> RawCommon {
-        RawCommon {
-            id: state.id.id,
-            ifname: *state.ifname.bytes(),
-            key: [state.wire, state.stack],
-            src: (&state.src).into(),
-            dst: (&state.dst).into(),
-            rt_addr: state.rt_addr,
-            rule: U32::new(state.rule.unwrap_or(NO_RULE)),
-            anchor: U32::new(state.anchor.unwrap_or(NO_RULE)),
-            nat_rule: U32::new(state.nat_rule.unwrap_or(NO_RULE)),
-            creation: U32::new(state.age),
-            expire: U32::new(state.expires_in),
-            packets: state.packets.map(halves),
-            bytes: state.bytes.map(halves),
-            creator: state.id.creator,
-        }
+    pub(super) fn write(&mut self, content: &impl Content) {
+        let StateId { id, creator } = content.id();
+        self.id = id;
+        self.creator = creator;
+        self.ifname = *content.ifname().bytes();
+        let [wire, stack] = &mut self.key;
+        *wire = content.wire();
+        *stack = content.stack();
+        self.src.write(&content.src());
+        self.dst.write(&content.dst());
+        self.rt_addr = content.rt_addr();
+        self.rule = U32::new(content.rule().unwrap_or(NO_RULE));
+        self.anchor = U32::new(content.anchor().unwrap_or(NO_RULE));
+        self.nat_rule = U32::new(content.nat_rule().unwrap_or(NO_RULE));
+        self.creation = U32::new(content.age());
+        self.expire = U32::new(content.expires_in());
+        self.packets = content.packets().map(halves);
+        self.bytes = content.bytes().map(halves);
     }
 }
 
@@ -258,28 +217,25 @@ macro_rules! check_rule_actions {
     };
 }
 
-/// Builds a raw state in format 1400 or 1500 from the fields that both formats
-/// have and the format's own fields. A macro for the same reason.
-macro_rules! raw_state {
-    ($Raw:ident, $state:expr, $actions:expr, { $($own_fields:tt)* }) => {
-        $Raw {
-            common: $state.into(),
-            direction: $state.direction as u8,
-            state_flags: U16::new($state.flags.bits()),
-            log: $state.log,
-            timeout: $state.timeout,
-            qid: U16::new($actions.qid),
-            pqid: U16::new($actions.pqid),
-            dnpipe: U16::new($actions.dnpipe),
-            dnrpipe: U16::new($actions.dnrpipe),
-            rtableid: I32::new($actions.rtableid),
-            min_ttl: $actions.min_ttl,
-            set_tos: $actions.set_tos,
-            max_mss: U16::new($actions.max_mss),
-            set_prio: $actions.set_prio,
-            $($own_fields)*
-        }
+/// Writes the fields that formats 1400 and 1500 have in different places. A macro for the
+/// same reason.
+macro_rules! write_fields {
+    ($raw:expr, $content:expr, $actions:expr) => {
+        $raw.common.write($content);
+        $raw.direction = $content.direction() as u8;
+        $raw.state_flags = U16::new($content.flags().bits());
+        $raw.log = $content.log();
+        $raw.timeout = $content.timeout();
+        $raw.qid = U16::new($actions.qid);
+        $raw.pqid = U16::new($actions.pqid);
+        $raw.dnpipe = U16::new($actions.dnpipe);
+        $raw.dnrpipe = U16::new($actions.dnrpipe);
+        $raw.rtableid = I32::new($actions.rtableid);
+        $raw.min_ttl = $actions.min_ttl;
+        $raw.set_tos = $actions.set_tos;
+        $raw.max_mss = U16::new($actions.max_mss);
+        $raw.set_prio = $actions.set_prio;
     };
 }
 
-pub(super) use {check_rule_actions, raw_state};
+pub(super) use {check_rule_actions, write_fields};

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Format 1301, since FreeBSD 13.1.
 
-use super::common::{FormatFields, RawCommon};
-use super::State;
+use super::checked::{CheckedState, OwnFields};
+use super::common::RawCommon;
+use super::content::Content;
+use super::{State, StateFlags};
 use crate::wire::Invalid;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A state in format 1301 (`struct pfsync_state_1301` in `net/pfvar.h`, 242
 /// bytes).
@@ -36,35 +38,44 @@ pub struct RawState1301 {
 impl RawState1301 {
     /// The content. Fails with the [`Invalid`] field.
     pub fn check(&self) -> Result<State, Invalid> {
-        self.common.check(FormatFields {
-            families: [self.af; 2],
+        self.checked().map(|state| State::of(&state))
+    }
+
+    /// The content, where it lies. Fails with the [`Invalid`] field.
+    pub fn checked(&self) -> Result<CheckedState<'_>, Invalid> {
+        let own = OwnFields {
             protos: [self.proto; 2],
             orig_ifname: None,
-            direction: self.direction,
             log: self.log,
-            flags: u16::from(self.state_flags),
+            flags: StateFlags::from_bits_truncate(self.state_flags.into()),
             timeout: self.timeout,
             sync_flags: self.sync_flags,
             updates: self.updates,
             rule_actions: None,
             tag: None,
-        })
+        };
+        self.common.checked([self.af; 2], self.direction, own)
+    }
+
+    /// Writes every field of the message.
+    pub fn write(&mut self, content: &impl Content) {
+        self.common.write(content);
+        self.af = content.family() as u8;
+        self.proto = content.proto();
+        self.direction = content.direction() as u8;
+        self.spare = [0; 2];
+        self.log = content.log();
+        self.state_flags = content.flags().bits() as u8;
+        self.timeout = content.timeout();
+        self.sync_flags = content.sync_flags();
+        self.updates = content.updates();
     }
 }
 
 impl From<&State> for RawState1301 {
     fn from(state: &State) -> RawState1301 {
-        RawState1301 {
-            common: state.into(),
-            af: state.family as u8,
-            proto: state.proto,
-            direction: state.direction as u8,
-            spare: [0; 2],
-            log: state.log,
-            state_flags: state.flags.bits() as u8,
-            timeout: state.timeout,
-            sync_flags: state.sync_flags,
-            updates: state.updates,
-        }
+        let mut raw = RawState1301::new_zeroed();
+        raw.write(state);
+        raw
     }
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Format 1400, since FreeBSD 14.0.
 
-use super::common::{check_rule_actions, raw_state, route, FormatFields, RawCommon};
-use super::{RouteTo, RuleActions, State};
+use super::checked::{CheckedState, OwnFields};
+use super::common::{check_rule_actions, route, write_fields, RawCommon};
+use super::content::Content;
+use super::{RouteTo, RuleActions, State, StateFlags};
 use crate::wire::Invalid;
 use zerocopy::byteorder::big_endian::{I32, U16};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A state in format 1400 (`struct pfsync_state_1400` in `net/pfvar.h`, 277
 /// bytes).
@@ -59,38 +61,45 @@ pub struct RawState1400 {
 impl RawState1400 {
     /// The content. Fails with the [`Invalid`] field.
     pub fn check(&self) -> Result<State, Invalid> {
-        let rule_actions = check_rule_actions!(self, route_af: self.af);
-        self.common.check(FormatFields {
-            families: [self.af; 2],
+        self.checked().map(|state| State::of(&state))
+    }
+
+    /// The content, where it lies. Fails with the [`Invalid`] field.
+    pub fn checked(&self) -> Result<CheckedState<'_>, Invalid> {
+        let own = OwnFields {
             protos: [self.proto; 2],
             orig_ifname: None,
-            direction: self.direction,
             log: self.log,
-            flags: self.state_flags.get(),
+            flags: StateFlags::from_bits_truncate(self.state_flags.get()),
             timeout: self.timeout,
             sync_flags: self.sync_flags,
             updates: self.updates,
-            rule_actions: Some(rule_actions),
+            rule_actions: Some(check_rule_actions!(self, route_af: self.af)),
             tag: None,
-        })
+        };
+        self.common.checked([self.af; 2], self.direction, own)
+    }
+
+    /// Writes every field of the message.
+    pub fn write(&mut self, content: &impl Content) {
+        let actions = content.rule_actions().unwrap_or(RuleActions::NONE);
+        write_fields!(self, content, actions);
+        (self.rt, self.rt_ifname) = match actions.route {
+            RouteTo::No => (0, [0; 16]),
+            RouteTo::Via { kind, ifname, .. } => (kind, *ifname.bytes()),
+        };
+        self.af = content.family() as u8;
+        self.proto = content.proto();
+        self.spare = 0;
+        self.sync_flags = content.sync_flags();
+        self.updates = content.updates();
     }
 }
 
 impl From<&State> for RawState1400 {
     fn from(state: &State) -> RawState1400 {
-        let actions = state.rule_actions.unwrap_or(RuleActions::NONE);
-        let (rt, rt_ifname) = match actions.route {
-            RouteTo::No => (0, [0; 16]),
-            RouteTo::Via { kind, ifname, .. } => (kind, *ifname.bytes()),
-        };
-        raw_state!(RawState1400, state, actions, {
-            af: state.family as u8,
-            proto: state.proto,
-            spare: 0,
-            sync_flags: state.sync_flags,
-            updates: state.updates,
-            rt,
-            rt_ifname,
-        })
+        let mut raw = RawState1400::new_zeroed();
+        raw.write(state);
+        raw
     }
 }

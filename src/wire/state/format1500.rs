@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Format 1500, since FreeBSD 15.0.
 
-use super::common::{check_rule_actions, raw_state, route, FormatFields, RawCommon};
-use super::{IfName, RouteTo, RuleActions, State, TagName};
+use super::checked::{CheckedState, OwnFields};
+use super::common::{check_rule_actions, route, write_fields, RawCommon};
+use super::content::Content;
+use super::{IfName, RouteTo, RuleActions, State, StateFlags, TagName};
 use crate::wire::Invalid;
 use zerocopy::byteorder::big_endian::{I32, U16};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A state in format 1500 (`struct pfsync_state_1500` in `net/pfvar.h`, 360
 /// bytes).
@@ -65,41 +67,51 @@ pub struct RawState1500 {
 impl RawState1500 {
     /// The content. Fails with the [`Invalid`] field.
     pub fn check(&self) -> Result<State, Invalid> {
-        let rule_actions = check_rule_actions!(self, route_af: self.rt_af);
-        self.common.check(FormatFields {
-            families: [self.wire_af, self.stack_af],
+        self.checked().map(|state| State::of(&state))
+    }
+
+    /// The content, where it lies. Fails with the [`Invalid`] field.
+    pub fn checked(&self) -> Result<CheckedState<'_>, Invalid> {
+        let own = OwnFields {
             protos: [self.wire_proto, self.stack_proto],
             orig_ifname: Some(IfName::new(&self.orig_ifname)?),
-            direction: self.direction,
             log: self.log,
-            flags: self.state_flags.get(),
+            flags: StateFlags::from_bits_truncate(self.state_flags.get()),
             timeout: self.timeout,
             sync_flags: 0,
             updates: 0,
-            rule_actions: Some(rule_actions),
-            tag: TagName::new(&self.tagname)?,
-        })
+            rule_actions: Some(check_rule_actions!(self, route_af: self.rt_af)),
+            tag: match self.tagname {
+                [0, ..] => None,
+                _ if !self.tagname.contains(&0) => return Err(Invalid::Tag),
+                _ => Some(&self.tagname),
+            },
+        };
+        self.common.checked([self.wire_af, self.stack_af], self.direction, own)
+    }
+
+    /// Writes every field of the message.
+    pub fn write(&mut self, content: &impl Content) {
+        let actions = content.rule_actions().unwrap_or(RuleActions::NONE);
+        write_fields!(self, content, actions);
+        (self.rt, self.rt_ifname, self.rt_af) = match actions.route {
+            RouteTo::No => (0, [0; 16], 0),
+            RouteTo::Via { kind, ifname, family } => (kind, *ifname.bytes(), family as u8),
+        };
+        self.tagname = content.tag().map_or([0; TagName::SIZE], |tag| *tag.bytes());
+        self.orig_ifname = *content.orig_ifname().unwrap_or_else(|| content.ifname()).bytes();
+        self.wire_af = content.family() as u8;
+        self.stack_af = content.stack_family() as u8;
+        self.wire_proto = content.proto();
+        self.stack_proto = content.stack_proto();
+        self.spare = [0; 3];
     }
 }
 
 impl From<&State> for RawState1500 {
     fn from(state: &State) -> RawState1500 {
-        let actions = state.rule_actions.unwrap_or(RuleActions::NONE);
-        let (rt, rt_ifname, rt_af) = match actions.route {
-            RouteTo::No => (0, [0; 16], 0),
-            RouteTo::Via { kind, ifname, family } => (kind, *ifname.bytes(), family as u8),
-        };
-        raw_state!(RawState1500, state, actions, {
-            tagname: state.tag.map_or([0; TagName::SIZE], |tag| *tag.bytes()),
-            orig_ifname: *state.orig_ifname.unwrap_or(state.ifname).bytes(),
-            wire_af: state.family as u8,
-            stack_af: state.stack_family as u8,
-            wire_proto: state.proto,
-            stack_proto: state.stack_proto,
-            rt,
-            rt_ifname,
-            rt_af,
-            spare: [0; 3],
-        })
+        let mut raw = RawState1500::new_zeroed();
+        raw.write(state);
+        raw
     }
 }
