@@ -172,10 +172,10 @@ pfs_pf_main_ruleset(void)
 	return (&pf_main_ruleset);
 }
 
-unsigned int
-pfs_pf_state_row(const struct pf_kstate *st)
+struct pf_idhash *
+pfs_pf_row_of(const struct pf_kstate *st)
 {
-	return (PF_IDHASH(st));
+	return (&V_pf_idhash[PF_IDHASH(st)]);
 }
 
 unsigned int

@@ -163,7 +163,7 @@ struct pf_idhash	*pfs_pf_idhash(void);
 unsigned long		 pfs_pf_hashmask(void);
 struct pf_krule		*pfs_pf_default_rule(void);
 struct pf_kruleset	*pfs_pf_main_ruleset(void);
-unsigned int		 pfs_pf_state_row(const struct pf_kstate *);
+struct pf_idhash	*pfs_pf_row_of(const struct pf_kstate *);
 unsigned int		 pfs_pf_state_limit(void);
 uma_zone_t		 pfs_pf_state_z(void);
 uma_zone_t		 pfs_pf_state_key_z(void);

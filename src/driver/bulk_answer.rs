@@ -8,8 +8,8 @@ use crate::driver::kernel::epoch::NetEpoch;
 use crate::driver::kernel::time;
 use crate::driver::link::Link;
 use crate::driver::output::{self, Sent};
-use crate::driver::pf::row::{self, Row};
-use crate::driver::pf::{status, Locked};
+use crate::driver::pf::row::{Row, Rows};
+use crate::driver::pf::{is_announced, status, Locked};
 use crate::driver::probe;
 use crate::driver::softc::Softc;
 use crate::engine::bulk::{Position, Walk};
@@ -51,6 +51,7 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
     if !softc.bulk_answer.lock().is_busy() {
         return;
     }
+    let rows = Rows::all();
     for _ in 0..packets_allowed(softc, is_allowed) {
         let walk = softc.bulk_answer.lock().walk(time::now());
         let Some(walk) = walk else { break };
@@ -59,11 +60,13 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
             return;
         }
         let mut next = None;
-        let sent = output::send_frame(softc, link, epoch, |writer| next = write_packet(softc, &walk, writer));
+        let sent = output::send_frame(softc, link, epoch, |writer| {
+            next = write_packet(softc, rows, &walk, writer);
+        });
         if sent == Sent::Later {
             break;
         }
-        probe::bulk_sending(next.map_or(row::rows(), |position| position.row), row::rows());
+        probe::bulk_sending(next.map_or(rows.count(), |position| position.row), rows.count());
         match next {
             Some(position) => softc.bulk_answer.lock().advance(position),
             None => {
@@ -79,7 +82,7 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
 
 /// Fills a packet of the bulk update. Returns where the next packet begins, or `None` if
 /// this is the last.
-fn write_packet(softc: &Softc, walk: &Walk, writer: &mut FrameWriter) -> Option<Position> {
+fn write_packet(softc: &Softc, rows: Rows, walk: &Walk, writer: &mut FrameWriter) -> Option<Position> {
     if !walk.started {
         softc.agreement.lock().begin_bulk();
         let _ = writer.append(Action::BulkStatus, &mark(BulkMark::Start, walk));
@@ -87,8 +90,8 @@ fn write_packet(softc: &Softc, walk: &Walk, writer: &mut FrameWriter) -> Option<
         writer.end_run();
     }
     let mut position = walk.position;
-    while position.row < row::rows() {
-        if let Some(row) = Row::lock(position.row) {
+    while position.row < rows.count() {
+        if let Some(row) = rows.lock(position.row) {
             if let Err(Full) = write_row(softc, &row, walk, &mut position, writer) {
                 return Some(position);
             }
@@ -113,7 +116,7 @@ fn write_row(
     let action = softc.options.format().update();
     let sent = position.after.and_then(|last| row.states().position(|state| state.id() == last));
     for state in row.states().skip(sent.map_or(0, |index| index.saturating_add(1))) {
-        if belongs_in(softc, &state, walk) {
+        if belongs_in(&state, walk) {
             output::write_whole(action, &state, writer)?;
         }
         position.after = Some(state.id());
@@ -124,11 +127,11 @@ fn write_row(
 /// Whether a bulk update carries a state. It leaves out a state that the peers must not
 /// know, that a peer sent since the request, or whose insert, whole update or delete is
 /// queued anyway.
-fn belongs_in(softc: &Softc, state: &Locked, walk: &Walk) -> bool {
+fn belongs_in(state: &Locked, walk: &Walk) -> bool {
     state.is_alive()
         && !state.is_nosync()
         && state.last_news().is_none_or(|at| !walk.was_requested_before(at))
-        && !softc.bucket(state).queues.lock().announces(state)
+        && !is_announced(state)
 }
 
 /// A start mark or an end mark.

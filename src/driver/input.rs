@@ -16,7 +16,7 @@ use crate::driver::kernel::ip;
 use crate::driver::kernel::mbuf::{Bytes, Packet};
 use crate::driver::kernel::time;
 use crate::driver::link::Link;
-use crate::driver::pf::row::{self, Row};
+use crate::driver::pf::row::Rows;
 use crate::driver::pf::{self, rules, rules::Rules, status, table, Found, Locked, Side};
 use crate::driver::probe::{self, Rejected};
 use crate::driver::softc::Softc;
@@ -327,10 +327,11 @@ fn handle_clear(context: &Context, raw: &RawClear) {
     let is_cleared = |state: &Locked| {
         state.id().creator == clear.creator && clear.ifname.is_none_or(|name| state.is_on(&name))
     };
-    for index in 0..row::rows() {
+    let rows = Rows::all();
+    for index in 0..rows.count() {
         // Unlinking a state unlocks its row.
         loop {
-            let Some(row) = Row::lock(index) else { break };
+            let Some(row) = rows.lock(index) else { break };
             if !row.unlink_first(is_cleared) {
                 break;
             }

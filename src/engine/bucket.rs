@@ -206,6 +206,12 @@ pub fn collapses(place: Option<Queue>, change: Change, left: u8) -> bool {
         && (!change.tcp || left > 1)
 }
 
+/// Whether the message that is queued for a state carries all of it or says that it is gone. A
+/// bulk update then leaves the state out.
+pub fn announces(place: Option<Queue>) -> bool {
+    matches!(place, Some(Queue::Insert | Queue::Update | Queue::Delete))
+}
+
 impl<L: Lists> Queues<L> {
     /// The queues of an idle bucket, over empty lists.
     pub const fn new(lists: L) -> Queues<L> {
@@ -285,12 +291,6 @@ impl<L: Lists> Queues<L> {
     /// Nothing is sent about the state any more.
     pub fn forget(&mut self, state: &L::State) {
         self.lists.remove(state);
-    }
-
-    /// Whether a queued message carries the whole state or says that it is gone. A
-    /// bulk update then leaves the state out.
-    pub fn announces(&self, state: &L::State) -> bool {
-        matches!(self.lists.place(state), Some(Queue::Insert | Queue::Update | Queue::Delete))
     }
 
     /// The timer expired: everything queued is sent.

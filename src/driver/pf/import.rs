@@ -60,12 +60,12 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(state: &CheckedState) -> Option<Draft> {
+    fn new(state: &CheckedState, is_translated: bool) -> Option<Draft> {
         // SAFETY: only allocates. The state is zeroed.
         let st = NonNull::new(unsafe { sys::pf_alloc_state(sys::M_NOWAIT as i32) })?;
         let mut draft = Draft { st, wire: ptr::null_mut(), stack: ptr::null_mut() };
         draft.wire = new_key(state.wire_key(), state.family(), state.proto())?;
-        draft.stack = if state.is_translated() {
+        draft.stack = if is_translated {
             new_key(state.stack_key(), state.stack_family(), state.stack_proto())?
         } else {
             draft.wire
@@ -75,9 +75,8 @@ impl Draft {
 
     /// Whether the row that the state belongs to holds as many states as it may.
     fn row_is_full(&self) -> bool {
-        // SAFETY: only reads the id of the draft's state.
-        let index = unsafe { sys::pfs_pf_state_row(self.st.as_ptr()) };
-        Row::lock(index as usize)
+        // SAFETY: the draft's state has its id.
+        unsafe { Row::of_draft(self.st) }
             .is_some_and(|row| row.states().nth(STATES_PER_ROW.saturating_sub(1)).is_some())
     }
 
@@ -99,35 +98,22 @@ impl Draft {
     }
 }
 
-/// Whether pf might forget the stack key of this state, because it would refuse the state.
+/// Whether pf might forget the stack key of this translated state, because it would refuse the
+/// state.
 ///
 /// pf frees the keys of a state that it refuses, or links them into its table before. There
 /// are two exceptions. In FreeBSD 14.2 and some kernels after it, if the wire key collides, pf
 /// frees it and forgets a stack key that differs. In FreeBSD 15.0, if the stack key collides,
-/// pf forgets it. Nothing tells then what pf has done. So a translated state is not given to
+/// pf forgets it. Nothing tells then what pf has done. So the state is not given to
 /// pf if that key may collide: pf shows the first state with a key, and only how many others
 /// there are. If another thread inserts such a key at the same moment, those kernels leak a
 /// stack key.
 fn may_leak(state: &CheckedState, bound: Kif) -> bool {
-    state.is_translated()
-        && (sys::PF_FORGETS_AT_WIRE_KEY
-            && may_collide(
-                state.wire_key(),
-                state.family(),
-                state.proto(),
-                KeyRole::Wire,
-                state.direction(),
-                bound,
-            )
-            || sys::PF_FORGETS_AT_STACK_KEY
-                && may_collide(
-                    state.stack_key(),
-                    state.stack_family(),
-                    state.stack_proto(),
-                    KeyRole::Stack,
-                    state.direction(),
-                    bound,
-                ))
+    let direction = state.direction();
+    let wire = (state.wire_key(), state.family(), state.proto(), KeyRole::Wire);
+    let stack = (state.stack_key(), state.stack_family(), state.stack_proto(), KeyRole::Stack);
+    let collides = |(key, family, proto, role)| may_collide(key, family, proto, role, direction, bound);
+    sys::PF_FORGETS_AT_WIRE_KEY && collides(wire) || sys::PF_FORGETS_AT_STACK_KEY && collides(stack)
 }
 
 /// Whether another state may have the place of one with this key, in the list of the key.
@@ -439,7 +425,8 @@ fn insert(
     original: Kif,
     rules: &Rules,
 ) -> Result<Found<'static>, Refused> {
-    if may_leak(state, bound) {
+    let is_translated = state.is_translated();
+    if is_translated && may_leak(state, bound) {
         return Err(Refused::Exists);
     }
     let (rule, is_own) = bind_rule(state, origin, rules);
@@ -447,7 +434,7 @@ fn insert(
     if unsafe { is_exhausted(rule) } {
         return Err(Refused::NoMemory);
     }
-    let draft = Draft::new(state).ok_or(Refused::NoMemory)?;
+    let draft = Draft::new(state, is_translated).ok_or(Refused::NoMemory)?;
     // SAFETY: the rules are locked, so that the rule stays valid.
     unsafe { fill(&draft, state, origin, rule, is_own, rules)? };
     if origin != Origin::Ioctl && draft.row_is_full() {

@@ -82,6 +82,15 @@ pub(crate) fn collapse(state: &Locked, change: Change) -> bool {
     true
 }
 
+/// Whether a bulk update leaves a state out, because a queued message tells all of it. To be
+/// asked by the sender.
+///
+/// Without the bucket's lock: the row is locked, so that no other thread puts the state into a
+/// queue that matters here or deletes it, and only the sender takes it out.
+pub(crate) fn is_announced(state: &Locked) -> bool {
+    bucket::announces(place(state))
+}
+
 /// One queue. `tqe_prev` of a state points at the link that points at the state, and is
 /// null for the first state, so that the head may move.
 #[derive(Clone, Copy)]

@@ -31,5 +31,5 @@ pub(crate) const NEWEST_FORMAT: Format = match Format::from_number(sys::PFSYNC_M
 };
 
 pub(crate) use import::{import, knows_interface, Origin, Refused};
-pub(crate) use lists::{collapse, StateLists};
+pub(crate) use lists::{collapse, is_announced, StateLists};
 pub(crate) use state::{Found, Kstate, Locked, Side, StateRef};

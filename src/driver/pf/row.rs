@@ -6,10 +6,43 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use sys_bindings as sys;
 
-/// The number of rows in the id hash.
-pub(crate) fn rows() -> usize {
-    // SAFETY: pf sets the mask when it starts in the vnet.
-    (unsafe { sys::pfs_pf_hashmask() } as usize).wrapping_add(1)
+/// All rows of the id hash of the current vnet.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    first: *mut sys::pf_idhash,
+    count: usize,
+}
+
+impl Rows {
+    /// The rows, which live as long as pf's part of the vnet.
+    pub(crate) fn all() -> Rows {
+        // SAFETY: pf sets the mask and the table when it starts in the vnet.
+        unsafe {
+            Rows { first: sys::pfs_pf_idhash(), count: (sys::pfs_pf_hashmask() as usize).wrapping_add(1) }
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(self) -> usize {
+        self.count
+    }
+
+    /// Locks a row. `None` if the index is beyond the last row, or if the row is empty.
+    ///
+    /// An empty row is not locked. Nothing orders the look at it, so that it may miss a state
+    /// that pf inserts at this moment. The state's own hook announces such a state to the
+    /// peers: pf calls it after that, and the bucket's lock orders the insertion before the
+    /// sender takes the announcement out of its queue. So what this misses, the sender announces
+    /// later. A state of which the hook announces nothing, because there was no link when it
+    /// looked, is missed only if it was inserted in the same moment as the link was made.
+    /// Then the peers get it when it changes.
+    pub(crate) fn lock(self, index: usize) -> Option<Row> {
+        if index >= self.count {
+            return None;
+        }
+        // SAFETY: the index lies within the table, which lives as long as pf.
+        unsafe { Row::lock_unless_empty(NonNull::new(self.first.add(index))?) }
+    }
 }
 
 /// A locked row of the id hash. Dropping it unlocks the row.
@@ -20,28 +53,28 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Locks a row. `None` if the index is beyond the last row, or if the row is empty.
+    /// Locks the row that the state of a draft belongs to, unless the row is empty.
     ///
-    /// An empty row is not locked. Nothing orders the look at it, so that it may miss a state
-    /// that pf inserts at this moment. The state's own hook announces such a state to the
-    /// peers: pf calls it after that, and the bucket's lock orders the insertion before the
-    /// sender takes the announcement out of its queue. So what this misses, the sender announces
-    /// later. A state of which the hook announces nothing, because there was no link when it
-    /// looked, is missed only if it was inserted in the same moment as the link was made.
-    /// Then the peers get it when it changes.
-    pub(crate) fn lock(index: usize) -> Option<Row> {
-        if index >= rows() {
-            return None;
-        }
-        // SAFETY: the index lies within the table, which lives as long as pf.
+    /// # Safety
+    ///
+    /// `st` has its id and its creator.
+    pub(super) unsafe fn of_draft(st: NonNull<sys::pf_kstate>) -> Option<Row> {
+        // SAFETY: the caller promises that the state has its id. pf finds a row of its table.
+        unsafe { Row::lock_unless_empty(NonNull::new(sys::pfs_pf_row_of(st.as_ptr()))?) }
+    }
+
+    /// # Safety
+    ///
+    /// `row` is a row of pf's table.
+    unsafe fn lock_unless_empty(row: NonNull<sys::pf_idhash>) -> Option<Row> {
+        // SAFETY: as the caller promises.
         unsafe {
-            let row = NonNull::new(sys::pfs_pf_idhash().add(index))?;
             if Locked::seems_empty(row) {
                 return None;
             }
             sys::pfs_pf_row_lock(row.as_ptr());
-            Some(Row { row, thread: PhantomData })
         }
+        Some(Row { row, thread: PhantomData })
     }
 
     /// The states of the row.
@@ -83,11 +116,12 @@ impl Drop for Row {
 /// The lock of each row orders that: a thread that had the row before this is done with the
 /// hook, and one that has it later sees that the pointers were cleared.
 pub(crate) fn quiesce() {
-    for index in 0..rows() {
+    let rows = Rows::all();
+    for index in 0..rows.count() {
         // SAFETY: the index lies within the table. Empty rows are locked too: a hook
         // may be running for a state that was just unlinked.
         unsafe {
-            let row = sys::pfs_pf_idhash().add(index);
+            let row = rows.first.add(index);
             sys::pfs_pf_row_lock(row);
             sys::pfs_pf_row_unlock(row);
         }

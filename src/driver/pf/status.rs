@@ -35,14 +35,17 @@ pub(crate) fn checksum() -> [u8; 16] {
 /// Keeps pf's count of half-open connections, by which pf turns syncookies on and off,
 /// when a state was half open `before` or is so `now`.
 pub(super) fn count_half_open(before: bool, now: bool) {
+    if before == now {
+        return;
+    }
     // SAFETY: pf's status lives as long as the vnet, and pf changes this word only
     // atomically. Relaxed, as pf's own additions: no other memory belongs to the count.
     let count = unsafe { AtomicU32::from_ptr(&raw mut (*sys::pfs_pf_status()).states_halfopen) };
-    match (before, now) {
-        (true, false) => count.fetch_sub(1, Ordering::Relaxed),
-        (false, true) => count.fetch_add(1, Ordering::Relaxed),
-        _ => return,
-    };
+    if now {
+        count.fetch_add(1, Ordering::Relaxed);
+    } else {
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The number of states: those in the table, and those that pf is inserting or

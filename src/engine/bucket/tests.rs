@@ -202,7 +202,7 @@ fn a_request_turns_a_compressed_update_into_a_whole_one() {
     let _ = bucket.update(&1, UDP);
     assert!(bucket.request(&1).sender);
     assert!(bucket.request(&1).sender);
-    assert!(bucket.announces(&1));
+    assert!(announces(bucket.lists.place(&1)));
     assert_eq!(sent(&mut bucket), [(Queue::Update, 1)]);
 }
 

@@ -144,6 +144,10 @@ pub(crate) unsafe fn pfs_pf_idhash() -> *mut pf_idhash {
     ptr::from_ref(row()).cast_mut()
 }
 
+pub(crate) unsafe fn pfs_pf_row_of(_state: *mut pf_kstate) -> *mut pf_idhash {
+    ptr::from_ref(row()).cast_mut()
+}
+
 pub(crate) unsafe fn pfs_pf_row_lock(row: *mut pf_idhash) {
     // SAFETY: the row is never freed.
     let row: &'static pf_idhash = unsafe { &*row };

@@ -4,7 +4,7 @@
 
 use crate::atomic::{check, AtomicBool, Content, Ordering};
 use crate::driver::kernel::mutex::Mutex;
-use crate::driver::pf::row::{self, Row};
+use crate::driver::pf::row::{self, Rows};
 use crate::driver::pf::{Kstate, StateLists};
 use crate::driver::queues::SharedQueues;
 use crate::engine::bucket::{FrameSize, Queue, Queues};
@@ -54,7 +54,7 @@ fn walk(insert: fn(&Model)) {
     let mut batch = [None];
     model.queues.take_batch(Queue::Insert, &model.clear_waits, &mut batch);
     let is_announced = batch[0].is_some();
-    let is_found = Row::lock(0).is_some_and(|row| row.states().count() == 1);
+    let is_found = Rows::all().lock(0).is_some_and(|row| row.states().count() == 1);
     assert!(is_found || !is_announced);
     pf.join().unwrap();
 }
@@ -91,7 +91,7 @@ fn clear_twice(clear: fn() -> bool) {
 
 #[test]
 fn a_state_is_unlinked_once() {
-    check(|| clear_twice(|| Row::lock(0).is_some_and(|row| row.unlink_first(|_| true))));
+    check(|| clear_twice(|| Rows::all().lock(0).is_some_and(|row| row.unlink_first(|_| true))));
 }
 
 /// The row is unlocked between the look and the end of the state.
@@ -100,7 +100,7 @@ fn a_state_is_unlinked_once() {
 fn a_state_is_unlinked_once_needs_the_row_locked_all_the_time() {
     check(|| {
         clear_twice(|| {
-            let is_there = Row::lock(0).is_some_and(|row| row.states().next().is_some());
+            let is_there = Rows::all().lock(0).is_some_and(|row| row.states().next().is_some());
             is_there
                 .then(|| freebsd::row().states.lh_first.store(std::ptr::null_mut(), Ordering::Relaxed))
                 .is_some()
