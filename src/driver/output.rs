@@ -199,13 +199,9 @@ pub(crate) fn write_state(action: Action, state: &StateRef, writer: &mut FrameWr
 /// Writes a whole state in the format of an action, if the format can describe it.
 #[inline(never)]
 pub(crate) fn write_whole(action: Action, state: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
-    match (state.content(), action) {
-        (None, _) => Ok(()),
-        (Some(content), Action::Insert1301 | Action::Insert1400 | Action::Insert1500) => {
-            writer.append_state(action, &content)
-        }
-        (Some(content), _) => writer.append_state(action, &content.without_ack()),
-    }
+    // A peer acknowledges inserts, not updates.
+    let may_await_ack = !matches!(action, Action::Update1301 | Action::Update1400 | Action::Update1500);
+    state.content(may_await_ack).map_or(Ok(()), |content| writer.append_state(action, &content))
 }
 
 /// Counts the messages of a frame.

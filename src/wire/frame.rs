@@ -186,10 +186,10 @@ struct WrittenRun {
     action: Action,
     /// Where its subheader begins.
     offset: usize,
+    /// Where its first message begins.
+    start: usize,
     /// Number of messages.
     count: u16,
-    /// Bytes of its messages.
-    len: usize,
 }
 
 fn subheader(action: Action, count: u16) -> Subheader {
@@ -238,21 +238,26 @@ impl<'b> FrameWriter<'b> {
         }
     }
 
-    /// The run that a message of this action and `size` bytes joins. `None` if it
+    /// Bytes of the run that a message of this action and `size` bytes joins. `None` if it
     /// begins a new one.
-    fn run_to_join(&self, action: Action, size: usize) -> Option<WrittenRun> {
-        let is_joined = |run: &WrittenRun| run.action == action && run.len.saturating_add(size) <= RUN_MAX;
-        self.last_run.filter(is_joined)
+    fn run_to_join(&self, action: Action, size: usize) -> Option<usize> {
+        let run = self.last_run.as_ref().filter(|run| run.action == action)?;
+        let len = self.used.saturating_sub(run.start);
+        (len.saturating_add(size) <= RUN_MAX).then_some(len)
+    }
+
+    /// Bytes that are free for messages and subheaders.
+    fn free(&self) -> usize {
+        self.limit.saturating_sub(self.used)
     }
 
     /// How many messages of this action and `size` bytes can be appended to one
     /// run. When they are written, a new run of the same action may still fit.
     pub fn fits(&self, action: Action, size: usize) -> usize {
-        let (subheader, run_len) = match self.run_to_join(action, size) {
-            Some(run) => (0, run.len),
-            None => (size_of::<Subheader>(), 0),
+        let (free, run_len) = match self.run_to_join(action, size) {
+            Some(run_len) => (self.free(), run_len),
+            None => (self.free().saturating_sub(size_of::<Subheader>()), 0),
         };
-        let free = self.limit.saturating_sub(self.used).saturating_sub(subheader);
         free.min(RUN_MAX.saturating_sub(run_len)).checked_div(size).unwrap_or(0)
     }
 
@@ -275,31 +280,34 @@ impl<'b> FrameWriter<'b> {
     }
 
     /// Counts a message of `size` bytes, and returns the space for it.
-    #[inline]
+    #[inline(always)]
     fn reserve(&mut self, action: Action, size: usize) -> Result<&mut [u8], Full> {
-        let run = match self.run_to_join(action, size) {
-            Some(run) => run,
-            None => self.begin_run(action, size)?,
-        };
-        let start = run.offset.saturating_add(size_of::<Subheader>()).saturating_add(run.len);
-        let end = start.saturating_add(size);
-        let space = self.buffer.get_mut(..self.limit).and_then(|buffer| buffer.get_mut(start..end));
-        let space = space.ok_or(Full)?;
-        let (count, len) = (run.count.saturating_add(1), run.len.saturating_add(size));
-        self.last_run = Some(WrittenRun { count, len, ..run });
+        if self.run_to_join(action, size).is_none() {
+            self.begin_run(action, size)?;
+        }
+        let (start, end) = (self.used, self.used.saturating_add(size));
+        if end > self.limit {
+            return Err(Full);
+        }
+        let space = self.buffer.get_mut(start..end).ok_or(Full)?;
+        if let Some(run) = &mut self.last_run {
+            run.count = run.count.saturating_add(1);
+        }
         self.used = end;
         Ok(space)
     }
 
     /// Begins a run, if a message of `size` bytes fits after its subheader.
     #[inline(never)]
-    fn begin_run(&mut self, action: Action, size: usize) -> Result<WrittenRun, Full> {
-        let len = size_of::<Subheader>().saturating_add(size);
-        if self.limit.saturating_sub(self.used) < len {
+    fn begin_run(&mut self, action: Action, size: usize) -> Result<(), Full> {
+        if self.free() < size_of::<Subheader>().saturating_add(size) {
             return Err(Full);
         }
         self.end_run();
-        Ok(WrittenRun { action, offset: self.used, count: 0, len: 0 })
+        let start = self.used.saturating_add(size_of::<Subheader>());
+        self.last_run = Some(WrittenRun { action, offset: self.used, start, count: 0 });
+        self.used = start;
+        Ok(())
     }
 
     /// Appends a whole state in the format of `action`. Fails if there is no space for it.

@@ -34,13 +34,22 @@ pub(super) fn is_state_timeout(timeout: u8) -> bool {
 
 /// A state key (`struct pfsync_state_key`, 36 bytes): the addresses and ports
 /// of a connection. All bytes are as in the packets, in network byte order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(Clone, Copy, Debug, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Key {
     /// Addresses. An IPv4 address is in the first four bytes.
     pub addr: [[u8; 16]; 2],
     /// Ports. For ICMP, the identifier or the type.
     pub port: [[u8; 2]; 2],
+}
+
+impl PartialEq for Key {
+    /// Compares words. Keys are compared for each state that is received.
+    #[inline]
+    fn eq(&self, other: &Key) -> bool {
+        let words = |key: &Key| (key.addr.map(u128::from_ne_bytes), key.port.map(u16::from_ne_bytes));
+        words(self) == words(other)
+    }
 }
 
 impl Key {

@@ -74,9 +74,10 @@ impl Locked<'_> {
     }
 
     /// What a message says about the state. `None` if pf is about to remove the state, or if
-    /// pfsync cannot describe it.
+    /// pfsync cannot describe it. `may_await_ack`: whether the message may say that a packet
+    /// waits for its acknowledgement.
     #[inline(always)]
-    pub(crate) fn content(&self) -> Option<StateContent<'_>> {
+    pub(crate) fn content(&self, may_await_ack: bool) -> Option<StateContent<'_>> {
         if !self.is_alive() {
             return None;
         }
@@ -84,14 +85,14 @@ impl Locked<'_> {
         // SAFETY: the row is locked. A linked state references its kif.
         let ifname = unsafe { kif_name((*self.raw()).kif) }?;
         Some(StateContent {
-            state: self,
+            state: Locked::copy(self),
             wire: wire.key,
             stack: stack.key,
             families: [wire.family, stack.family],
             ifname,
             direction: self.direction()?,
             route: self.export_route().unwrap_or(RouteTo::No),
-            may_await_ack: true,
+            may_await_ack,
         })
     }
 
@@ -138,7 +139,7 @@ fn on_wire(key: &sys::pf_state_key) -> Key {
 
 /// What a message says about a state in pf's table, read where it lies.
 pub(crate) struct StateContent<'a> {
-    state: &'a Locked<'a>,
+    state: Locked<'a>,
     wire: &'a sys::pf_state_key,
     stack: &'a sys::pf_state_key,
     families: [Family; 2],
@@ -149,12 +150,6 @@ pub(crate) struct StateContent<'a> {
 }
 
 impl StateContent<'_> {
-    /// The same, but no packet waits for an acknowledgement: a peer acknowledges inserts, not
-    /// updates.
-    pub(crate) fn without_ack(self) -> Self {
-        StateContent { may_await_ack: false, ..self }
-    }
-
     fn rules(&self) -> [Option<u32>; 3] {
         // SAFETY: the row is locked. A linked state references its rules.
         unsafe { sys::pfs_rules(self.state.raw()).map(|rule| number(*rule)) }
@@ -181,7 +176,7 @@ impl Changes for Locked<'_> {
 
 impl Changes for StateContent<'_> {
     fn id(&self) -> StateId {
-        Kstate::id(self.state)
+        Kstate::id(&self.state)
     }
 
     fn src(&self) -> Endpoint {
@@ -193,7 +188,7 @@ impl Changes for StateContent<'_> {
     }
 
     fn timeout(&self) -> u8 {
-        Locked::timeout(self.state)
+        Locked::timeout(&self.state)
     }
 }
 

@@ -150,6 +150,11 @@ impl Locked<'_> {
         Locked { st, row: PhantomData }
     }
 
+    /// The same state, for as long as this value is borrowed.
+    pub(super) fn copy(&self) -> Locked<'_> {
+        Locked { st: self.st, row: PhantomData }
+    }
+
     /// Whether a row has no states, as one look without its lock tells. Nothing orders it.
     ///
     /// # Safety

@@ -3,7 +3,7 @@
 
 use super::common::{counter, rule, RawCommon};
 use super::content::{Changes, Content};
-use super::{Direction, Family, IfName, Key, RuleActions, StateFlags, TagName};
+use super::{Direction, Family, IfName, Key, RawState1400, RawState1500, RuleActions, StateFlags, TagName};
 use crate::wire::message::CheckedUpdate;
 use crate::wire::{Endpoint, StateId};
 
@@ -29,9 +29,18 @@ pub(super) struct OwnFields<'a> {
     pub(super) timeout: u8,
     pub(super) sync_flags: u8,
     pub(super) updates: u8,
-    pub(super) rule_actions: Option<RuleActions>,
+    pub(super) rule_actions: ActionFields<'a>,
     /// The name of the tag, which is terminated.
     pub(super) tag: Option<&'a [u8; TagName::SIZE]>,
+}
+
+/// Where the rule actions lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ActionFields<'a> {
+    /// Format 1301 has none.
+    None,
+    V1400(&'a RawState1400),
+    V1500(&'a RawState1500),
 }
 
 impl CheckedState<'_> {
@@ -162,7 +171,20 @@ impl Content for CheckedState<'_> {
     }
 
     fn rule_actions(&self) -> Option<RuleActions> {
-        self.own.rule_actions
+        match self.own.rule_actions {
+            ActionFields::None => None,
+            ActionFields::V1400(raw) => Some(raw.rule_actions()),
+            ActionFields::V1500(raw) => Some(raw.rule_actions()),
+        }
+    }
+
+    fn has_tag(&self) -> bool {
+        self.own.tag.is_some()
+    }
+
+    fn is_translated(&self) -> bool {
+        let [wire, stack] = self.families;
+        self.wire_key() != self.stack_key() || wire != stack
     }
 
     fn tag(&self) -> Option<TagName> {

@@ -183,24 +183,23 @@ impl RuleActions {
         set_prio: [0; 2],
         route: RouteTo::No,
     };
-
-    /// These actions, if a state with these raw flags can have them.
-    pub(super) fn check(self, flags: u16) -> Result<RuleActions, Invalid> {
-        if self.rtableid < -1 {
-            return Err(Invalid::RoutingTable);
-        }
-        let flags = StateFlags::from_bits_truncate(flags);
-        if flags.contains(StateFlags::SETPRIO) && self.set_prio.iter().any(|prio| *prio > PRIO_MAX) {
-            return Err(Invalid::Priority);
-        }
-        Ok(self)
-    }
 }
 
-/// Reads and checks the rule actions of a raw state in format 1400 or 1500.
+/// Whether a state with these flags can have this routing table and these priorities.
+pub(super) fn check_actions(flags: StateFlags, rtableid: i32, set_prio: [u8; 2]) -> Result<(), Invalid> {
+    if rtableid < -1 {
+        return Err(Invalid::RoutingTable);
+    }
+    if flags.contains(StateFlags::SETPRIO) && set_prio.iter().any(|prio| *prio > PRIO_MAX) {
+        return Err(Invalid::Priority);
+    }
+    Ok(())
+}
+
+/// Reads the rule actions of a raw state in format 1400 or 1500 that passed the checks.
 /// A macro, because the formats have the same fields in different places.
-macro_rules! check_rule_actions {
-    ($raw:expr, route_af: $route_af:expr) => {
+macro_rules! read_rule_actions {
+    ($raw:expr, $route:expr) => {
         RuleActions {
             qid: $raw.qid.get(),
             pqid: $raw.pqid.get(),
@@ -211,31 +210,32 @@ macro_rules! check_rule_actions {
             set_tos: $raw.set_tos,
             max_mss: $raw.max_mss.get(),
             set_prio: $raw.set_prio,
-            route: route($raw.rt, &$raw.rt_ifname, $route_af)?,
+            route: $route,
         }
-        .check($raw.state_flags.get())?
     };
 }
 
-/// Writes the fields that formats 1400 and 1500 have in different places. A macro for the
-/// same reason.
+/// Writes the fields that formats 1400 and 1500 have in different places, and returns the
+/// route. A macro for the same reason.
 macro_rules! write_fields {
-    ($raw:expr, $content:expr, $actions:expr) => {
+    ($raw:expr, $content:expr) => {{
         $raw.common.write($content);
         $raw.direction = $content.direction() as u8;
         $raw.state_flags = U16::new($content.flags().bits());
         $raw.log = $content.log();
         $raw.timeout = $content.timeout();
-        $raw.qid = U16::new($actions.qid);
-        $raw.pqid = U16::new($actions.pqid);
-        $raw.dnpipe = U16::new($actions.dnpipe);
-        $raw.dnrpipe = U16::new($actions.dnrpipe);
-        $raw.rtableid = I32::new($actions.rtableid);
-        $raw.min_ttl = $actions.min_ttl;
-        $raw.set_tos = $actions.set_tos;
-        $raw.max_mss = U16::new($actions.max_mss);
-        $raw.set_prio = $actions.set_prio;
-    };
+        let actions = $content.rule_actions().unwrap_or(RuleActions::NONE);
+        $raw.qid = U16::new(actions.qid);
+        $raw.pqid = U16::new(actions.pqid);
+        $raw.dnpipe = U16::new(actions.dnpipe);
+        $raw.dnrpipe = U16::new(actions.dnrpipe);
+        $raw.rtableid = I32::new(actions.rtableid);
+        $raw.min_ttl = actions.min_ttl;
+        $raw.set_tos = actions.set_tos;
+        $raw.max_mss = U16::new(actions.max_mss);
+        $raw.set_prio = actions.set_prio;
+        actions.route
+    }};
 }
 
-pub(super) use {check_rule_actions, write_fields};
+pub(super) use {read_rule_actions, write_fields};

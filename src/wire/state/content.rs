@@ -78,6 +78,11 @@ pub trait Content: Changes {
         }
     }
 
+    /// Whether the state has a tag.
+    fn has_tag(&self) -> bool {
+        self.tag().is_some()
+    }
+
     /// Whether the keys differ.
     fn is_translated(&self) -> bool {
         self.wire() != self.stack() || self.family() != self.stack_family()
@@ -96,7 +101,7 @@ pub trait Content: Changes {
     /// Whether pf can have the state on a FreeBSD whose newest format is
     /// `newest`. Before FreeBSD 15, states have no tag.
     fn is_possible_with(&self, newest: Format) -> bool {
-        self.is_expressible_in(newest) && (newest >= Format::V1500 || self.tag().is_none())
+        self.is_expressible_in(newest) && (newest >= Format::V1500 || !self.has_tag())
     }
 }
 

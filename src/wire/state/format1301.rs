@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Format 1301, since FreeBSD 13.1.
 
-use super::checked::{CheckedState, OwnFields};
+use super::checked::{ActionFields, CheckedState, OwnFields};
 use super::common::RawCommon;
 use super::content::Content;
 use super::{State, StateFlags};
@@ -51,7 +51,7 @@ impl RawState1301 {
             timeout: self.timeout,
             sync_flags: self.sync_flags,
             updates: self.updates,
-            rule_actions: None,
+            rule_actions: ActionFields::None,
             tag: None,
         };
         self.common.checked([self.af; 2], self.direction, own)

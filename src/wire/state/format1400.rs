@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Format 1400, since FreeBSD 14.0.
 
-use super::checked::{CheckedState, OwnFields};
-use super::common::{check_rule_actions, route, write_fields, RawCommon};
+use super::checked::{ActionFields, CheckedState, OwnFields};
+use super::common::{check_actions, read_rule_actions, route, write_fields, RawCommon};
 use super::content::Content;
 use super::{RouteTo, RuleActions, State, StateFlags};
 use crate::wire::Invalid;
@@ -66,25 +66,37 @@ impl RawState1400 {
 
     /// The content, where it lies. Fails with the [`Invalid`] field.
     pub fn checked(&self) -> Result<CheckedState<'_>, Invalid> {
+        let flags = StateFlags::from_bits_truncate(self.state_flags.get());
+        self.route()?;
+        check_actions(flags, self.rtableid.get(), self.set_prio)?;
         let own = OwnFields {
             protos: [self.proto; 2],
             orig_ifname: None,
             log: self.log,
-            flags: StateFlags::from_bits_truncate(self.state_flags.get()),
+            flags,
             timeout: self.timeout,
             sync_flags: self.sync_flags,
             updates: self.updates,
-            rule_actions: Some(check_rule_actions!(self, route_af: self.af)),
+            rule_actions: ActionFields::V1400(self),
             tag: None,
         };
         self.common.checked([self.af; 2], self.direction, own)
     }
 
+    fn route(&self) -> Result<RouteTo, Invalid> {
+        route(self.rt, &self.rt_ifname, self.af)
+    }
+
+    /// The rule actions, after the checks.
+    #[inline(always)]
+    pub(super) fn rule_actions(&self) -> RuleActions {
+        read_rule_actions!(self, self.route().unwrap_or(RouteTo::No))
+    }
+
     /// Writes every field of the message.
     pub fn write(&mut self, content: &impl Content) {
-        let actions = content.rule_actions().unwrap_or(RuleActions::NONE);
-        write_fields!(self, content, actions);
-        (self.rt, self.rt_ifname) = match actions.route {
+        let route = write_fields!(self, content);
+        (self.rt, self.rt_ifname) = match route {
             RouteTo::No => (0, [0; 16]),
             RouteTo::Via { kind, ifname, .. } => (kind, *ifname.bytes()),
         };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Format 1500, since FreeBSD 15.0.
 
-use super::checked::{CheckedState, OwnFields};
-use super::common::{check_rule_actions, route, write_fields, RawCommon};
+use super::checked::{ActionFields, CheckedState, OwnFields};
+use super::common::{check_actions, read_rule_actions, route, write_fields, RawCommon};
 use super::content::Content;
 use super::{IfName, RouteTo, RuleActions, State, StateFlags, TagName};
 use crate::wire::Invalid;
@@ -72,15 +72,18 @@ impl RawState1500 {
 
     /// The content, where it lies. Fails with the [`Invalid`] field.
     pub fn checked(&self) -> Result<CheckedState<'_>, Invalid> {
+        let flags = StateFlags::from_bits_truncate(self.state_flags.get());
+        self.route()?;
+        check_actions(flags, self.rtableid.get(), self.set_prio)?;
         let own = OwnFields {
             protos: [self.wire_proto, self.stack_proto],
             orig_ifname: Some(IfName::new(&self.orig_ifname)?),
             log: self.log,
-            flags: StateFlags::from_bits_truncate(self.state_flags.get()),
+            flags,
             timeout: self.timeout,
             sync_flags: 0,
             updates: 0,
-            rule_actions: Some(check_rule_actions!(self, route_af: self.rt_af)),
+            rule_actions: ActionFields::V1500(self),
             tag: match self.tagname {
                 [0, ..] => None,
                 _ if !self.tagname.contains(&0) => return Err(Invalid::Tag),
@@ -90,11 +93,20 @@ impl RawState1500 {
         self.common.checked([self.wire_af, self.stack_af], self.direction, own)
     }
 
+    fn route(&self) -> Result<RouteTo, Invalid> {
+        route(self.rt, &self.rt_ifname, self.rt_af)
+    }
+
+    /// The rule actions, after the checks.
+    #[inline(always)]
+    pub(super) fn rule_actions(&self) -> RuleActions {
+        read_rule_actions!(self, self.route().unwrap_or(RouteTo::No))
+    }
+
     /// Writes every field of the message.
     pub fn write(&mut self, content: &impl Content) {
-        let actions = content.rule_actions().unwrap_or(RuleActions::NONE);
-        write_fields!(self, content, actions);
-        (self.rt, self.rt_ifname, self.rt_af) = match actions.route {
+        let route = write_fields!(self, content);
+        (self.rt, self.rt_ifname, self.rt_af) = match route {
             RouteTo::No => (0, [0; 16], 0),
             RouteTo::Via { kind, ifname, family } => (kind, *ifname.bytes(), family as u8),
         };
