@@ -14,7 +14,7 @@ use crate::wire::{Changes, CheckedState, StateId};
 
 /// Looks at a state that a peer has made, and at whether it could be inserted here. Only
 /// the firewall that made a state sends its insert.
-pub(crate) fn check_insert(state: &CheckedState, is_inserted: bool) {
+pub(crate) fn check_insert(state: &CheckedState, is_inserted: bool, own_host_id: [u8; 4]) {
     let id = state.id();
     let known = if is_inserted { None } else { table::find(id).map(|found| found.is_same(state)) };
     if known == Some(false) {
@@ -22,14 +22,14 @@ pub(crate) fn check_insert(state: &CheckedState, is_inserted: bool) {
     }
     // An operator may have loaded this firewall's states at the peer (`pfctl -L`).
     if known != Some(true) {
-        check_host_id(id.creator, id);
+        check_host_id(id.creator, id, own_host_id);
     }
 }
 
 /// Looks at the host id that a peer gives as its own, in a message about a state or about
-/// none ([`StateId::ALL`]). `creator` is in network byte order.
-pub(crate) fn check_host_id(creator: [u8; 4], state: StateId) {
-    if creator == status::host_id() {
+/// none ([`StateId::ALL`]). `creator` and `own` host id are in network byte order.
+pub(crate) fn check_host_id(creator: [u8; 4], state: StateId, own: [u8; 4]) {
+    if creator == own {
         report(state, Conflict::HostId);
     }
 }

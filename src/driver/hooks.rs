@@ -43,8 +43,13 @@ unsafe extern "C" fn insert_hook(st: *mut sys::pf_kstate) {
     // epoch. It also calls this during `pf::import`, whose callers are in the epoch too.
     unsafe {
         epoch::entered(|epoch| {
+            let state = Locked::assume(st);
+            // The state of a no-sync rule, or of a peer: `pf::import` marks it.
+            if state.is_marked_nosync() {
+                return;
+            }
             if let Some(softc) = instance::current(epoch) {
-                state_inserted(softc, &Locked::assume(st), epoch);
+                state_inserted(softc, &state, epoch);
             }
         });
     }
@@ -200,8 +205,9 @@ fn states_cleared(softc: &Softc, name: &[u8; 16]) {
     storage::schedule_sender();
 }
 
+/// Queues the insert of a state that is not marked.
 fn state_inserted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
-    if state.is_nosync() {
+    if state.is_excluded() {
         // pf looks at the flag alone when it decides whether to offer a packet for
         // deferral.
         state.set_nosync(true);

@@ -116,6 +116,8 @@ struct Context<'a> {
     from: PeerAddress,
     /// The number of the frame, if the peer numbers its frames.
     number: Option<FrameNumber>,
+    /// The host id of this firewall, in network byte order.
+    host_id: [u8; 4],
     /// The peer has the same ruleset.
     same_rules: bool,
     sysctls: Sysctls,
@@ -268,6 +270,7 @@ fn handle_frame(
             rules,
             from,
             number,
+            host_id: status::host_id(),
             same_rules: *frame.checksum == status::checksum(),
             sysctls,
             share_left: Cell::new(None),
@@ -313,7 +316,7 @@ fn handle_run(context: &Context, run: Run) {
 /// that the message names.
 fn handle_clear(context: &Context, raw: &RawClear) {
     let Ok(clear) = raw.check() else { return reject(Some(Action::Clear), Rejected::Value) };
-    conflict::check_host_id(clear.creator, StateId::ALL);
+    conflict::check_host_id(clear.creator, StateId::ALL, context.host_id);
     if clear.ifname.is_some_and(|name| !pf::knows_interface(&name, context.rules)) {
         return;
     }
@@ -343,7 +346,7 @@ fn handle_insert(context: &Context, state: &Result<CheckedState, Invalid>, actio
     match state {
         Ok(state) => {
             let is_inserted = import_state(context, state, action);
-            conflict::check_insert(state, is_inserted);
+            conflict::check_insert(state, is_inserted, context.host_id);
         }
         Err(_) => reject(Some(action), Rejected::Value),
     }
@@ -495,7 +498,7 @@ fn handle_ack(context: &Context, state: StateId) {
 fn handle_bulk_status(context: &Context, raw: &RawBulkStatus) {
     match raw.check() {
         Ok(status) => {
-            conflict::check_host_id(status.creator, StateId::ALL);
+            conflict::check_host_id(status.creator, StateId::ALL, context.host_id);
             if let Some(FrameNumber { epoch, number }) = context.number {
                 context.softc.agreement.lock().receive_mark(epoch, number, status.mark);
                 // The mark may have been what was missing.

@@ -271,8 +271,8 @@ where
     /// A numbered frame with messages.
     fn receive_messages(&mut self, packet: &Received, trailer: &Trailer, now: Instant) -> Reception {
         let was_distrusted = self.distrust(packet, trailer.epoch);
-        let is_fresh = self.find(trailer.epoch).is_some_and(|peer| peer.is_fresh);
-        if packet.trust == Trust::MustBeFresh && !is_fresh {
+        let must_be_fresh = packet.trust == Trust::MustBeFresh;
+        if must_be_fresh && !self.find(trailer.epoch).is_some_and(|peer| peer.is_fresh) {
             let refused = Reception::verdict(Verdict::Refuse(Refusal::NotFresh));
             return Reception { needs_bulk: was_distrusted, wake: was_distrusted, ..refused };
         }
@@ -407,10 +407,10 @@ where
     /// the peer must prove itself again, with a new challenge: what was recorded may hold the
     /// old one. Returns whether that is so.
     fn distrust(&mut self, packet: &Received, epoch: Epoch) -> bool {
-        let must_be_fresh = packet.trust == Trust::MustBeFresh;
-        let Some(peer) = self.find(epoch).filter(|peer| must_be_fresh && peer.is_tainted) else {
+        if packet.trust != Trust::MustBeFresh {
             return false;
-        };
+        }
+        let Some(peer) = self.find(epoch).filter(|peer| peer.is_tainted) else { return false };
         peer.distrust();
         peer.is_deaf = true;
         self.challenge = packet.random;

@@ -286,6 +286,14 @@ mod tests {
     }
 
     #[test]
+    fn every_byte_of_a_compressed_update_is_written() {
+        let update = RawCompressedUpdate::new_zeroed().check(None).unwrap();
+        let mut raw = RawCompressedUpdate::read_from_bytes(&[0xaa; 84]).unwrap();
+        raw.write(&update);
+        assert_eq!(raw, RawCompressedUpdate::new_zeroed());
+    }
+
+    #[test]
     fn a_bulk_status_is_start_or_end() {
         let mut raw = RawBulkStatus::new_zeroed();
         assert_eq!(raw.check(), Err(Invalid::BulkStatus));

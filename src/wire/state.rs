@@ -44,11 +44,12 @@ pub struct Key {
 }
 
 impl PartialEq for Key {
-    /// Compares words. Keys are compared for each state that is received.
+    /// Compares words, not bytes: keys are compared for each state that is received.
     #[inline]
     fn eq(&self, other: &Key) -> bool {
-        let words = |key: &Key| (key.addr.map(u128::from_ne_bytes), key.port.map(u16::from_ne_bytes));
-        words(self) == words(other)
+        let [addr, other_addr] = [self, other].map(|key| key.addr.map(u128::from_ne_bytes));
+        let ([one, two], [other_one, other_two]) = (addr, other_addr);
+        (one ^ other_one) | (two ^ other_two) == 0 && self.port == other.port
     }
 }
 
@@ -310,6 +311,16 @@ pub enum RouteTo {
         /// Address family of the gateway.
         family: Family,
     },
+}
+
+impl RouteTo {
+    /// Address family of the gateway, if there is a route.
+    pub fn gateway_family(&self) -> Option<Family> {
+        match self {
+            RouteTo::No => None,
+            RouteTo::Via { family, .. } => Some(*family),
+        }
+    }
 }
 
 /// What the rule that created a state has pf do with its packets

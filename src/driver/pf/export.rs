@@ -317,6 +317,10 @@ impl Content for StateContent<'_> {
         }
     }
 
+    fn gateway_family(&self) -> Option<Family> {
+        self.route.gateway_family()
+    }
+
     fn tag(&self) -> Option<TagName> {
         // SAFETY: the row is locked.
         unsafe { sys::pfs_tag(self.state.raw()) }.and_then(|name| TagName::new(&name).ok().flatten())

@@ -173,8 +173,8 @@ fn new_key(key: &Key, family: Family, proto: u8) -> Option<*mut sys::pf_state_ke
         let new: *mut sys::pf_state_key =
             sys::uma_zalloc_arg(zone, ptr::null_mut(), sys::M_NOWAIT as i32).cast();
         let to = new.as_mut()?;
-        for (to, from) in to.addr.iter_mut().zip(key.addr) {
-            to.__bindgen_anon_1.addr8 = from;
+        for (to, from) in to.addr.iter_mut().zip(&key.addr) {
+            to.__bindgen_anon_1.addr8 = *from;
         }
         to.port = key.port.map(u16::from_ne_bytes);
         to.proto = proto;

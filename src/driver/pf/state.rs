@@ -254,9 +254,18 @@ impl Locked<'_> {
     /// of pfsync's own packets. The flag alone does not suffice: a state that pf made
     /// while `pfsync0` was down lacks it.
     pub(crate) fn is_nosync(&self) -> bool {
+        self.is_marked_nosync() || self.is_excluded()
+    }
+
+    /// Whether the peers must not know the state, whatever its flag says: for the second or the
+    /// third reason.
+    pub(crate) fn is_excluded(&self) -> bool {
+        self.rule_is_nosync() || self.proto() == IPPROTO_PFSYNC
+    }
+
+    /// Whether the state has the flag `PFSTATE_NOSYNC`.
+    pub(crate) fn is_marked_nosync(&self) -> bool {
         u32::from(self.flags()) & sys::PFSTATE_NOSYNC != 0
-            || self.rule_is_nosync()
-            || self.proto() == IPPROTO_PFSYNC
     }
 
     /// Sets or clears `PFSTATE_NOSYNC`.

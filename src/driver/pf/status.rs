@@ -27,9 +27,12 @@ pub(crate) fn host_id() -> [u8; 4] {
 /// The MD5 checksum of the ruleset. If the rules are being replaced, it may be a mix of
 /// both checksums; a peer then trusts no rule number of the packet.
 pub(crate) fn checksum() -> [u8; 16] {
+    const { assert!(core::mem::offset_of!(sys::pf_kstatus, pf_chksum) % align_of::<u64>() == 0) };
     // SAFETY: pf's status lives as long as the vnet. The field is an array of bytes,
-    // which may have any value.
-    unsafe { (&raw const (*sys::pfs_pf_status()).pf_chksum).read_volatile() }
+    // which may have any value, and is aligned for words.
+    let [low, high] =
+        unsafe { (&raw const (*sys::pfs_pf_status()).pf_chksum).cast::<[u64; 2]>().read_volatile() };
+    zerocopy::transmute!([low, high])
 }
 
 /// Keeps pf's count of half-open connections, by which pf turns syncookies on and off,

@@ -30,6 +30,8 @@ pub(super) struct OwnFields<'a> {
     pub(super) sync_flags: u8,
     pub(super) updates: u8,
     pub(super) rule_actions: ActionFields<'a>,
+    /// Address family of the gateway, if there is a route.
+    pub(super) gateway_family: Option<Family>,
     /// The name of the tag, which is terminated.
     pub(super) tag: Option<&'a [u8; TagName::SIZE]>,
 }
@@ -170,12 +172,17 @@ impl Content for CheckedState<'_> {
         self.own.updates
     }
 
+    #[inline(always)]
     fn rule_actions(&self) -> Option<RuleActions> {
         match self.own.rule_actions {
             ActionFields::None => None,
             ActionFields::V1400(raw) => Some(raw.rule_actions()),
             ActionFields::V1500(raw) => Some(raw.rule_actions()),
         }
+    }
+
+    fn gateway_family(&self) -> Option<Family> {
+        self.own.gateway_family
     }
 
     fn has_tag(&self) -> bool {

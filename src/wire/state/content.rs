@@ -3,7 +3,7 @@
 //! read, in pf's table, or in a [`State`]. Each value is copied from there to
 //! where it is needed, once.
 
-use super::{Direction, Family, Format, IfName, Key, RouteTo, RuleActions, State, StateFlags, TagName};
+use super::{Direction, Family, Format, IfName, Key, RuleActions, State, StateFlags, TagName};
 use crate::wire::{CompressedUpdate, Endpoint, StateId};
 
 /// The part of a state that changes during its life, in host byte order.
@@ -78,6 +78,11 @@ pub trait Content: Changes {
         }
     }
 
+    /// Address family of the gateway, if the state has a route.
+    fn gateway_family(&self) -> Option<Family> {
+        self.rule_actions()?.route.gateway_family()
+    }
+
     /// Whether the state has a tag.
     fn has_tag(&self) -> bool {
         self.tag().is_some()
@@ -91,11 +96,9 @@ pub trait Content: Changes {
     /// Whether a format can carry the state. Before format 1500, both keys and
     /// the gateway must have the same address family.
     fn is_expressible_in(&self, format: Format) -> bool {
-        let is_in_one_family = || match self.rule_actions() {
-            Some(RuleActions { route: RouteTo::Via { family, .. }, .. }) => family == self.family(),
-            _ => true,
-        };
-        format >= Format::V1500 || self.stack_family() == self.family() && is_in_one_family()
+        let family = self.family();
+        let is_in_one_family = |gateway| self.stack_family() == family && gateway == family;
+        format >= Format::V1500 || is_in_one_family(self.gateway_family().unwrap_or(family))
     }
 
     /// Whether pf can have the state on a FreeBSD whose newest format is

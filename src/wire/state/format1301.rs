@@ -52,6 +52,7 @@ impl RawState1301 {
             sync_flags: self.sync_flags,
             updates: self.updates,
             rule_actions: ActionFields::None,
+            gateway_family: None,
             tag: None,
         };
         self.common.checked([self.af; 2], self.direction, own)

@@ -67,7 +67,7 @@ impl RawState1400 {
     /// The content, where it lies. Fails with the [`Invalid`] field.
     pub fn checked(&self) -> Result<CheckedState<'_>, Invalid> {
         let flags = StateFlags::from_bits_truncate(self.state_flags.get());
-        self.route()?;
+        let gateway_family = self.route()?.gateway_family();
         check_actions(flags, self.rtableid.get(), self.set_prio)?;
         let own = OwnFields {
             protos: [self.proto; 2],
@@ -78,6 +78,7 @@ impl RawState1400 {
             sync_flags: self.sync_flags,
             updates: self.updates,
             rule_actions: ActionFields::V1400(self),
+            gateway_family,
             tag: None,
         };
         self.common.checked([self.af; 2], self.direction, own)

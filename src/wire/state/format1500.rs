@@ -73,7 +73,7 @@ impl RawState1500 {
     /// The content, where it lies. Fails with the [`Invalid`] field.
     pub fn checked(&self) -> Result<CheckedState<'_>, Invalid> {
         let flags = StateFlags::from_bits_truncate(self.state_flags.get());
-        self.route()?;
+        let gateway_family = self.route()?.gateway_family();
         check_actions(flags, self.rtableid.get(), self.set_prio)?;
         let own = OwnFields {
             protos: [self.wire_proto, self.stack_proto],
@@ -84,6 +84,7 @@ impl RawState1500 {
             sync_flags: 0,
             updates: 0,
             rule_actions: ActionFields::V1500(self),
+            gateway_family,
             tag: match self.tagname {
                 [0, ..] => None,
                 _ if !self.tagname.contains(&0) => return Err(Invalid::Tag),

@@ -2,6 +2,7 @@
 //! Checks and conversions of whole states.
 
 use super::*;
+use crate::wire::FrameWriter;
 use proptest::prelude::*;
 use zerocopy::byteorder::big_endian::{I32, U16};
 use zerocopy::FromZeros;
@@ -225,7 +226,27 @@ fn written(format: Format, state: &State) -> Vec<u8> {
     }
 }
 
+/// The message of a state in a frame whose buffer has other bytes.
+fn appended(format: Format, state: &State) -> Vec<u8> {
+    let mut buffer = [0xaa; 500];
+    let mut writer = FrameWriter::new(&mut buffer, &[0; 16]).unwrap();
+    writer.append_state(format.update(), state).unwrap();
+    let len = writer.finish();
+    buffer.get(24..len - 4).unwrap_or_default().to_vec()
+}
+
 proptest! {
+    /// Writing a state leaves none of the bytes that were there before.
+    #[test]
+    fn every_byte_of_a_message_is_written(
+        (format, bytes) in proptest::sample::select(vec![Format::V1301, Format::V1400, Format::V1500])
+            .prop_flat_map(|format| messages(format).prop_map(move |bytes| (format, bytes))),
+    ) {
+        let state = State::read(format, &bytes).unwrap().unwrap();
+        let expected = if state.is_expressible_in(format) { written(format, &state) } else { Vec::new() };
+        prop_assert_eq!(appended(format, &state), expected);
+    }
+
     /// A state that was read, written and read again is the same.
     #[test]
     fn every_format_writes_what_was_read(
