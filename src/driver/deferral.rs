@@ -21,7 +21,7 @@ pub(crate) fn is_enabled(softc: &Softc, epoch: &NetEpoch) -> bool {
     softc.options.defer.load(Ordering::Relaxed) && softc.ifp.is_running() && softc.link(epoch).is_some()
 }
 
-/// Defers the first packet of a state, and flushes the state's bucket, so that the peers
+/// Defers the first packet of a state, and has all prompt queues sent, so that the peers
 /// hear of the state at once.
 ///
 /// If many are deferred already, the oldest leaves soon. This must not send that one itself:
@@ -50,8 +50,7 @@ pub(crate) fn defer(softc: &Softc, state: &Locked, mut packet: Packet) -> Result
     }
     state.set_awaits_ack(true);
     probe::deferred(state.id(), DeferralEvent::Deferred);
-    let wake = bucket.queues.lock().flush();
-    softc.wake(bucket, wake);
+    softc.send_at_once();
     Ok(())
 }
 

@@ -179,7 +179,7 @@ fn queue_update(state: &Locked, change: Change, epoch: &NetEpoch) {
     // deleting goes through `state_deleted`.
     if !state.is_nosync() && softc.has_audience(softc.link(epoch)) {
         probe::queued(state.id(), Queue::Waiting);
-        let wake = bucket.queues.lock().update(state, change);
+        let wake = bucket.queues.change(|queues| queues.update(state, change, softc.backlog()));
         softc.wake(bucket, wake);
     }
 }
@@ -216,9 +216,8 @@ fn state_inserted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
     let link = softc.link(epoch);
     if softc.has_audience(link) {
         probe::queued(state.id(), Queue::Insert);
-        let bucket = softc.bucket(state);
-        let wake = bucket.queues.lock().insert(state, softc.frame_size(link));
-        softc.wake(bucket, wake);
+        softc.bucket(state).queues.insert(state, softc.backlog());
+        softc.send_with_tick(link);
     }
 }
 
@@ -236,10 +235,11 @@ fn state_deleted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
         softc.ended.lock().note(state.id(), time::uptime());
     }
     if !is_told {
-        bucket.queues.lock().forget(state);
+        bucket.queues.lock().forget(state, softc.backlog());
         return;
     }
     probe::queued(state.id(), Queue::Delete);
-    let wake = bucket.queues.delete(state, softc.frame_size(link));
-    softc.wake(bucket, wake);
+    if bucket.queues.delete(state, softc.backlog()) {
+        softc.send_with_tick(link);
+    }
 }

@@ -22,7 +22,7 @@ pub(crate) fn from_peer(
     let found = import(state, Origin::Peer { same_rules }, rules)?;
     if state.flags().contains(StateFlags::ACK) {
         let bucket = softc.bucket(&found);
-        let wake = bucket.queues.lock().acknowledge(&found);
+        let wake = bucket.queues.change(|queues| queues.acknowledge(&found, softc.backlog()));
         softc.wake(bucket, wake);
     }
     Ok(())

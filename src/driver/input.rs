@@ -441,7 +441,7 @@ fn send_back(context: &Context, found: &Found, cause: Cause) {
     }
     let change = Change { tcp: found.is_tcp(), split: cause == Cause::Packet };
     let bucket = context.softc.bucket(found);
-    let wake = bucket.queues.lock().update(found, change);
+    let wake = bucket.queues.change(|queues| queues.update(found, change, context.softc.backlog()));
     context.softc.wake(bucket, wake);
 }
 
@@ -468,7 +468,7 @@ fn send_whole(context: &Context, found: &Found, action: Action) {
     }
     probe::queued(found.id(), Queue::Update);
     let bucket = context.softc.bucket(found);
-    let wake = bucket.queues.lock().request(found);
+    let wake = bucket.queues.change(|queues| queues.request(found, context.softc.backlog()));
     context.softc.wake(bucket, wake);
 }
 

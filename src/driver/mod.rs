@@ -45,6 +45,7 @@ mod pf;
 mod probe;
 mod queues;
 mod repair;
+mod schedule;
 mod sender;
 mod softc;
 mod stats;

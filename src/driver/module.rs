@@ -217,6 +217,7 @@ unsafe extern "C" fn clone_create(
 const TIMERS: TimerFunctions = TimerFunctions {
     sender: sender::resume,
     bulk_request: bulk_request::tick,
+    tick: sender::tick_passed,
     bucket: sender::bucket_timeout,
     hello: hello::timeout,
     deferral: deferral::timeout,

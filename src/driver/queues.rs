@@ -1,111 +1,168 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The queues of a bucket as threads share them: behind a mutex, with flags that tell the
-//! sender where to look.
-//!
-//! A flag is set after the queues were changed and unlocked, and cleared before they are
-//! locked to look. So whoever clears it also sees the change that it was set for: had the
-//! queues been looked at before that change, the flag would have been set after it was
-//! cleared, and would still be set. The mutex alone ensures this. The flags have orderings of
-//! their own all the same, so that a reader need not know how the mutex orders them.
+//! The queues of a bucket as threads share them: behind a mutex, with a flag that lets the
+//! sender pass by a bucket without locking it.
 
 use crate::atomic::{AtomicBool, Ordering};
 use crate::driver::kernel::mutex::{Guard, Mutex};
 use crate::driver::pf::{Kstate, StateLists, StateRef};
-use crate::engine::bucket::{FrameSize, Queue, Queues, Wake};
+use crate::engine::bucket::{Backlog, Queue, Queues, Wake};
 
 /// States that the sender takes out of a queue at once.
-pub(crate) const BATCH: usize = 16;
+const BATCH: usize = 16;
 
 /// The queues of a bucket.
 pub(crate) struct SharedQueues {
     queues: Mutex<Queues<StateLists>>,
-    /// Set after a delete was queued. The sender clears it before it looks.
-    has_deletes: AtomicBool,
-    /// Asks the sender to look at the queues. Set before the sender's interrupt is scheduled,
-    /// which orders this before the run of the sender.
-    send_requested: AtomicBool,
+    /// Whether a prompt queue has a state. Written with the queues locked, and set before the
+    /// backlog counts the state: a thread that reads the count sees this.
+    has_prompt: AtomicBool,
+}
+
+/// The frame that the sender writes.
+pub(crate) trait FrameOfStates {
+    /// How many messages of a queue fit.
+    fn fits(&self, queue: Queue) -> usize;
+    /// Writes the message of a state from a queue. It fits.
+    fn write(&mut self, queue: Queue, state: &StateRef);
+}
+
+/// How far a bucket was written.
+#[derive(PartialEq, Eq)]
+enum Written {
+    /// The queues are empty.
+    All,
+    /// Deletes must leave first.
+    DeletesFirst,
+    /// The frame is full, or a clear must leave first.
+    Stopped,
 }
 
 impl SharedQueues {
     /// Queues that no thread uses yet.
     pub(crate) fn new(queues: Mutex<Queues<StateLists>>) -> SharedQueues {
-        SharedQueues { queues, has_deletes: AtomicBool::new(false), send_requested: AtomicBool::new(false) }
+        SharedQueues { queues, has_prompt: AtomicBool::new(false) }
     }
 
-    /// Locks the queues.
+    /// Locks the queues, for what puts no state into a prompt queue.
     pub(crate) fn lock(&self) -> Guard<'_, Queues<StateLists>> {
         self.queues.lock()
     }
 
-    /// pf deletes a state.
-    pub(crate) fn delete(&self, state: &Kstate, frame_size: FrameSize) -> Wake {
-        let wake = self.lock().delete(state, frame_size);
-        self.has_deletes.store(true, Ordering::Release);
+    /// Changes the queues.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Queues<StateLists>) -> Wake) -> Wake {
+        let mut queues = self.queues.lock();
+        let wake = change(&mut queues);
+        if wake.sender {
+            self.has_prompt.store(true, Ordering::Release);
+        }
         wake
     }
 
-    /// Asks the sender to look at the queues. The caller then schedules the sender.
-    pub(crate) fn request_send(&self) {
-        self.send_requested.store(true, Ordering::Release);
+    /// pf created a state.
+    pub(crate) fn insert(&self, state: &Kstate, backlog: &Backlog) {
+        let mut queues = self.queues.lock();
+        self.has_prompt.store(true, Ordering::Release);
+        queues.insert(state, backlog);
     }
 
-    /// Whether the sender is asked to look at the queues. The sender then looks.
-    pub(crate) fn take_request(&self) -> bool {
-        self.send_requested.swap(false, Ordering::AcqRel)
+    /// pf deletes a state. Returns whether the peers will hear of it.
+    pub(crate) fn delete(&self, state: &Kstate, backlog: &Backlog) -> bool {
+        let mut queues = self.queues.lock();
+        self.has_prompt.store(true, Ordering::Release);
+        queues.delete(state, backlog)
     }
 
-    /// Takes states out of a queue, as many as `batch` has places, and returns true; or takes
-    /// none if the queue is empty, or if a clear waits, which must leave before every state
-    /// that was queued since.
+    /// Writes what is in some of the queues, as far as it fits and may leave.
+    fn write(
+        &self,
+        from: &[Queue],
+        backlog: &Backlog,
+        clear_waits: &AtomicBool,
+        frame: &mut impl FrameOfStates,
+    ) -> Written {
+        while self.has_prompt.load(Ordering::Acquire) {
+            let mut batch = [const { None }; BATCH];
+            match self.take(from, backlog, clear_waits, |queue| frame.fits(queue), &mut batch) {
+                Ok(queue) => batch.iter().flatten().for_each(|state| frame.write(queue, state)),
+                Err(written) => return written,
+            }
+        }
+        Written::All
+    }
+
+    /// Takes states out of the first of the queues `from` that has any, as many as fit and
+    /// `batch` has places for. Returns which queue it was.
     ///
     /// With the queues locked, `clear_waits` shows each clear that is older than a state in
-    /// them: whoever stored it did so before the state was queued, and the mutex orders that
-    /// before this.
-    pub(crate) fn take_batch(
+    /// them, and `backlog` each delete: whoever stored it did so before the state was queued,
+    /// and the mutex orders that before this.
+    fn take(
         &self,
-        queue: Queue,
+        from: &[Queue],
+        backlog: &Backlog,
         clear_waits: &AtomicBool,
+        fits: impl FnOnce(Queue) -> usize,
         batch: &mut [Option<StateRef>],
-    ) -> bool {
-        let mut queues = self.lock();
+    ) -> Result<Queue, Written> {
+        let mut queues = self.queues.lock();
+        let Some(queue) = from.iter().copied().find(|queue| queues.len(*queue) > 0) else {
+            self.has_prompt.store(queues.has_prompt(), Ordering::Release);
+            return Err(Written::All);
+        };
         if clear_waits.load(Ordering::Acquire) {
-            return false;
+            return Err(Written::Stopped);
         }
-        for slot in batch.iter_mut() {
-            *slot = queues.pop(queue);
+        if queue != Queue::Delete && backlog.len(Queue::Delete) > 0 {
+            return Err(Written::DeletesFirst);
+        }
+        let fits = fits(queue);
+        if fits == 0 {
+            return Err(Written::Stopped);
+        }
+        for slot in batch.iter_mut().take(fits) {
+            *slot = queues.pop(queue, backlog);
             if slot.is_none() {
                 break;
             }
         }
-        drop(queues);
-        batch.first().is_some_and(Option::is_some)
+        self.has_prompt.store(queues.has_prompt(), Ordering::Release);
+        Ok(queue)
     }
 }
 
-/// Has `write` write the queues of a bucket, each up to a number of states, and before them
-/// the deletes of all buckets. Stops if `write` leaves deletes in a queue.
+/// Writes what is in the prompt queues of the buckets from the one with the index `first` on,
+/// as far as it fits, and before it the deletes of all buckets. Returns the index of the bucket
+/// at which it stopped, or the number of buckets.
 ///
 /// A new connection may have the same ends as one whose state has just ended, and peers
 /// refuse its insert while they have the old state. The two states are in different buckets.
-/// So no insert leaves before the deletes that were queued before it. An insert that is
-/// counted here was queued with the bucket locked, and pf made its state after the end of the
-/// other one, with a lock of its own: so the flag for that end is set when this looks at it.
+/// So no insert leaves before the deletes that were queued before it: pf made its state after
+/// the end of the other one, with a lock of its own.
 pub(crate) fn write_in_order<'a>(
-    all: impl Iterator<Item = &'a SharedQueues>,
-    own: &SharedQueues,
-    mut write: impl FnMut(&SharedQueues, Queue, usize),
-) {
-    // Inserts that are queued from now on may follow deletes that the loop does not see.
-    let inserts = own.lock().len(Queue::Insert);
-    for other in all.filter(|other| other.has_deletes.swap(false, Ordering::AcqRel)) {
-        write(other, Queue::Delete, usize::MAX);
-        if other.lock().len(Queue::Delete) > 0 {
-            other.has_deletes.store(true, Ordering::Release);
-            return;
+    bucket: impl Fn(usize) -> Option<&'a SharedQueues>,
+    first: usize,
+    backlog: &Backlog,
+    clear_waits: &AtomicBool,
+    frame: &mut impl FrameOfStates,
+) -> usize {
+    let mut index = first;
+    loop {
+        if backlog.len(Queue::Delete) > 0 {
+            let all = (0..).map_while(&bucket);
+            for queues in all {
+                if queues.write(&[Queue::Delete], backlog, clear_waits, frame) == Written::Stopped {
+                    return index;
+                }
+            }
+        }
+        let Some(queues) = bucket(index) else { return index };
+        match queues.write(&AFTER_DELETES, backlog, clear_waits, frame) {
+            Written::All => index = index.saturating_add(1),
+            Written::DeletesFirst => {}
+            Written::Stopped => return index,
         }
     }
-    write(own, Queue::Insert, inserts);
-    for queue in [Queue::Ack, Queue::Update, Queue::Compressed] {
-        write(own, queue, usize::MAX);
-    }
 }
+
+/// The prompt queues but that of deletes, in the order in which a frame carries them.
+const AFTER_DELETES: [Queue; 4] = [Queue::Insert, Queue::Ack, Queue::Update, Queue::Compressed];

@@ -15,17 +15,17 @@ use crate::driver::kernel::time;
 use crate::driver::kernel::vnet::Vnet;
 use crate::driver::link::Link;
 use crate::driver::output::{self, Sent};
-use crate::driver::pf::status;
-use crate::driver::queues::{write_in_order, SharedQueues, BATCH};
+use crate::driver::pf::{status, StateRef};
+use crate::driver::queues::{write_in_order, FrameOfStates};
 use crate::driver::repair;
-use crate::driver::softc::{Bucket, Softc};
+use crate::driver::softc::Softc;
 use crate::driver::storage;
 use crate::engine::bucket::Queue;
 use crate::wire::{Action, Clear, Format, FrameWriter, RawClear, RawCompressedUpdate, RawId};
 use core::ffi::c_void;
 
-/// Frames of one bucket that leave before the other buckets have their turn.
-const FRAMES_PER_BUCKET: usize = 64;
+/// Frames that leave before other work of the sender has its turn.
+const FRAMES_PER_TURN: usize = 64;
 
 /// The function of the software interrupt.
 pub(crate) extern "C" fn run(arg: *mut c_void) {
@@ -51,13 +51,22 @@ pub(crate) fn resume(_index: usize) {
     });
 }
 
+/// The function of the timer of the tick.
+pub(crate) fn tick_passed(_index: usize) {
+    epoch::enter(|epoch| {
+        let Some(softc) = instance::current(epoch) else { return };
+        format::pass_time(softc);
+        softc.tick_passed();
+    });
+}
+
 /// The function of a bucket's timer: everything in the queues leaves.
 pub(crate) fn bucket_timeout(index: usize) {
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return };
         let Some(bucket) = softc.buckets.get(index) else { return };
         format::pass_time(softc);
-        let wake = bucket.queues.lock().timer_expired();
+        let wake = bucket.queues.change(|queues| queues.timer_expired(softc.backlog()));
         softc.wake(bucket, wake);
     });
 }
@@ -73,12 +82,8 @@ fn send_all(softc: &Softc, epoch: &NetEpoch) {
     if !send_control(softc, link, epoch) {
         return;
     }
-    for bucket in softc.buckets.iter() {
-        if bucket.queues.take_request() {
-            send_bucket(softc, bucket, link, epoch);
-        }
-        deferral::send_released(softc, epoch);
-    }
+    send_backlog(softc, link, epoch);
+    deferral::send_released(softc, epoch);
     let is_allowed = softc.bulk_burst_allowed.swap(false, Ordering::AcqRel);
     repair::send_burst(softc, link, epoch, is_allowed);
     bulk_answer::send_burst(softc, link, epoch, is_allowed);
@@ -156,65 +161,81 @@ fn next_clear(softc: &Softc) -> Option<Clear> {
     clear
 }
 
-/// Sends what is ready in a bucket, up to [`FRAMES_PER_BUCKET`].
-fn send_bucket(softc: &Softc, bucket: &Bucket, link: Option<&Link>, epoch: &NetEpoch) {
-    for _ in 0..FRAMES_PER_BUCKET {
+/// Sends what is in the prompt queues, in frames that are filled from all buckets: the full
+/// ones, and also the last one if that is asked for.
+fn send_backlog(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch) {
+    let flushes = softc.schedule.take_flush();
+    // All buckets before this one were empty since this began.
+    let mut first = 0;
+    for _ in 0..FRAMES_PER_TURN {
         if softc.clear_waits.load(Ordering::Acquire) {
             break;
         }
+        if softc.backlog().is_empty() {
+            return;
+        }
         let frame_size = softc.frame_size(link);
         if !softc.has_audience(link) || !frame_size.fits_a_state() {
-            return discard(bucket);
+            return discard(softc);
         }
-        let is_ready = bucket.queues.lock().is_ready(frame_size);
-        if !is_ready {
+        if !flushes && !softc.backlog().fills(frame_size) {
             return;
         }
-        let sent = output::send_frame(softc, link, epoch, |writer| write_bucket(softc, bucket, writer));
+        let sent = output::send_frame(softc, link, epoch, |writer| {
+            let mut frame = Messages { format: softc.options.format(), writer };
+            let bucket = |index: usize| softc.buckets.get(index).map(|bucket| &bucket.queues);
+            first = write_in_order(bucket, first, softc.backlog(), &softc.clear_waits, &mut frame);
+        });
         if sent == Sent::Later {
             softc.sender_timer.arm(time::tick());
-            bucket.queues.request_send();
-            return;
+            return request_rest(softc, flushes);
+        }
+        if first >= softc.buckets.len() {
+            if flushes {
+                return;
+            }
+            softc.schedule.note_emptied();
+            first = 0;
         }
     }
-    // A clear, or the other buckets, have their turn before the rest of this one.
-    bucket.queues.request_send();
+    // A clear, or other work, has its turn before the rest.
+    request_rest(softc, flushes);
     storage::schedule_sender();
 }
 
-/// Empties the queues of a bucket.
-fn discard(bucket: &Bucket) {
-    loop {
-        // The bucket is unlocked again before the reference to the state is dropped.
-        let Some(_state) = bucket.queues.lock().pop_any() else { return };
+/// Asks again for what is left to be sent.
+fn request_rest(softc: &Softc, flushes: bool) {
+    if flushes {
+        softc.schedule.request_flush();
     }
 }
 
-/// Writes the messages of a bucket that are ready, and before them the deletes of all
-/// buckets.
-fn write_bucket(softc: &Softc, bucket: &Bucket, writer: &mut FrameWriter) {
-    let all = softc.buckets.iter().map(|bucket| &bucket.queues);
-    write_in_order(all, &bucket.queues, |queues, queue, most| {
-        write_queue(softc, queues, queue, most, writer)
-    });
+/// Empties the queues of all buckets.
+fn discard(softc: &Softc) {
+    for bucket in softc.buckets.iter() {
+        loop {
+            // The bucket is unlocked again before the reference to the state is dropped.
+            let Some(_state) = bucket.queues.lock().pop_any(softc.backlog()) else { break };
+        }
+    }
 }
 
-/// Writes as many states of a queue as fit, up to `most`. Takes states out of the queue in
-/// batches, so that the bucket is never locked together with the row of a state.
-fn write_queue(softc: &Softc, queues: &SharedQueues, queue: Queue, most: usize, writer: &mut FrameWriter) {
-    let (action, size) = message(softc.options.format(), queue);
-    let mut left = most;
-    loop {
-        let fits = writer.fits(action, size).min(BATCH).min(left);
-        left = left.saturating_sub(fits);
-        let mut batch = [const { None }; BATCH];
-        if !queues.take_batch(queue, &softc.clear_waits, batch.get_mut(..fits).unwrap_or_default()) {
-            return;
-        }
-        for state in batch.iter().flatten() {
-            // It fits: the batch is not larger than the space.
-            let _ = output::write_state(action, state, writer);
-        }
+/// A frame with messages about states.
+struct Messages<'a, 'b> {
+    format: Format,
+    writer: &'a mut FrameWriter<'b>,
+}
+
+impl FrameOfStates for Messages<'_, '_> {
+    fn fits(&self, queue: Queue) -> usize {
+        let (action, size) = message(self.format, queue);
+        self.writer.fits(action, size)
+    }
+
+    fn write(&mut self, queue: Queue, state: &StateRef) {
+        let (action, _) = message(self.format, queue);
+        // It fits: no more states are taken out of a queue.
+        let _ = output::write_state(action, state, self.writer);
     }
 }
 

@@ -18,9 +18,10 @@ use crate::driver::keys::KeyPair;
 use crate::driver::link::{Link, HEADER_MAX};
 use crate::driver::pf::{status, Kstate, StateLists, NEWEST_FORMAT};
 use crate::driver::queues::SharedQueues;
+use crate::driver::schedule::{Schedule, Tick};
 use crate::driver::storage;
 use crate::engine::agreement::{Agreement, Entry, Peer, Retold, Storage, MAX_PEERS, RETOLD_SLOTS};
-use crate::engine::bucket::{FrameSize, Queues, Wake};
+use crate::engine::bucket::{Backlog, FrameSize, Queues, Wake};
 use crate::engine::bulk::{Requester, Responder};
 use crate::engine::config::Config;
 use crate::engine::control::{Control, MAX_QUEUED_REQUESTS};
@@ -50,6 +51,8 @@ pub(crate) struct TimerFunctions {
     pub(crate) sender: fn(usize),
     /// The wait for a bulk update has lasted another second.
     pub(crate) bulk_request: fn(usize),
+    /// A tick of the clock has passed since messages were queued.
+    pub(crate) tick: fn(usize),
     /// The second of a bucket is over.
     pub(crate) bucket: fn(usize),
     /// A hello may be due.
@@ -196,13 +199,17 @@ pub(crate) struct Softc {
     /// as their source. Only the sender writes it, and another thread reads it as news of no
     /// certain age.
     pub(crate) lost_without_source: AtomicBool,
+    /// When the sender sends what is in the prompt queues of the buckets.
+    pub(crate) schedule: Schedule,
+    /// Ends the tick for which messages may wait.
+    tick_timer: Callout,
     /// At least one, and as many as `bucket_count`.
     pub(crate) buckets: KSlice<Bucket>,
     bucket_count: NonZeroUsize,
     /// Update requests and clears that wait to be sent.
     pub(crate) control: Mutex<Control<KSlice<Option<StateId>>>>,
     /// Whether a clear waits in `control`. Written with `control` locked, so that a thread that
-    /// reads `true` and then locks that finds the clear. `queues::SharedQueues::take_batch` says
+    /// reads `true` and then locks that finds the clear. `queues::SharedQueues::take` says
     /// what orders it for the sender.
     pub(crate) clear_waits: AtomicBool,
     /// The bulk update that this node requests.
@@ -298,6 +305,8 @@ impl Softc {
             shown_format: AtomicU16::new(NEWEST_FORMAT as u16),
             buffer: Mutex::new(c"pfsync buffer", Buffer::new()?, Wait::Sleep)?,
             lost_without_source: AtomicBool::new(false),
+            schedule: Schedule::new(),
+            tick_timer: callout(timers.tick)?,
             buckets: KSlice::new(bucket_count.get(), Wait::Sleep, |index| {
                 Bucket::new(vnet, index, config.maxupd, timers)
             })?,
@@ -360,6 +369,37 @@ impl Softc {
         }
     }
 
+    /// What is in the prompt queues of all buckets.
+    pub(crate) fn backlog(&self) -> &Backlog {
+        &self.schedule.backlog
+    }
+
+    /// Has what was queued sent: at once if it fills a frame, otherwise with the next tick of
+    /// the clock.
+    pub(crate) fn send_with_tick(&self, link: Option<&Link>) {
+        if self.schedule.await_tick() {
+            self.tick_timer.arm(time::tick());
+        }
+        if self.backlog().fills(self.frame_size(link)) {
+            storage::schedule_sender();
+        }
+    }
+
+    /// A tick has passed.
+    pub(crate) fn tick_passed(&self) {
+        match self.schedule.tick_passed() {
+            Tick::Rest => {}
+            Tick::Wait => self.tick_timer.arm(time::tick()),
+            Tick::Send => storage::schedule_sender(),
+        }
+    }
+
+    /// Has all prompt queues sent at once.
+    pub(crate) fn send_at_once(&self) {
+        self.schedule.request_flush();
+        storage::schedule_sender();
+    }
+
     /// Starts the bucket's timer and lets the sender run, as far as a change in the
     /// bucket calls for it.
     pub(crate) fn wake(&self, bucket: &Bucket, wake: Wake) {
@@ -367,8 +407,7 @@ impl Softc {
             bucket.timer.arm(time::SECOND);
         }
         if wake.sender {
-            bucket.queues.request_send();
-            storage::schedule_sender();
+            self.send_at_once();
         }
     }
 
@@ -382,6 +421,7 @@ impl Softc {
     pub(crate) fn stop(&self) {
         self.link_task.drain();
         self.sender_timer.drain();
+        self.tick_timer.drain();
         self.hello_timer.drain();
         self.bulk_request_timer.drain();
         for bucket in self.buckets.iter() {

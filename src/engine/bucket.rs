@@ -4,14 +4,16 @@
 //! States are spread over buckets by their id, and each bucket has its own
 //! lock. A state is in at most one queue of its bucket.
 //!
-//! Inserts, deletes, acknowledgements and requested updates are *prompt*: they
-//! are sent as soon as they fill a frame. A compressed update *waits* instead:
-//! further changes to the state collapse into it and need no message of their own.
-//! It becomes prompt when the state has changed `maxupd` times, or when a peer
-//! needs it.
+//! Inserts and deletes are *news*: they leave as soon as the messages of all buckets
+//! fill a frame, or with a tick of the clock (see [`Backlog`]). Acknowledgements and
+//! requested updates leave at once. A compressed update *waits* instead: further
+//! changes to the state collapse into it and need no message of their own. It leaves
+//! when the state has changed `maxupd` times, or when a peer needs it. The first
+//! update that waits in a bucket starts a one-second timer. When it expires,
+//! everything queued is sent.
 //!
-//! The first change in an idle bucket starts a one-second timer. When it
-//! expires, everything queued is sent.
+//! All queues but that of the updates that wait are *prompt*. The backlog counts their
+//! states, so that whoever changes them passes it.
 //!
 //! # Examples
 //!
@@ -19,7 +21,7 @@
 //! are vectors. In the kernel, the states themselves are the links.
 //!
 //! ```
-//! use pfsync::engine::bucket::{Change, FrameSize, Lists, Queue, Queues, QUEUES};
+//! use pfsync::engine::bucket::{Backlog, Change, FrameSize, Lists, Queue, Queues, QUEUES};
 //!
 //! #[derive(Default)]
 //! struct Numbers([Vec<u32>; QUEUES]);
@@ -58,27 +60,31 @@
 //!     }
 //! }
 //!
-//! let mut queues = Queues::new(Numbers::default());
+//! let (mut queues, backlog) = (Queues::new(Numbers::default()), Backlog::new());
 //! let frame_size = FrameSize { payload_len: 1_456, state_len: 277 };
 //! let change = Change { tcp: true, split: false };
 //!
-//! // A new state does not fill a frame. The caller starts the timer.
-//! let wake = queues.insert(&1, frame_size);
-//! assert!(wake.timer && !wake.sender);
-//! // A change of another state waits. A second change collapses into the first.
-//! let _ = queues.update(&2, change);
-//! let _ = queues.update(&2, change);
-//! assert!(!queues.is_ready(frame_size));
+//! // A new state does not fill a frame. It leaves with the next tick.
+//! queues.insert(&1, &backlog);
+//! assert!(!backlog.is_empty() && !backlog.fills(frame_size));
+//! assert_eq!(queues.pop(Queue::Insert, &backlog), Some(1));
+//! assert!(backlog.is_empty());
 //!
-//! // The timer expires: both leave, and the sender takes them out.
-//! assert!(queues.timer_expired().sender);
-//! assert!(queues.is_ready(frame_size));
-//! assert_eq!(queues.pop(Queue::Insert), Some(1));
-//! assert_eq!(queues.pop(Queue::Compressed), Some(2));
-//! assert!(!queues.is_ready(frame_size));
+//! // A change of another state waits. A second change collapses into the first.
+//! assert!(queues.update(&2, change, &backlog).timer);
+//! let _ = queues.update(&2, change, &backlog);
+//! assert!(!queues.has_prompt());
+//!
+//! // The timer expires, and the sender takes the update out.
+//! assert!(queues.timer_expired(&backlog).sender);
+//! assert_eq!(queues.pop(Queue::Compressed, &backlog), Some(2));
 //! ```
 
-use crate::wire::{RawCompressedUpdate, RawId, Subheader};
+mod backlog;
+
+pub use backlog::Backlog;
+
+use crate::wire::Subheader;
 
 /// A queue of a bucket.
 ///
@@ -148,7 +154,7 @@ pub trait Lists {
     fn count_update(&mut self, state: &Self::State) -> u8;
 }
 
-/// How much a frame carries, which decides when the prompt queues fill one.
+/// How much a frame carries, which decides when the backlog fills one.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameSize {
     /// Bytes for runs and their subheaders: the frame without its header and its end
@@ -182,7 +188,7 @@ pub struct Change {
 pub struct Wake {
     /// Start the bucket's timer, to expire after one second.
     pub timer: bool,
-    /// Run the sender: a frame is ready.
+    /// Run the sender: all prompt queues leave now.
     pub sender: bool,
 }
 
@@ -191,8 +197,6 @@ pub struct Queues<L> {
     lists: L,
     /// The timer runs. When it expires, everything queued is sent.
     timer: bool,
-    /// The prompt queues are being sent, whether or not they fill a frame.
-    flushing: bool,
 }
 
 /// Whether an update collapses into the message that is queued for its state
@@ -215,15 +219,14 @@ pub fn announces(place: Option<Queue>) -> bool {
 impl<L: Lists> Queues<L> {
     /// The queues of an idle bucket, over empty lists.
     pub const fn new(lists: L) -> Queues<L> {
-        Queues { lists, timer: false, flushing: false }
+        Queues { lists, timer: false }
     }
 
     /// pf created a state.
-    pub fn insert(&mut self, state: &L::State, frame_size: FrameSize) -> Wake {
+    pub fn insert(&mut self, state: &L::State, backlog: &Backlog) {
         if self.lists.place(state).is_none() {
-            self.lists.append(Queue::Insert, state);
+            self.append(Queue::Insert, state, backlog);
         }
-        self.wake_if_full(frame_size)
     }
 
     /// Sets how many updates of a TCP state may collapse into one message.
@@ -232,97 +235,97 @@ impl<L: Lists> Queues<L> {
     }
 
     /// pf changed a state.
-    pub fn update(&mut self, state: &L::State, change: Change) -> Wake {
-        let mut flush = change.split;
+    pub fn update(&mut self, state: &L::State, change: Change, backlog: &Backlog) -> Wake {
         match self.lists.place(state) {
-            None => self.lists.append(Queue::Waiting, state),
-            Some(Queue::Ack) => self.lists.transfer(state, Queue::Waiting),
+            None => self.append(Queue::Waiting, state, backlog),
+            Some(Queue::Ack) => self.transfer(state, Queue::Ack, Queue::Waiting, backlog),
             Some(Queue::Delete) => return Wake::default(),
-            Some(_) => flush |= change.tcp && self.lists.count_update(state) == 0,
+            Some(_) => {
+                let is_last = change.tcp && self.lists.count_update(state) == 0;
+                if !is_last && !change.split {
+                    return Wake::default();
+                }
+                return self.send_update(state, backlog);
+            }
         }
-        if !flush {
-            return self.wake(false);
+        if change.split {
+            return self.send_update(state, backlog);
         }
+        self.wait()
+    }
+
+    /// The update that is queued for a state waits no longer.
+    fn send_update(&mut self, state: &L::State, backlog: &Backlog) -> Wake {
         if self.lists.place(state) == Some(Queue::Waiting) {
-            self.lists.transfer(state, Queue::Compressed);
+            self.transfer(state, Queue::Waiting, Queue::Compressed, backlog);
         }
-        self.flush()
+        FLUSH
     }
 
     /// A peer needs the whole state at once.
-    pub fn request(&mut self, state: &L::State) -> Wake {
+    pub fn request(&mut self, state: &L::State, backlog: &Backlog) -> Wake {
         match self.lists.place(state) {
-            None => self.lists.append(Queue::Update, state),
-            Some(Queue::Ack | Queue::Compressed | Queue::Waiting) => {
-                self.lists.transfer(state, Queue::Update);
+            None => self.append(Queue::Update, state, backlog),
+            Some(from @ (Queue::Ack | Queue::Compressed | Queue::Waiting)) => {
+                self.transfer(state, from, Queue::Update, backlog);
             }
             Some(Queue::Insert | Queue::Update) => {}
             Some(Queue::Delete) => return Wake::default(),
         }
-        self.flush()
+        FLUSH
     }
 
-    /// pf deletes a state. If its insert is still queued, the peers hear nothing
-    /// of it.
-    pub fn delete(&mut self, state: &L::State, frame_size: FrameSize) -> Wake {
+    /// pf deletes a state. Returns whether the peers will hear of it: they do not if the
+    /// state's insert is still queued.
+    pub fn delete(&mut self, state: &L::State, backlog: &Backlog) -> bool {
         match self.lists.place(state) {
             Some(Queue::Insert) => {
-                self.lists.remove(state);
-                return Wake::default();
+                self.remove(state, Queue::Insert, backlog);
+                return false;
             }
-            None => self.lists.append(Queue::Delete, state),
+            None => self.append(Queue::Delete, state, backlog),
             Some(Queue::Delete) => {}
-            Some(_) => self.lists.transfer(state, Queue::Delete),
+            Some(from) => self.transfer(state, from, Queue::Delete, backlog),
         }
-        self.wake_if_full(frame_size)
+        true
     }
 
     /// A peer sent a new state and waits for the acknowledgement.
-    pub fn acknowledge(&mut self, state: &L::State) -> Wake {
+    pub fn acknowledge(&mut self, state: &L::State, backlog: &Backlog) -> Wake {
         match self.lists.place(state) {
-            None => self.lists.append(Queue::Ack, state),
+            None => self.append(Queue::Ack, state, backlog),
             // An update acknowledges too: it shows that the state is known here.
-            Some(Queue::Waiting) => self.lists.transfer(state, Queue::Compressed),
+            Some(Queue::Waiting) => self.transfer(state, Queue::Waiting, Queue::Compressed, backlog),
             Some(_) => {}
         }
-        self.flush()
+        FLUSH
     }
 
     /// Nothing is sent about the state any more.
-    pub fn forget(&mut self, state: &L::State) {
-        self.lists.remove(state);
+    pub fn forget(&mut self, state: &L::State, backlog: &Backlog) {
+        if let Some(queue) = self.lists.place(state) {
+            self.remove(state, queue, backlog);
+        }
     }
 
     /// The timer expired: everything queued is sent.
-    pub fn timer_expired(&mut self) -> Wake {
+    pub fn timer_expired(&mut self, backlog: &Backlog) -> Wake {
         self.timer = false;
-        self.lists.append_all(Queue::Waiting, Queue::Compressed);
-        self.flushing = self.prompt_len() != 0;
-        Wake { timer: false, sender: self.flushing }
-    }
-
-    /// Sends all prompt queues now, even if they do not fill a frame.
-    pub fn flush(&mut self) -> Wake {
-        self.flushing = true;
-        self.wake(true)
-    }
-
-    /// Whether to send a frame now: the prompt queues fill one, or are being
-    /// flushed.
-    pub fn is_ready(&mut self, frame_size: FrameSize) -> bool {
-        self.flushing &= self.prompt_len() != 0;
-        self.flushing || self.is_full(frame_size)
+        self.stop_waiting(backlog);
+        Wake { timer: false, sender: self.has_prompt() }
     }
 
     /// Takes the next state out of a queue, to write its message.
-    pub fn pop(&mut self, queue: Queue) -> Option<L::Ref> {
-        self.lists.pop(queue)
+    pub fn pop(&mut self, queue: Queue, backlog: &Backlog) -> Option<L::Ref> {
+        let state = self.lists.pop(queue)?;
+        backlog.remove(queue);
+        Some(state)
     }
 
     /// Takes one state out of any queue. `None` when all queues are empty.
-    pub fn pop_any(&mut self) -> Option<L::Ref> {
-        self.lists.append_all(Queue::Waiting, Queue::Compressed);
-        Queue::PROMPT.iter().find_map(|queue| self.lists.pop(*queue))
+    pub fn pop_any(&mut self, backlog: &Backlog) -> Option<L::Ref> {
+        self.stop_waiting(backlog);
+        Queue::PROMPT.iter().find_map(|queue| self.pop(*queue, backlog))
     }
 
     /// Number of states in a queue.
@@ -330,37 +333,44 @@ impl<L: Lists> Queues<L> {
         self.lists.len(queue)
     }
 
-    /// Number of states in the prompt queues.
-    fn prompt_len(&self) -> usize {
-        Queue::PROMPT.iter().map(|queue| self.lists.len(*queue)).sum()
+    /// Whether a state is in a prompt queue.
+    pub fn has_prompt(&self) -> bool {
+        Queue::PROMPT.iter().any(|queue| self.lists.len(*queue) > 0)
     }
 
-    /// Whether the messages of the prompt queues fill a frame.
-    fn is_full(&self, frame_size: FrameSize) -> bool {
-        let run_len = |queue, message_len: usize| match self.lists.len(queue) {
-            0 => 0,
-            count => count.saturating_mul(message_len).saturating_add(size_of::<Subheader>()),
-        };
-        let len = run_len(Queue::Insert, frame_size.state_len)
-            .saturating_add(run_len(Queue::Ack, size_of::<RawId>()))
-            .saturating_add(run_len(Queue::Update, frame_size.state_len))
-            .saturating_add(run_len(Queue::Compressed, size_of::<RawCompressedUpdate>()))
-            .saturating_add(run_len(Queue::Delete, size_of::<RawId>()));
-        len >= frame_size.payload_len
+    fn append(&mut self, queue: Queue, state: &L::State, backlog: &Backlog) {
+        self.lists.append(queue, state);
+        backlog.add(queue, 1);
     }
 
-    fn wake_if_full(&mut self, frame_size: FrameSize) -> Wake {
-        let sender = self.is_full(frame_size);
-        self.wake(sender)
+    fn remove(&mut self, state: &L::State, queue: Queue, backlog: &Backlog) {
+        self.lists.remove(state);
+        backlog.remove(queue);
     }
 
-    /// Starts the timer unless it runs already.
-    fn wake(&mut self, sender: bool) -> Wake {
+    fn transfer(&mut self, state: &L::State, from: Queue, to: Queue, backlog: &Backlog) {
+        self.lists.transfer(state, to);
+        backlog.remove(from);
+        backlog.add(to, 1);
+    }
+
+    /// No update waits any more: those that did leave with the next frame.
+    fn stop_waiting(&mut self, backlog: &Backlog) {
+        let count = self.lists.len(Queue::Waiting);
+        self.lists.append_all(Queue::Waiting, Queue::Compressed);
+        backlog.add(Queue::Compressed, count);
+    }
+
+    /// An update waits. Starts the timer unless it runs already.
+    fn wait(&mut self) -> Wake {
         let timer = !self.timer;
         self.timer = true;
-        Wake { timer, sender }
+        Wake { timer, sender: false }
     }
 }
+
+/// All prompt queues leave now.
+const FLUSH: Wake = Wake { timer: false, sender: true };
 
 #[cfg(test)]
 mod tests;

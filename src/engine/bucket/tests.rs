@@ -69,43 +69,52 @@ const MAXUPD: u8 = 3;
 const TCP: Change = Change { tcp: true, split: false };
 const UDP: Change = Change { tcp: false, split: false };
 
-fn bucket() -> Queues<Model> {
-    Queues::new(Model { maxupd: MAXUPD, ..Model::default() })
+fn bucket() -> (Queues<Model>, Backlog) {
+    (Queues::new(Model { maxupd: MAXUPD, ..Model::default() }), Backlog::new())
 }
 
-/// Takes out all that is ready, as the sender does.
-fn sent(bucket: &mut Queues<Model>) -> Vec<(Queue, u32)> {
+/// Takes out all that is in the prompt queues.
+fn sent((bucket, backlog): &mut (Queues<Model>, Backlog)) -> Vec<(Queue, u32)> {
     let mut all = Vec::new();
-    while bucket.is_ready(FRAME_SIZE) {
-        let mut space = FRAME_SIZE.payload_len;
-        for queue in Queue::PROMPT {
-            let size = match queue {
-                Queue::Insert | Queue::Update => FRAME_SIZE.state_len,
-                Queue::Compressed | Queue::Waiting => 84,
-                Queue::Ack | Queue::Delete => 12,
-            };
-            while space >= size + 4 {
-                let Some(state) = bucket.pop(queue) else { break };
-                all.push((queue, state));
-                space -= size;
-            }
+    for queue in Queue::PROMPT {
+        while let Some(state) = bucket.pop(queue, backlog) {
+            all.push((queue, state));
         }
     }
+    assert!(!bucket.has_prompt() && backlog.is_empty());
     all
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn an_update_waits_for_the_timer() {
-    let mut bucket = bucket();
-    assert_eq!(bucket.update(&1, UDP), Wake { timer: true, sender: false });
+    let mut both = bucket();
+    let (bucket, backlog) = &mut both;
+    assert_eq!(bucket.update(&1, UDP, backlog), Wake { timer: true, sender: false });
     for _ in 0..1000 {
-        assert_eq!(bucket.update(&1, UDP), Wake::default());
+        assert_eq!(bucket.update(&1, UDP, backlog), Wake::default());
     }
-    assert_eq!(sent(&mut bucket), []);
-    assert!(bucket.timer_expired().sender);
-    assert_eq!(sent(&mut bucket), [(Queue::Compressed, 1)]);
-    assert!(bucket.update(&1, UDP).timer, "the next update starts the timer again");
+    assert!(!bucket.has_prompt() && backlog.is_empty());
+    assert!(bucket.timer_expired(backlog).sender);
+    assert_eq!(sent(&mut both), [(Queue::Compressed, 1)]);
+    let (bucket, backlog) = &mut both;
+    assert!(bucket.update(&1, UDP, backlog).timer, "the next update starts the timer again");
+}
+
+#[test]
+fn only_updates_that_wait_start_the_timer() {
+    let (mut bucket, backlog) = bucket();
+    bucket.insert(&1, &backlog);
+    assert!(bucket.delete(&2, &backlog));
+    let wakes = [
+        bucket.acknowledge(&3, &backlog),
+        bucket.request(&4, &backlog),
+        bucket.update(&1, UDP, &backlog),
+        bucket.update(&5, Change { split: true, ..UDP }, &backlog),
+    ];
+    // The update of the new state collapses into its insert.
+    assert_eq!(wakes.map(|wake| wake.timer), [false; 4]);
+    assert_eq!(wakes.map(|wake| wake.sender), [true, true, false, true]);
 }
 
 /// `collapses` and `update` agree.
@@ -115,15 +124,15 @@ fn an_update_that_collapses_changes_nothing_in_the_bucket() {
     let mut collapsed = 0;
     for (change, queue) in changes.iter().flat_map(|change| Queue::ALL.map(|queue| (*change, queue))) {
         for left in 0..=MAXUPD {
-            let mut bucket = bucket();
-            bucket.lists.append(queue, &1);
+            let (mut bucket, backlog) = bucket();
+            bucket.append(queue, &1, &backlog);
             bucket.lists.left.insert(1, left);
             if collapses(Some(queue), change, left) {
-                assert!(!bucket.update(&1, change).sender, "{queue:?} {change:?} {left}");
+                assert!(!bucket.update(&1, change, &backlog).sender, "{queue:?} {change:?} {left}");
                 assert_eq!(bucket.lists.place(&1), Some(queue));
                 collapsed += 1;
             } else if queue == Queue::Waiting {
-                assert!(bucket.update(&1, change).sender, "{change:?} {left}");
+                assert!(bucket.update(&1, change, &backlog).sender, "{change:?} {left}");
             }
         }
     }
@@ -135,112 +144,150 @@ fn an_update_that_collapses_changes_nothing_in_the_bucket() {
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes under Miri")]
 fn a_thousand_busy_states_do_not_fill_frames() {
-    let mut bucket = bucket();
+    let mut both = bucket();
+    let (bucket, backlog) = &mut both;
     for round in 0..10 {
         for state in 0..1000 {
-            let wake = bucket.update(&state, UDP);
+            let wake = bucket.update(&state, UDP, backlog);
             assert_eq!(wake, Wake { timer: (round, state) == (0, 0), sender: false });
         }
     }
-    let _ = bucket.timer_expired();
-    assert_eq!(sent(&mut bucket).len(), 1000);
+    assert!(!backlog.fills(FRAME_SIZE));
+    let _ = bucket.timer_expired(backlog);
+    assert!(backlog.fills(FRAME_SIZE));
+    assert_eq!(sent(&mut both).len(), 1000);
 }
 
 #[test]
 fn maxupd_sends_only_that_state() {
-    let mut bucket = bucket();
-    let _ = bucket.update(&1, TCP);
-    let _ = bucket.update(&2, TCP);
-    assert!(!bucket.update(&1, TCP).sender);
-    assert!(!bucket.update(&1, TCP).sender);
-    assert!(bucket.update(&1, TCP).sender);
-    assert_eq!(sent(&mut bucket), [(Queue::Compressed, 1)]);
+    let mut both = bucket();
+    let (bucket, backlog) = &mut both;
+    let _ = bucket.update(&1, TCP, backlog);
+    let _ = bucket.update(&2, TCP, backlog);
+    assert!(!bucket.update(&1, TCP, backlog).sender);
+    assert!(!bucket.update(&1, TCP, backlog).sender);
+    assert!(bucket.update(&1, TCP, backlog).sender);
+    assert_eq!(sent(&mut both), [(Queue::Compressed, 1)]);
 }
 
 #[test]
 fn a_state_that_a_peer_updates_too_is_sent_at_once() {
-    let mut bucket = bucket();
-    assert!(bucket.update(&1, Change { tcp: false, split: true }).sender);
-    assert_eq!(sent(&mut bucket), [(Queue::Compressed, 1)]);
+    let mut both = bucket();
+    assert!(both.0.update(&1, Change { tcp: false, split: true }, &both.1).sender);
+    assert_eq!(sent(&mut both), [(Queue::Compressed, 1)]);
 }
 
 #[test]
-fn inserts_leave_in_full_frames() {
-    let mut bucket = bucket();
-    for state in 1..=5 {
-        assert!(!bucket.insert(&state, FRAME_SIZE).sender);
+fn as_many_inserts_as_fit_fill_a_frame() {
+    let (mut bucket, backlog) = bucket();
+    for state in 1..=4 {
+        bucket.insert(&state, &backlog);
+        assert!(!backlog.fills(FRAME_SIZE));
     }
-    assert!(bucket.insert(&6, FRAME_SIZE).sender);
-    assert_eq!(sent(&mut bucket).len(), 5, "one frame; the sixth state waits for more");
-    let _ = bucket.timer_expired();
-    assert_eq!(sent(&mut bucket), [(Queue::Insert, 6)]);
+    bucket.insert(&5, &backlog);
+    assert!(backlog.fills(FRAME_SIZE), "a sixth would not fit");
+}
+
+#[test]
+fn as_many_deletes_as_fit_fill_a_frame() {
+    let (mut bucket, backlog) = bucket();
+    let fit = (FRAME_SIZE.payload_len - 4) / 12;
+    for state in 1..fit {
+        assert!(bucket.delete(&(state as u32), &backlog));
+        assert!(!backlog.fills(FRAME_SIZE), "{state}");
+    }
+    assert!(bucket.delete(&0, &backlog));
+    assert!(backlog.fills(FRAME_SIZE));
+}
+
+/// One bucket's messages count as much as another's.
+#[test]
+fn the_messages_of_all_buckets_fill_a_frame() {
+    let backlog = Backlog::new();
+    let mut buckets: Vec<_> = (0..5).map(|_| bucket().0).collect();
+    for (state, bucket) in buckets.iter_mut().enumerate() {
+        assert!(!backlog.fills(FRAME_SIZE));
+        bucket.insert(&(state as u32), &backlog);
+    }
+    assert!(backlog.fills(FRAME_SIZE));
+    assert_eq!(buckets[3].pop(Queue::Insert, &backlog), Some(3));
+    assert!(!backlog.fills(FRAME_SIZE));
 }
 
 #[test]
 fn no_delete_is_sent_for_a_state_that_was_not_sent() {
-    let mut bucket = bucket();
-    let _ = bucket.insert(&1, FRAME_SIZE);
-    assert_eq!(bucket.delete(&1, FRAME_SIZE), Wake::default());
-    let _ = bucket.timer_expired();
-    assert_eq!(sent(&mut bucket), []);
+    let mut both = bucket();
+    both.0.insert(&1, &both.1);
+    assert!(!both.0.delete(&1, &both.1));
+    assert!(both.1.is_empty());
+    assert_eq!(sent(&mut both), []);
 }
 
 #[test]
 fn a_delete_replaces_any_other_message_and_is_final() {
-    let mut bucket = bucket();
-    let _ = bucket.update(&1, UDP);
-    let _ = bucket.delete(&1, FRAME_SIZE);
-    let _ = bucket.update(&1, UDP);
-    let _ = bucket.request(&1);
-    let _ = bucket.timer_expired();
-    assert_eq!(sent(&mut bucket), [(Queue::Delete, 1)]);
+    let mut both = bucket();
+    let (bucket, backlog) = &mut both;
+    let _ = bucket.update(&1, UDP, backlog);
+    assert!(bucket.delete(&1, backlog));
+    let _ = bucket.update(&1, UDP, backlog);
+    let _ = bucket.request(&1, backlog);
+    assert_eq!(sent(&mut both), [(Queue::Delete, 1)]);
 }
 
 #[test]
 fn a_request_turns_a_compressed_update_into_a_whole_one() {
-    let mut bucket = bucket();
-    let _ = bucket.update(&1, UDP);
-    assert!(bucket.request(&1).sender);
-    assert!(bucket.request(&1).sender);
+    let mut both = bucket();
+    let (bucket, backlog) = &mut both;
+    let _ = bucket.update(&1, UDP, backlog);
+    assert!(bucket.request(&1, backlog).sender);
+    assert!(bucket.request(&1, backlog).sender);
     assert!(announces(bucket.lists.place(&1)));
-    assert_eq!(sent(&mut bucket), [(Queue::Update, 1)]);
+    assert_eq!(sent(&mut both), [(Queue::Update, 1)]);
 }
 
 #[test]
 fn an_acknowledgement_leaves_at_once() {
-    let mut bucket = bucket();
-    assert!(bucket.acknowledge(&1).sender);
-    assert_eq!(sent(&mut bucket), [(Queue::Ack, 1)]);
+    let mut both = bucket();
+    assert!(both.0.acknowledge(&1, &both.1).sender);
+    assert_eq!(sent(&mut both), [(Queue::Ack, 1)]);
 }
 
 proptest! {
-    /// When the timer has expired, nothing is queued any more, whatever happened
-    /// before, and each state was sent at most once.
+    /// Whatever happened, the backlog counts what is in the queues, the timer runs if an update
+    /// waits, and when it has expired, each state is sent at most once and nothing is queued.
     #[test]
     #[cfg_attr(miri, ignore = "takes minutes under Miri")]
-    fn an_expired_timer_empties_the_bucket(events in proptest::collection::vec((0..6u8, 0..20u32), 0..400)) {
-        let mut bucket = bucket();
+    fn the_queues_and_the_backlog_agree(events in proptest::collection::vec((0..8u8, 0..20u32), 0..400)) {
+        let mut both = bucket();
+        let (bucket, backlog) = &mut both;
         let mut timer = false;
         for (event, state) in events {
-            let wake = match event {
-                0 => bucket.insert(&state, FRAME_SIZE),
-                1 => bucket.update(&state, TCP),
-                2 => bucket.update(&state, UDP),
-                3 => bucket.request(&state),
-                4 => bucket.delete(&state, FRAME_SIZE),
-                _ => bucket.acknowledge(&state),
-            };
+            let mut wake = Wake::default();
+            match event {
+                0 => bucket.insert(&state, backlog),
+                1 => wake = bucket.update(&state, TCP, backlog),
+                2 => wake = bucket.update(&state, UDP, backlog),
+                3 => wake = bucket.request(&state, backlog),
+                4 => drop(bucket.delete(&state, backlog)),
+                5 => bucket.forget(&state, backlog),
+                6 => drop(bucket.pop(Queue::PROMPT[state as usize % 5], backlog)),
+                _ => wake = bucket.acknowledge(&state, backlog),
+            }
             prop_assert!(!(wake.timer && timer), "the timer starts once");
             timer |= wake.timer;
-            prop_assert!(timer || bucket.lists.queues.values().all(VecDeque::is_empty));
-            prop_assert_eq!(wake.sender, wake.sender && bucket.is_ready(FRAME_SIZE));
+            prop_assert!(timer || bucket.len(Queue::Waiting) == 0);
+            for queue in Queue::PROMPT {
+                prop_assert_eq!(backlog.len(queue), bucket.len(queue));
+            }
+            prop_assert_eq!(backlog.is_empty(), !bucket.has_prompt());
         }
-        let _ = bucket.timer_expired();
-        let mut states: Vec<_> = sent(&mut bucket).into_iter().map(|(_, state)| state).collect();
+        let _ = bucket.timer_expired(backlog);
+        prop_assert_eq!(bucket.len(Queue::Waiting), 0);
+        let mut states: Vec<_> = sent(&mut both).into_iter().map(|(_, state)| state).collect();
         let total = states.len();
         states.sort_unstable();
         states.dedup();
         prop_assert_eq!(states.len(), total);
-        prop_assert!(bucket.pop_any().is_none());
+        prop_assert!(both.0.pop_any(&both.1).is_none());
     }
 }

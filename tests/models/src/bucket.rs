@@ -1,24 +1,49 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The flags of a bucket (`driver/queues.rs`), and the one for clears: the sender overlooks
-//! nothing, and keeps the order of deletes and inserts, and of clears and inserts.
+//! When what is queued leaves (`driver/queues.rs`, `driver/schedule.rs`), and the flag for
+//! clears: the sender overlooks nothing, and keeps the order of deletes and inserts, and of
+//! clears and inserts. The backlog has atomics of Rust here, and so is always up to date.
 
-use crate::atomic::{check, AtomicBool, Ordering};
+use crate::atomic::{check, weaken, AtomicBool, Mutation, Ordering};
 use crate::driver::kernel::mutex::Mutex;
-use crate::driver::pf::{Kstate, StateLists};
-use crate::driver::queues::{write_in_order, SharedQueues};
-use crate::engine::bucket::{FrameSize, Queue, Queues};
+use crate::driver::pf::{Kstate, StateLists, StateRef};
+use crate::driver::queues::{write_in_order, FrameOfStates, SharedQueues};
+use crate::driver::schedule::{Schedule, Tick};
+use crate::engine::bucket::{Backlog, Queue, Queues};
 use loom::sync::Arc;
 use loom::thread;
 
-const FRAME: FrameSize = FrameSize { payload_len: 1456, state_len: 277 };
+/// A frame that notes what is written.
+#[derive(Default)]
+struct Noted(Vec<Queue>);
 
-fn queues() -> SharedQueues {
+impl FrameOfStates for Noted {
+    fn fits(&self, _queue: Queue) -> usize {
+        16
+    }
+
+    fn write(&mut self, queue: Queue, _state: &StateRef) {
+        self.0.push(queue);
+    }
+}
+
+/// The sender writes a frame.
+fn write(buckets: &[&SharedQueues], backlog: &Backlog, clear_waits: &AtomicBool) -> Vec<Queue> {
+    let mut frame = Noted::default();
+    write_in_order(|index| buckets.get(index).copied(), 0, backlog, clear_waits, &mut frame);
+    frame.0
+}
+
+pub(crate) fn queues() -> SharedQueues {
     let queues = SharedQueues::new(Mutex::new(Queues::new(StateLists::new(128))));
     // loom wants the first look at each flag before there are threads.
-    let no_clear = AtomicBool::new(false);
-    assert!(!queues.take_request() && !queues.take_batch(Queue::Insert, &no_clear, &mut [None]));
-    write_in_order([&queues].into_iter(), &queues, |_, _, _| {});
+    assert_eq!(write(&[&queues], &Backlog::new(), &no_clear()), []);
     queues
+}
+
+fn no_clear() -> AtomicBool {
+    let clear_waits = AtomicBool::new(false);
+    assert!(!clear_waits.load(Ordering::Relaxed));
+    clear_waits
 }
 
 fn state() -> &'static Kstate {
@@ -28,120 +53,133 @@ fn state() -> &'static Kstate {
     state
 }
 
-/// Takes one state out of a queue.
-fn pop(queues: &SharedQueues, queue: Queue) -> bool {
-    queues.lock().pop(queue).is_some()
+struct Ticking {
+    queues: SharedQueues,
+    schedule: Schedule,
+    states: [&'static Kstate; 2],
+    no_clear: AtomicBool,
+    /// Whether the timer is armed. As in FreeBSD's callouts, a lock orders what threads did
+    /// before they arm it.
+    timer: Mutex<bool>,
+    /// How many states the sender has found.
+    found: Mutex<usize>,
 }
 
-/// The interrupt by which a thread asks the sender to run: a flag, and a run for each time that
-/// it is found set. As in FreeBSD's `swi_sched`, a lock orders what threads did before they set
-/// it.
-struct Interrupt(Mutex<bool>);
-
-impl Interrupt {
-    fn schedule(&self) {
-        *self.0.lock() = true;
+impl Ticking {
+    fn new() -> Arc<Ticking> {
+        let schedule = Schedule::new();
+        // As above.
+        assert!(schedule.await_tick());
+        assert_eq!(schedule.tick_passed(), Tick::Rest);
+        assert!(!schedule.take_flush());
+        Arc::new(Ticking {
+            queues: queues(),
+            schedule,
+            states: [state(), state()],
+            no_clear: no_clear(),
+            timer: Mutex::new(false),
+            found: Mutex::new(0),
+        })
     }
 
-    fn run(&self, sender: impl Fn()) {
-        while std::mem::take(&mut *self.0.lock()) {
-            sender();
+    /// pf makes a state.
+    fn queue(&self, index: usize) {
+        self.queues.insert(self.states[index], &self.schedule.backlog);
+        if self.schedule.await_tick() {
+            *self.timer.lock() = true;
+        }
+    }
+
+    /// The timer expires if it is armed, and the sender runs if it asks for that.
+    fn tick(&self) {
+        if !std::mem::take(&mut *self.timer.lock()) {
+            return;
+        }
+        match self.schedule.tick_passed() {
+            Tick::Rest => {}
+            Tick::Wait => *self.timer.lock() = true,
+            Tick::Send => {
+                assert!(self.schedule.take_flush());
+                let written = write(&[&self.queues], &self.schedule.backlog, &self.no_clear);
+                *self.found.lock() += written.len();
+            }
         }
     }
 }
 
-/// Two threads each queue a state and ask the sender to look.
-fn request_twice(look: fn(&SharedQueues) -> usize) {
-    let model = Arc::new((queues(), Interrupt(Mutex::new(false)), [state(), state()]));
+/// Two threads each queue a state while ticks pass.
+fn tick_twice() {
+    let model = Ticking::new();
     let threads = [0, 1].map(|index| {
         let model = Arc::clone(&model);
-        thread::spawn(move || {
-            let (queues, interrupt, states) = &*model;
-            let _ = queues.lock().insert(states[index], FRAME);
-            queues.request_send();
-            interrupt.schedule();
-        })
+        thread::spawn(move || model.queue(index))
     });
-    let found = std::cell::Cell::new(0);
-    let run = || model.1.run(|| found.set(found.get() + look(&model.0)));
-    run();
+    model.tick();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    run();
-    assert_eq!(found.get(), 2);
-}
-
-fn take_all(queues: &SharedQueues) -> usize {
-    (0..).take_while(|_| pop(queues, Queue::Insert)).count()
+    // In the end the timer is armed as long as something is queued.
+    model.tick();
+    model.tick();
+    assert_eq!(*model.found.lock(), 2);
 }
 
 #[test]
-fn no_request_is_lost() {
-    check(|| request_twice(|queues| if queues.take_request() { take_all(queues) } else { 0 }));
+fn all_that_is_queued_leaves_with_a_tick() {
+    check(tick_twice);
 }
 
-/// The flag is cleared after the look.
 #[test]
 #[should_panic(expected = "assertion")]
-fn no_request_is_lost_needs_the_flag_cleared_first() {
-    check(|| {
-        request_twice(|queues| {
-            let found = take_all(queues);
-            if queues.take_request() {
-                found
-            } else {
-                assert_eq!(found, 0);
-                0
-            }
-        });
-    });
+fn all_that_is_queued_leaves_with_a_tick_needs_the_swaps() {
+    weaken(Mutation::NotAtomic, tick_twice);
 }
 
-/// A sender that writes a frame: the queues of both buckets, and what writes some of a queue.
-type Sender = fn(&[SharedQueues; 2], &mut dyn FnMut(&SharedQueues, Queue, usize));
+#[test]
+#[should_panic(expected = "assertion")]
+fn all_that_is_queued_leaves_with_a_tick_needs_the_ordering() {
+    weaken(Mutation::NoAcquire, tick_twice);
+}
+
+/// A sender that writes a frame: the queues of both buckets, and what is in them.
+type Sender = fn(&[SharedQueues; 2], &Backlog) -> Vec<Queue>;
 
 /// A state ends, and another with the same ends is made, which pf orders by the lock of their
-/// keys. The sender writes a frame meanwhile. `write` is the sender.
-fn replace(write: Sender) {
-    let model = Arc::new(([queues(), queues()], [state(), state()], Mutex::new(false)));
+/// keys. The sender writes a frame meanwhile.
+fn replace(sender: Sender) {
+    let model = Arc::new(([queues(), queues()], [state(), state()], Mutex::new(false), Backlog::new()));
     let (deleting, inserting) = (Arc::clone(&model), Arc::clone(&model));
     let deleting = thread::spawn(move || {
-        let ([queues, _], [state, _], keys) = &*deleting;
-        let _ = queues.delete(state, FRAME);
+        let ([queues, _], [state, _], keys, backlog) = &*deleting;
+        assert!(queues.delete(state, backlog));
         *keys.lock() = true;
     });
     let inserting = thread::spawn(move || {
-        let ([_, queues], [_, state], keys) = &*inserting;
+        let ([_, queues], [_, state], keys, backlog) = &*inserting;
         if *keys.lock() {
-            let _ = queues.lock().insert(state, FRAME);
+            queues.insert(state, backlog);
         }
     });
-    let (mut is_deleted, mut is_inserted) = (false, false);
-    write(&model.0, &mut |queues, queue, most| {
-        let is_written = most > 0 && pop(queues, queue);
-        is_deleted |= is_written && queue == Queue::Delete;
-        is_inserted |= is_written && queue == Queue::Insert;
-    });
-    assert!(is_deleted || !is_inserted);
+    let written = sender(&model.0, &model.3);
+    let place = |queue| written.iter().position(|written| *written == queue);
+    let (deleted, inserted) = (place(Queue::Delete), place(Queue::Insert));
+    assert!(inserted.is_none() || deleted.is_some_and(|deleted| Some(deleted) < inserted));
     deleting.join().unwrap();
     inserting.join().unwrap();
 }
 
 #[test]
 fn deletes_leave_before_later_inserts() {
-    check(|| replace(|all, write| write_in_order(all.iter(), &all[1], write)));
+    check(|| replace(|[one, two], backlog| write(&[one, two], backlog, &no_clear())));
 }
 
-/// Deletes are looked for before inserts are counted.
+/// Deletes are looked for before the queue of inserts is locked.
 #[test]
 #[should_panic(expected = "assertion")]
-fn deletes_leave_before_later_inserts_needs_inserts_counted_first() {
+fn deletes_leave_before_later_inserts_needs_the_look_with_the_queues_locked() {
     check(|| {
-        replace(|all, write| {
-            for queues in all {
-                write(queues, Queue::Delete, usize::MAX);
-            }
-            let inserts = all[1].lock().len(Queue::Insert);
-            write(&all[1], Queue::Insert, inserts);
+        replace(|queues, backlog| {
+            let pop = |index: usize, queue| queues[index].lock().pop(queue, backlog).map(|_| queue);
+            let deleted = (backlog.len(Queue::Delete) > 0).then(|| pop(0, Queue::Delete)).flatten();
+            deleted.into_iter().chain(pop(1, Queue::Insert)).collect()
         });
     });
 }
@@ -152,13 +190,18 @@ struct Clearing {
     /// Whether a clear waits in `control`.
     control: Mutex<bool>,
     clear_waits: AtomicBool,
+    backlog: Backlog,
 }
 
 impl Clearing {
     fn new() -> Arc<Clearing> {
-        let clear_waits = AtomicBool::new(false);
-        assert!(!clear_waits.load(Ordering::Relaxed));
-        Arc::new(Clearing { queues: queues(), state: state(), control: Mutex::new(false), clear_waits })
+        Arc::new(Clearing {
+            queues: queues(),
+            state: state(),
+            control: Mutex::new(false),
+            clear_waits: no_clear(),
+            backlog: Backlog::new(),
+        })
     }
 
     /// An operator clears states, as in `hooks::states_cleared`. Then pf makes a state.
@@ -167,7 +210,7 @@ impl Clearing {
         *control = true;
         self.clear_waits.store(true, Ordering::Release);
         drop(control);
-        let _ = self.queues.lock().insert(self.state, FRAME);
+        self.queues.insert(self.state, &self.backlog);
     }
 
     /// The sender looks for a clear, as in `sender::send_control`.
@@ -179,12 +222,13 @@ impl Clearing {
     }
 
     fn take_insert(&self) -> bool {
-        self.queues.take_batch(Queue::Insert, &self.clear_waits, &mut [None])
+        !write(&[&self.queues], &self.backlog, &self.clear_waits).is_empty()
     }
 
     /// Mutant: looks for a clear before it locks the queues.
     fn take_insert_unlocked(&self) -> bool {
-        !self.clear_waits.load(Ordering::Acquire) && pop(&self.queues, Queue::Insert)
+        !self.clear_waits.load(Ordering::Acquire)
+            && self.queues.lock().pop(Queue::Insert, &self.backlog).is_some()
     }
 }
 

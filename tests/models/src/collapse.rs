@@ -6,17 +6,31 @@
 //! then locks the row, must read the change.
 
 use crate::atomic::{check, AtomicBool};
-use crate::driver::kernel::mutex::Mutex;
-use crate::driver::pf::{collapse, Kstate, StateLists};
-use crate::driver::queues::SharedQueues;
-use crate::engine::bucket::{Change, Queue, Queues};
+use crate::bucket;
+use crate::driver::pf::{collapse, Kstate, StateRef};
+use crate::driver::queues::{write_in_order, FrameOfStates, SharedQueues};
+use crate::engine::bucket::{Backlog, Change, Queue};
 use loom::sync::Arc;
 use loom::thread;
 
 const CHANGE: Change = Change { tcp: true, split: false };
 
+/// A frame that holds what one state's message tells.
+struct Content(Option<u32>);
+
+impl FrameOfStates for Content {
+    fn fits(&self, _queue: Queue) -> usize {
+        1
+    }
+
+    fn write(&mut self, _queue: Queue, state: &StateRef) {
+        self.0 = Some(state.lock().content());
+    }
+}
+
 struct Model {
     queues: SharedQueues,
+    backlog: Backlog,
     clear_waits: AtomicBool,
     state: &'static Kstate,
 }
@@ -24,10 +38,10 @@ struct Model {
 impl Model {
     /// A state that waits in its bucket's queue.
     fn new() -> Arc<Model> {
-        let queues = SharedQueues::new(Mutex::new(Queues::new(StateLists::new(128))));
-        let state = Kstate::leak();
-        let _ = queues.lock().update(state, CHANGE);
-        Arc::new(Model { queues, clear_waits: AtomicBool::new(false), state })
+        let queues = bucket::queues();
+        let (state, backlog) = (Kstate::leak(), Backlog::new());
+        let _ = queues.change(|queues| queues.update(state, CHANGE, &backlog));
+        Arc::new(Model { queues, backlog, clear_waits: AtomicBool::new(false), state })
     }
 
     /// pf handles a packet of the state, as `hooks::state_updated` does then.
@@ -35,29 +49,27 @@ impl Model {
         let state = self.state.lock();
         state.set_content(state.content() + 1);
         if !collapse(&state, CHANGE) {
-            let _ = self.queues.lock().update(&state, CHANGE);
+            let _ = self.queues.change(|queues| queues.update(&state, CHANGE, &self.backlog));
         }
     }
 
     /// The second of the bucket is over.
     fn expire(&self) {
-        let _ = self.queues.lock().timer_expired();
+        let _ = self.queues.change(|queues| queues.timer_expired(&self.backlog));
     }
 
-    /// The sender takes the state out of its queue and sends it, as `sender::write_queue` does.
+    /// The sender takes the state out of its queue and sends it, as `sender::send_backlog` does.
     fn send(&self) -> Option<u32> {
-        let mut batch = [None];
-        self.queues.take_batch(Queue::Compressed, &self.clear_waits, &mut batch);
-        let [state] = batch;
-        state.map(|state| state.lock().content())
+        let mut frame = Content(None);
+        let bucket = |index| (index == 0).then_some(&self.queues);
+        write_in_order(bucket, 0, &self.backlog, &self.clear_waits, &mut frame);
+        frame.0
     }
 
     /// Mutant: reads the state before it takes it out of its queue.
     fn send_what_was_read_before(&self) -> Option<u32> {
         let content = self.state.lock().content();
-        let mut batch = [None];
-        self.queues.take_batch(Queue::Compressed, &self.clear_waits, &mut batch);
-        batch[0].is_some().then_some(content)
+        self.send().map(|_| content)
     }
 }
 

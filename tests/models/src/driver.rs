@@ -10,5 +10,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod pf;
 #[path = "../../../src/driver/queues.rs"]
 pub(crate) mod queues;
+#[path = "../../../src/driver/schedule.rs"]
+pub(crate) mod schedule;
 pub(crate) mod softc;
 pub(crate) mod storage;

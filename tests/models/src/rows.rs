@@ -3,32 +3,28 @@
 //! announced later, a state is unlinked once, and after `quiesce` no thread is in a hook.
 
 use crate::atomic::{check, AtomicBool, Content, Ordering};
-use crate::driver::kernel::mutex::Mutex;
+use crate::bucket;
 use crate::driver::pf::row::{self, Rows};
-use crate::driver::pf::{Kstate, StateLists};
+use crate::driver::pf::Kstate;
 use crate::driver::queues::SharedQueues;
-use crate::engine::bucket::{FrameSize, Queue, Queues};
+use crate::engine::bucket::{Backlog, Queue};
 use crate::freebsd;
 use loom::sync::Arc;
 use loom::thread;
 
-const FRAME: FrameSize = FrameSize { payload_len: 1456, state_len: 277 };
-
 struct Model {
     queues: SharedQueues,
+    backlog: Backlog,
     state: &'static Kstate,
-    clear_waits: AtomicBool,
 }
 
 impl Model {
     fn new() -> Arc<Model> {
-        let queues = SharedQueues::new(Mutex::new(Queues::new(StateLists::new(128))));
-        let clear_waits = AtomicBool::new(false);
-        // loom wants the first look at each atomic before there are threads.
-        assert!(!queues.take_batch(Queue::Insert, &clear_waits, &mut [None]));
+        let queues = bucket::queues();
         let state = Kstate::leak();
+        // loom wants the first look at each atomic before there are threads.
         state.touch();
-        Arc::new(Model { queues, state, clear_waits })
+        Arc::new(Model { queues, backlog: Backlog::new(), state })
     }
 
     /// pf puts the state into its row.
@@ -38,7 +34,7 @@ impl Model {
 
     /// The insert hook.
     fn announce(&self) {
-        let _ = self.queues.lock().insert(self.state, FRAME);
+        self.queues.insert(self.state, &self.backlog);
     }
 }
 
@@ -51,9 +47,7 @@ fn walk(insert: fn(&Model)) {
         let _locked = pf.state.lock();
         insert(&pf);
     });
-    let mut batch = [None];
-    model.queues.take_batch(Queue::Insert, &model.clear_waits, &mut batch);
-    let is_announced = batch[0].is_some();
+    let is_announced = model.queues.lock().pop(Queue::Insert, &model.backlog).is_some();
     let is_found = Rows::all().lock(0).is_some_and(|row| row.states().count() == 1);
     assert!(is_found || !is_announced);
     pf.join().unwrap();

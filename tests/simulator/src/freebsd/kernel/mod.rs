@@ -166,6 +166,11 @@ impl Kernel {
         &self.low
     }
 
+    /// How many callouts are armed.
+    pub fn armed_callouts(&self) -> usize {
+        self.callouts.pending()
+    }
+
     /// Whether the kernel was stopped by [`Kernel::crash`].
     pub fn is_crashed(&self) -> bool {
         self.crashed.get()

@@ -2,7 +2,7 @@
 //! The kernel's variables that modules refer to by name, and the region of VNET
 //! variables.
 
-use super::world::{milliseconds, Sbt};
+use super::world::{milliseconds, Sbt, SECOND};
 use super::Kernel;
 use crate::freebsd::machine::image::Outside;
 use crate::freebsd::machine::low::LowMemory;
@@ -44,6 +44,11 @@ impl Globals {
     /// Sets `mp_ncpus`, the number of CPUs.
     pub fn set_cpus(&mut self, cpus: i32) {
         self.cpus = cpus;
+    }
+
+    /// Sets `kern.hz`, the number of clock ticks in a second.
+    pub fn set_hz(&mut self, hz: i64) {
+        self.tick = SECOND / hz;
     }
 }
 
