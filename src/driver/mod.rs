@@ -5,8 +5,8 @@
 //! [`kernel`] wraps FreeBSD's interfaces in safe types, and [`pf`] does the same for pf's
 //! state table. The other modules are pfsync itself:
 //!
-//! - To send: [`hooks`] queues a state in the [`queues`] of a bucket, [`sender`] sends what is
-//!   ready, [`output`] builds the packet in [`buffer`], and [`link`] sends it.
+//! - To send: [`hooks`] queues a state in the [`queues`] of a bucket, [`schedule`] says when
+//!   it leaves, [`sender`] sends it, [`output`] builds the packet in [`buffer`], and [`link`] sends it.
 //! - To receive: [`input`] handles a packet, and [`import`] inserts new states.
 //! - To defer: [`deferral`] keeps the first packet of a connection until a peer knows its
 //!   state.

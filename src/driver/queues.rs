@@ -136,8 +136,8 @@ impl SharedQueues {
 ///
 /// A new connection may have the same ends as one whose state has just ended, and peers
 /// refuse its insert while they have the old state. The two states are in different buckets.
-/// So no insert leaves before the deletes that were queued before it: pf made its state after
-/// the end of the other one, with a lock of its own.
+/// So no insert leaves before the deletes that were queued before it. pf orders the two: it
+/// makes the new state after the end of the old one, with a lock of its own.
 pub(crate) fn write_in_order<'a>(
     bucket: impl Fn(usize) -> Option<&'a SharedQueues>,
     first: usize,

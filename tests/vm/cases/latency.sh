@@ -52,7 +52,7 @@ measure() {
 	result "$2.milliseconds.max" "${figures##* }"
 	result "$2.lost" $((COUNT - $(wc -l < $RUN/delays)))
 	result "$2.packets" "$packets"
-	eval "$2_p99=$(echo "$figures" | cut -d ' ' -f 2) $2_packets=$packets $2_found=$(wc -l < $RUN/delays)"
+	eval "$2_p99=$(echo "$figures" | cut -d ' ' -f 2) $2_packets=$packets $2_found=$(($(wc -l < $RUN/delays)))"
 	wait_for 10 has_states two $COUNT
 	echo "$2: $(states_on two) states on the peer"
 }
@@ -67,4 +67,4 @@ TICK=$(sysctl -n kern.hz | awk '{ print 1000 / $1 }')
 result ticks.p99 "$(ratio "$rust_p99" "$TICK")"
 result ratio.p99 "$(ratio "$rust_p99" "$c_p99")"
 result ratio.packets "$(ratio "$rust_packets" "$c_packets")"
-is_reference || equal "inserts" $COUNT "$((rust_found))"
+is_reference || equal "inserts" $COUNT "$rust_found"

@@ -116,12 +116,11 @@ measure() {
 need_module pf carp
 make_jail client server one two
 make_bridge one two
-SYNC_ONE=${ENDS%" "*} SYNC_TWO=${ENDS##* }
+SYNC=$ENDS
 make_bridge one two client
 INSIDE=$ENDS
 make_bridge one two server
-OUTSIDE=$ENDS
-set -- $SYNC_ONE $SYNC_TWO $INSIDE $OUTSIDE
+set -- $SYNC $INSIDE $ENDS
 SYNC_ONE=$1 SYNC_TWO=$2
 address client "$5" 10.1.0.9/24
 address server "$8" $SERVER/24
