@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# about: how many of 500 new connections a second live on when the master of a carp pair dies, by age, with both modules
+# about: how many of the connections through a carp pair live on when the master dies, by age, with both modules
 # needs: stock programs
+# param: rate 50 500
 # timeout: 1200
 . /tmp/vm/lib.sh
 . /tmp/vm/carp.sh
@@ -11,8 +12,8 @@
 #                      +-- two --+
 #                       sync wire
 
-RATE=500
-COUNT=2000
+# Connections a second; the master dies after three.
+COUNT=$((rate * 4))
 SERVER=10.2.0.9
 CABLES=
 
@@ -93,7 +94,7 @@ measure() {
 	jexec one pfctl -q -F states
 	sleep 2
 	jexec client ping -q -c 3 $SERVER >/dev/null || fail "the server does not answer"
-	jexec client $VM/bin/trickle $SERVER 7000 $RATE $COUNT 40 >$RUN/connections &
+	jexec client $VM/bin/trickle $SERVER 7000 "$rate" $COUNT 40 >$RUN/connections &
 	client=$!
 	sleep 3
 	death=$($VM/bin/cut $CABLES)
@@ -109,7 +110,7 @@ measure() {
 		esac
 		all=$((all + made))
 	done < $RUN/ages
-	[ "$all" -ge 500 ] || fail "only $all connections were made"
+	[ "$all" -ge "$rate" ] || fail "only $all connections were made"
 	eval "$2_dead=$dead"
 }
 
