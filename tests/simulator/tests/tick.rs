@@ -163,21 +163,20 @@ fn connect(hz: i64, rate: usize, count: usize) -> Result<(usize, usize, Sbt)> {
     let mut stock = Stock::new(4);
     let start = lab.world.now();
     let (mut waiting, mut longest) = (Vec::new(), 0);
-    let mut random = 1u64;
-    let mut due = start;
+    let quarter = SECOND / hz / 4;
+    let (mut due, mut next_look, mut random) = (start, start, 1u64);
     for number in 0..count {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let uniform = ((random >> 11) as f64 + 1.0) / (1u64 << 53) as f64;
         due += (-uniform.ln() * SECOND as f64 / rate as f64) as Sbt;
-        // What waits is looked at once in a quarter of a tick.
-        while lab.world.now() + SECOND / hz / 4 < due {
-            pass(&lab, SECOND / hz / 4)?;
-            let now = lab.world.now();
+        while next_look < due {
+            pass(&lab, next_look - lab.world.now())?;
             waiting.retain(|(id, since)| {
                 let is_there = two.state(*id).is_some();
-                longest = longest.max(now - since);
+                longest = longest.max(next_look - since);
                 !is_there
             });
+            next_look += quarter;
         }
         pass(&lab, due - lab.world.now())?;
         waiting.push((one.open(&connection(number as u32, sys::IPPROTO_UDP))?, due));

@@ -2,9 +2,9 @@
 
 /*
  * connect ADDRESS RATE COUNT: sends one UDP packet to each of COUNT ports of
- * ADDRESS, from FIRST_PORT on, RATE of them a second. Prints a line for each:
- * the port, and when it was sent, in microseconds since the machine was
- * started.
+ * ADDRESS, from FIRST_PORT on, RATE of them a second, at moments that are
+ * random but the same in each run. Prints a line for each: the port, and when
+ * it was sent, in microseconds since the machine was started.
  */
 
 #include "clock.h"
@@ -19,7 +19,7 @@ int
 main(int argc, char **argv)
 {
 	struct sockaddr_in to;
-	int64_t start, due, *sent;
+	int64_t due, *sent;
 	int s, rate, count;
 
 	if (argc != 4)
@@ -30,9 +30,11 @@ main(int argc, char **argv)
 	sent = calloc(MAX(count, 1), sizeof(*sent));
 	if (sent == NULL || (s = socket(AF_INET, SOCK_DGRAM, 0)) == -1)
 		err(1, "socket");
-	start = microseconds();
+	srandom(1);
+	due = microseconds();
 	for (int i = 0; i < count; i++) {
-		due = start + (int64_t)i * 1000000 / rate;
+		/* On average a rate-th of a second after the one before. */
+		due += random() % (2000000 / rate);
 		while ((sent[i] = microseconds()) < due)
 			usleep(due - sent[i]);
 		to.sin_port = htons(FIRST_PORT + i);
