@@ -196,8 +196,7 @@ fn connect(hz: i64, rate: usize, count: usize) -> Result<(usize, usize, Sbt)> {
 #[test]
 fn no_more_packets_leave_than_of_the_stock_module() -> Result<()> {
     for hz in HZ {
-        for (rate, count) in
-            [(1, 20), (10, 100), (100, 300), (1_000, 2_000), (10_000, 10_000), (50_000, 20_000)]
+        for (rate, count) in [(1, 5), (10, 50), (100, 200), (1_000, 1_500), (10_000, 5_000), (50_000, 10_000)]
         {
             let (packets, stock, longest) = connect(hz, rate, count)?;
             println!("hz {hz}, {rate}/s: {packets} packets, the stock module {stock}");
@@ -207,7 +206,7 @@ fn no_more_packets_leave_than_of_the_stock_module() -> Result<()> {
             assert!(longest <= 9 * SECOND / hz / 4, "hz {hz}, {rate}/s: {longest}");
         }
         let rate = states_in_a_packet() * hz as usize;
-        let (packets, stock, _) = connect(hz, rate, 4_000)?;
+        let (packets, stock, _) = connect(hz, rate, 2_000)?;
         println!("hz {hz}, {rate}/s: {packets} packets, the stock module {stock}");
         assert!(packets <= stock + stock / 8, "hz {hz}, {rate}/s: {packets} packets, not {stock}");
     }
