@@ -2,6 +2,7 @@
 //! malloc(9): owned memory. An allocation can fail.
 
 use super::error::{Errno, Result};
+use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 use core::slice;
@@ -79,6 +80,19 @@ impl<T> KBox<T> {
     /// `raw` came from `into_raw`, and is taken back once.
     pub(crate) unsafe fn from_raw(raw: NonNull<T>) -> KBox<T> {
         KBox(raw)
+    }
+}
+
+impl<T> KBox<MaybeUninit<T>> {
+    /// The same memory with its value, which was made there and never passed over the stack.
+    ///
+    /// # Safety
+    ///
+    /// The caller has written the whole value through [`KBox::as_ptr`].
+    pub(crate) unsafe fn assume_init(self) -> KBox<T> {
+        let memory = self.0.cast();
+        core::mem::forget(self);
+        KBox(memory)
     }
 }
 

@@ -6,6 +6,7 @@ use super::error::Result;
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use sys_bindings as sys;
 
@@ -29,9 +30,16 @@ unsafe impl<T: Send> Sync for Mutex<T> {}
 impl<T> Mutex<T> {
     /// A mutex that WITNESS shows as `name`. `ENOMEM` if there is no memory.
     pub(crate) fn new(name: &'static CStr, value: T, wait: Wait) -> Result<Mutex<T>> {
-        // SAFETY: mtx_init starts from all zeroes.
-        let mtx = unsafe { core::mem::zeroed::<sys::mtx>() };
-        let inner = KBox::new(Inner { mtx: UnsafeCell::new(mtx), value: UnsafeCell::new(value) }, wait)?;
+        // The value goes straight to its place: a copy on the way would cost stack.
+        let memory = KBox::new(MaybeUninit::<Inner<T>>::uninit(), wait)?;
+        let place = memory.as_ptr().cast::<Inner<T>>();
+        // SAFETY: the memory is fresh. Both fields are written, and mtx_init starts from all
+        // zeroes.
+        let inner = unsafe {
+            (&raw mut (*place).mtx).write_bytes(0, 1);
+            (&raw mut (*place).value).write(UnsafeCell::new(value));
+            memory.assume_init()
+        };
         // SAFETY: the mutex lies where it will stay and is not initialised yet. The
         // name is static.
         unsafe { sys::_mtx_init(word(&inner.mtx), name.as_ptr(), core::ptr::null(), sys::MTX_DEF as i32) };
