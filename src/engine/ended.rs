@@ -25,8 +25,8 @@
 use crate::wire::trailer::Epoch;
 use crate::wire::StateId;
 
-/// How many seconds the end of a state is remembered. A delete waits up to a second for its
-/// frame, and all peers hear of it within two more.
+/// How many seconds the end of a state is remembered. An update that a peer has made before it
+/// hears of the end waits up to a second for its frame, and may be told again after that.
 pub const LATELY_SECONDS: u32 = 3;
 
 /// A state that has ended.
