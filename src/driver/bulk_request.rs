@@ -166,13 +166,16 @@ fn watch(softc: &Softc, starts_timer: bool) {
     }
 }
 
-/// Notes that more states were refused than can be requested one by one. A bulk update has to
-/// bring the others.
-pub(crate) fn states_refused(softc: &Softc) {
+/// Notes that more states were refused than can be requested one by one, the last in a frame with
+/// this number, if the peer numbers them. A bulk update has to bring the others.
+pub(crate) fn states_refused(softc: &Softc, from: Answerer, number: Option<u64>) {
     frame_missed(softc);
     let is_idle = softc.bulk_request.lock().is_idle();
     if is_idle {
         start(softc);
+    }
+    if let Some(number) = number {
+        softc.bulk_request.lock().refuse(from, number, time::uptime());
     }
 }
 

@@ -97,7 +97,8 @@ fn has_ended(context: &Context, state: StateId) -> bool {
     let has_overflowed = ended.take_overflow();
     drop(ended);
     if has_overflowed {
-        bulk_request::states_refused(context.softc);
+        let number = context.number.map(|frame| frame.number);
+        bulk_request::states_refused(context.softc, context.answerer(), number);
     }
     is_refused
 }

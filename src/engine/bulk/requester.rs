@@ -68,6 +68,9 @@ enum Progress {
     /// An end mark arrived in the frame with this number, and alone it proves nothing. If it
     /// has overtaken its start mark, that will.
     Overtook { number: u64 },
+    /// A state in the frame with this number was refused, and cannot be requested by itself. The
+    /// bulk update has to begin after that frame.
+    Refused { number: u64 },
     /// The end mark arrived, and nothing before it was missed.
     Ended,
 }
@@ -120,6 +123,12 @@ impl Wait {
             .map(|answer| answer.progress)
     }
 
+    /// What is left of the answers if all have to begin anew.
+    fn refused(&self) -> [Option<Answer>; MAX_ANSWERS] {
+        let is_refused = |answer: &Answer| matches!(answer.progress, Progress::Refused { .. });
+        self.answers.map(|answer| answer.filter(is_refused))
+    }
+
     fn set(&mut self, from: Answerer, progress: Progress) {
         let is_free = |answer: &Option<Answer>| answer.is_none_or(|answer| self.is_of(&answer, from));
         if let Some(index) = self.answers.iter().position(is_free) {
@@ -134,6 +143,8 @@ impl Wait {
     fn begin(&mut self, from: Answerer, number: u64) -> Option<Progress> {
         match self.progress(from) {
             Some(Progress::Ended) => None,
+            // The frame has overtaken the start mark.
+            Some(Progress::Refused { number: refused }) if number < refused => None,
             Some(Progress::Overtook { number: end }) if number < end => Some(Progress::Ended),
             Some(Progress::Began { since_request: true, number: last }) => {
                 // The end mark must be that of the latest bulk update.
@@ -166,7 +177,7 @@ impl Wait {
                 return None;
             }
             Some(Progress::Began { .. }) => true,
-            Some(Progress::Unmarked | Progress::Overtook { .. }) | None => false,
+            Some(Progress::Unmarked | Progress::Overtook { .. } | Progress::Refused { .. }) | None => false,
         };
         if age > now.wrapping_sub(self.requested).saturating_add(has_started.into()) {
             return None;
@@ -175,6 +186,7 @@ impl Wait {
         let may_lack_frames = !has_started && (began.wrapping_sub(listening_since) as i32) < 0;
         match (may_lack_frames, number, self.progress(from)) {
             (false, _, _) => Some(Progress::Ended),
+            (true, _, Some(Progress::Refused { .. })) => None,
             (true, Some(number), Some(Progress::Overtook { number: last })) => {
                 Some(Progress::Overtook { number: number.max(last) })
             }
@@ -287,8 +299,20 @@ impl Requester {
         self.incomplete = true;
         self.listening_since = now.wrapping_add(1);
         if let Some(wait) = &mut self.wait {
-            wait.answers = [None; MAX_ANSWERS];
+            wait.answers = wait.refused();
         }
+    }
+
+    /// A state in the frame with this number was refused that cannot be requested by itself. A
+    /// bulk update that began before does not bring it, even if the start mark arrives later.
+    pub fn refuse(&mut self, from: Answerer, number: u64, now: u32) {
+        self.miss(now);
+        let Some(wait) = &mut self.wait else { return };
+        let number = match wait.progress(from) {
+            Some(Progress::Refused { number: last }) => number.max(last),
+            _ => number,
+        };
+        wait.set(from, Progress::Refused { number });
     }
 
     /// A limit or a lack of memory kept a state of a peer out. If a bulk update is awaited, it may
@@ -372,7 +396,7 @@ impl Requester {
             tries: 0,
             demotion: added.max(to_add),
             brings_kept_out,
-            answers: [None; MAX_ANSWERS],
+            answers: self.wait.map_or([None; MAX_ANSWERS], |wait| wait.refused()),
         });
         to_add
     }
@@ -389,7 +413,7 @@ impl Requester {
                 wait.heard = now;
                 wait.states = wait.states.saturating_add(u32::try_from(states).unwrap_or(u32::MAX));
             }
-            Some(Progress::Unmarked | Progress::Overtook { .. } | Progress::Ended) => {}
+            Some(_) => {}
         }
     }
 
@@ -449,7 +473,8 @@ impl Requester {
         let is_late = now.wrapping_sub(wait.requested) >= GIVE_UP_SECONDS.saturating_add(extension);
         if is_late || (is_quiet && wait.tries >= MAX_TRIES) {
             // A firewall that hears nobody has all the states that there are.
-            let nobody_began = wait.answers.iter().flatten().all(|answer| answer.progress == Progress::Ended);
+            let is_awaited = |progress| !matches!(progress, Progress::Ended | Progress::Refused { .. });
+            let nobody_began = !wait.answers.iter().flatten().any(|answer| is_awaited(answer.progress));
             let _ = if nobody_began { self.complete() } else { self.cancel() };
             return Tick::GiveUp { demotion };
         }

@@ -267,6 +267,31 @@ fn an_end_that_overtakes_its_start_counts() {
     assert!(!requester.has_ended(103));
 }
 
+/// A frame of the answer overtakes the start mark, and a state in it is refused.
+#[test]
+fn a_start_that_a_refused_state_has_overtaken_does_not_count() {
+    let mut requester = requested(100, Audience::One);
+    let peer = numbered(1, 7);
+    requester.refuse(peer, 12, 100);
+    requester.refuse(peer, 11, 100);
+    assert_eq!(requester.receive_mark(peer, Some(10), &start(), 101), None);
+    assert_eq!(requester.receive_mark(peer, Some(13), &end(0), 101), None);
+    // The next answer brings the state.
+    assert_eq!(requester.request(102, 240, Audience::One), 0);
+    assert_eq!(requester.receive_mark(peer, Some(14), &start(), 102), None);
+    assert_eq!(requester.receive_mark(peer, Some(15), &end(0), 102), Some(240));
+    assert!(requester.is_complete());
+}
+
+#[test]
+fn a_peer_that_vanishes_after_a_refused_state_is_not_awaited_for_ever() {
+    let mut requester = requested(100, Audience::Group);
+    requester.refuse(numbered(1, 7), 12, 100);
+    let last = (101..1000).map(|now| requester.tick(now, MOST)).find(|tick| matches!(tick, Tick::GiveUp { .. }));
+    assert_eq!(last, Some(Tick::GiveUp { demotion: 240 }));
+    assert!(requester.is_complete());
+}
+
 #[test]
 fn an_end_that_a_later_start_overtakes_does_not_count() {
     let from = numbered(1, 7);
