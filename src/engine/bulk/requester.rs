@@ -38,6 +38,13 @@ pub enum Audience {
     Group,
 }
 
+impl Audience {
+    /// Whether an answer is that of this peer. A sync peer is one firewall, whatever its address.
+    fn is_of(self, answer: &Answer, from: Answerer) -> bool {
+        self == Audience::One || answer.from.is_same(from)
+    }
+}
+
 /// A peer that answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answerer {
@@ -105,11 +112,18 @@ struct Wait {
 }
 
 impl Wait {
-    /// Whether an answer is that of this peer. A sync peer is one firewall, whatever its
-    /// address.
-    fn is_of(&self, answer: &Answer, from: Answerer) -> bool {
-        self.audience == Audience::One || answer.from.is_same(from)
-    }
+    /// No bulk update yet. `Requester::request` sets all but the answers.
+    const NONE: Wait = Wait {
+        audience: Audience::One,
+        requested: 0,
+        repeated: 0,
+        heard: 0,
+        states: 0,
+        tries: 0,
+        demotion: 0,
+        brings_kept_out: false,
+        answers: [None; MAX_ANSWERS],
+    };
 
     /// How far a peer's answer has come. One that has booted since begins anew.
     fn progress(&self, from: Answerer) -> Option<Progress> {
@@ -118,24 +132,31 @@ impl Wait {
         };
         let mut answers = self.answers.iter().flatten();
         answers
-            .find(|answer| self.is_of(answer, from))
+            .find(|answer| self.audience.is_of(answer, from))
             .filter(|answer| !has_booted(answer))
             .map(|answer| answer.progress)
     }
 
-    /// What is left of the answers if all have to begin anew.
-    fn refused(&self) -> [Option<Answer>; MAX_ANSWERS] {
-        let is_refused = |answer: &Answer| matches!(answer.progress, Progress::Refused { .. });
-        self.answers.map(|answer| answer.filter(is_refused))
+    /// All answers have to begin anew.
+    fn forget_answers(&mut self) {
+        let has_begun = |answer: &Answer| !matches!(answer.progress, Progress::Refused { .. });
+        for answer in &mut self.answers {
+            if answer.as_ref().is_some_and(has_begun) {
+                *answer = None;
+            }
+        }
     }
 
     fn set(&mut self, from: Answerer, progress: Progress) {
-        let is_free = |answer: &Option<Answer>| answer.is_none_or(|answer| self.is_of(&answer, from));
-        if let Some(index) = self.answers.iter().position(is_free) {
-            self.answers = self.answers.map(|answer| answer.filter(|answer| !self.is_of(answer, from)));
-            if let Some(free) = self.answers.get_mut(index) {
-                *free = Some(Answer { from, progress });
+        let audience = self.audience;
+        let is_of = |answer: &Answer| audience.is_of(answer, from);
+        for answer in &mut self.answers {
+            if answer.as_ref().is_some_and(is_of) {
+                *answer = None;
             }
+        }
+        if let Some(free) = self.answers.iter_mut().find(|answer| answer.is_none()) {
+            *free = Some(Answer { from, progress });
         }
     }
 
@@ -299,7 +320,7 @@ impl Requester {
         self.incomplete = true;
         self.listening_since = now.wrapping_add(1);
         if let Some(wait) = &mut self.wait {
-            wait.answers = wait.refused();
+            wait.forget_answers();
         }
     }
 
@@ -387,17 +408,16 @@ impl Requester {
         let to_add = if self.incomplete && added == 0 { demotion.max(0) } else { 0 };
         self.requested_incomplete = self.incomplete;
         self.requested = Some(now);
-        self.wait = Some(Wait {
-            audience,
-            requested: now,
-            repeated: now,
-            heard: now,
-            states: 0,
-            tries: 0,
-            demotion: added.max(to_add),
-            brings_kept_out,
-            answers: self.wait.map_or([None; MAX_ANSWERS], |wait| wait.refused()),
-        });
+        let wait = self.wait.get_or_insert(Wait::NONE);
+        wait.forget_answers();
+        wait.audience = audience;
+        wait.requested = now;
+        wait.repeated = now;
+        wait.heard = now;
+        wait.states = 0;
+        wait.tries = 0;
+        wait.demotion = added.max(to_add);
+        wait.brings_kept_out = brings_kept_out;
         to_add
     }
 

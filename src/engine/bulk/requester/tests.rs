@@ -287,7 +287,8 @@ fn a_start_that_a_refused_state_has_overtaken_does_not_count() {
 fn a_peer_that_vanishes_after_a_refused_state_is_not_awaited_for_ever() {
     let mut requester = requested(100, Audience::Group);
     requester.refuse(numbered(1, 7), 12, 100);
-    let last = (101..1000).map(|now| requester.tick(now, MOST)).find(|tick| matches!(tick, Tick::GiveUp { .. }));
+    let last =
+        (101..1000).map(|now| requester.tick(now, MOST)).find(|tick| matches!(tick, Tick::GiveUp { .. }));
     assert_eq!(last, Some(Tick::GiveUp { demotion: 240 }));
     assert!(requester.is_complete());
 }
