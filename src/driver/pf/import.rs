@@ -3,7 +3,7 @@
 
 use super::export::FLOATING;
 use super::row::Row;
-use super::rules::Rules;
+use super::rules::{Kif, Rules};
 use super::state::{allocate_scrub, last_used, write_endpoint, Found};
 use super::status;
 use super::table::{find_by_key, KeyRole};
@@ -183,18 +183,9 @@ fn new_key(key: &Key, family: Family, proto: u8) -> Option<*mut sys::pf_state_ke
     }
 }
 
-/// A kif: an interface as pf knows it.
-type Kif = NonNull<sys::pfi_kkif>;
-
-/// The kif with that name.
-fn find_kif(name: &IfName, _rules: &Rules) -> Option<Kif> {
-    // SAFETY: an IfName is terminated. The lock of the rules protects the kifs.
-    NonNull::new(unsafe { sys::pfi_kkif_find(name.bytes().as_ptr().cast()) })
-}
-
 /// The kif that a state routes its packets to. `None` if [`may_route_to`] refuses it.
 fn find_route(name: &IfName, rules: &Rules) -> Option<Kif> {
-    find_kif(name, rules).filter(|kif| may_route_to(*kif, rules))
+    rules.kif(name).filter(|kif| may_route_to(*kif, rules))
 }
 
 /// Whether pf can send a state's packets by an interface. Two kinds are refused:
@@ -262,15 +253,15 @@ unsafe fn route_from_rule(
 
 /// Whether pf knows an interface with that name.
 pub(crate) fn knows_interface(name: &IfName, rules: &Rules) -> bool {
-    find_kif(name, rules).is_some()
+    rules.kif(name).is_some()
 }
 
 /// The kif that a state is bound to, and the one that it was created on. A floating
 /// state may have been created on an interface that does not exist here.
 fn find_kifs(state: &CheckedState, rules: &Rules) -> Result<(Kif, Kif), Refused> {
-    let bound = find_kif(&state.ifname(), rules).ok_or(Refused::Interface)?;
+    let bound = rules.bound.find(&state.ifname(), rules).ok_or(Refused::Interface)?;
     let original = match state.orig_ifname() {
-        Some(name) => find_kif(&name, rules),
+        Some(name) => rules.original.find(&name, rules),
         None => Some(bound),
     };
     match original {

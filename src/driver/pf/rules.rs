@@ -1,13 +1,59 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! pf's rules: their lock, and the hooks that it protects.
 
+use crate::wire::IfName;
+use core::cell::Cell;
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 use sys_bindings as sys;
+
+/// A kif: an interface as pf knows it. It stays what it is while the rules are locked.
+pub(crate) type Kif = NonNull<sys::pfi_kkif>;
+
+/// The kif that was asked for last. The states of a frame name the same interfaces again and
+/// again, and pf compares names to find a kif.
+#[derive(Default)]
+pub(crate) struct LastKif(Cell<Option<(IfName, Kif)>>);
+
+impl LastKif {
+    /// As [`Rules::kif`], without asking pf if the name is that of the last.
+    pub(crate) fn find(&self, name: &IfName, rules: &Rules) -> Option<Kif> {
+        match self.0.get() {
+            Some((last, kif)) if last == *name => Some(kif),
+            _ => {
+                let kif = rules.kif(name)?;
+                self.0.set(Some((*name, kif)));
+                Some(kif)
+            }
+        }
+    }
+}
 
 /// Proves that the thread holds pf's rules locked for reading (`PF_RULES_RLOCK`). It
 /// is lent to a closure, which cannot keep it.
 pub(crate) struct Rules {
     thread: PhantomData<*const ()>,
+    /// The kif that a state was bound to last.
+    pub(super) bound: LastKif,
+    /// The kif that a state was created on last.
+    pub(super) original: LastKif,
+}
+
+impl Rules {
+    /// Neither kif is known yet.
+    ///
+    /// # Safety
+    ///
+    /// The thread holds the rules locked for reading as long as the value lives.
+    unsafe fn locked() -> Rules {
+        Rules { thread: PhantomData, bound: LastKif::default(), original: LastKif::default() }
+    }
+
+    /// The kif with that name.
+    pub(crate) fn kif(&self, name: &IfName) -> Option<Kif> {
+        // SAFETY: an IfName is terminated. The lock of the rules protects the kifs.
+        NonNull::new(unsafe { sys::pfi_kkif_find(name.bytes().as_ptr().cast()) })
+    }
 }
 
 /// Runs `inside` with the rules locked. Must not be nested.
@@ -17,7 +63,8 @@ pub(crate) fn read<R>(inside: impl FnOnce(&Rules) -> R) -> R {
     // SAFETY: the tracker stays where it is until the lock is released below.
     // Nothing in between unwinds, since panics abort.
     unsafe { sys::pfs_pf_rules_rlock(&mut tracker) };
-    let result = inside(&Rules { thread: PhantomData });
+    // SAFETY: the lock was taken above.
+    let result = inside(&unsafe { Rules::locked() });
     // SAFETY: the lock was taken above with this tracker.
     unsafe { sys::pfs_pf_rules_runlock(&mut tracker) };
     result
@@ -34,7 +81,8 @@ pub(crate) unsafe fn held<R>(inside: impl FnOnce(&Rules) -> R) -> R {
         // SAFETY: the assertion takes no arguments.
         unsafe { sys::pfs_pf_rules_rassert() };
     }
-    inside(&Rules { thread: PhantomData })
+    // SAFETY: the caller holds the lock.
+    inside(&unsafe { Rules::locked() })
 }
 
 /// The functions that pf calls when something happens to a state.

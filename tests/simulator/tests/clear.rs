@@ -33,6 +33,25 @@ fn a_clear_of_one_interface_leaves_states_of_others() -> Result<()> {
 }
 
 #[test]
+fn each_state_of_a_frame_is_on_its_own_interface() -> Result<()> {
+    let lab = plain_lab();
+    let [one, two] = pair(&lab)?;
+    let mut outside = Vec::new();
+    for number in 0..10 {
+        one.open(&on(SYNC, 2 * number))?;
+        outside.push(one.open(&on(OUTSIDE, 2 * number + 1))?);
+    }
+    lab.seconds(3)?;
+    assert_eq!(two.states().len(), 20);
+    two.flush_interface(SYNC)?;
+    let mut left: Vec<_> = two.states().iter().map(|state| state.id).collect();
+    left.sort();
+    outside.sort();
+    assert_eq!(left, outside);
+    unload([one, two])
+}
+
+#[test]
 fn a_clear_of_everything_takes_all_states_of_its_creator() -> Result<()> {
     let lab = plain_lab();
     let [one, two] = pair(&lab)?;
