@@ -12,12 +12,13 @@ use crate::driver::pf::row::{Row, Rows};
 use crate::driver::pf::{is_announced, status, Locked};
 use crate::driver::probe;
 use crate::driver::softc::Softc;
+use crate::engine::bucket::FrameSize;
 use crate::engine::bulk::{Position, Walk};
 use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus};
 
-/// Packets of a bulk update that leave in ten milliseconds. The peers have to process
-/// them, and their input queues hold a few hundred packets.
-const PACKETS_PER_10_MS: i64 = 100;
+/// States of a bulk update that leave in a second, if the peers do not report what arrives.
+/// docs/benchmarks.md says at how many a stock peer begins to lose some (`pace`).
+const STATES_PER_SECOND: i64 = 40_000;
 
 /// Packets that leave before other messages have their turn, however many the peers can take.
 const PACKETS_PER_RUN: u64 = 256;
@@ -29,17 +30,18 @@ pub(crate) fn request_received(softc: &Softc) {
 }
 
 /// Packets that may leave in a tick of the clock, if the peers do not report what arrives.
-pub(crate) fn packets_per_tick() -> u64 {
-    (PACKETS_PER_10_MS * time::tick() / time::milliseconds(10)).max(1).unsigned_abs()
+pub(crate) fn packets_per_tick(frame_size: FrameSize) -> u64 {
+    let states = (STATES_PER_SECOND * time::tick() / time::SECOND).unsigned_abs();
+    states.checked_div(frame_size.states() as u64).unwrap_or(0).max(1)
 }
 
 /// Packets that may leave now: as many as the requesting peers can take, if they report what
 /// arrives.
-fn packets_allowed(softc: &Softc, is_allowed: bool) -> u64 {
+fn packets_allowed(softc: &Softc, frame_size: FrameSize, is_allowed: bool) -> u64 {
     let space = softc.agreement.lock().bulk_space(time::now());
     match space {
         Some(space) => space.min(PACKETS_PER_RUN),
-        None if is_allowed => packets_per_tick(),
+        None if is_allowed => packets_per_tick(frame_size),
         None => 0,
     }
 }
@@ -51,14 +53,14 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
     if !softc.bulk_answer.lock().is_busy() {
         return;
     }
+    let frame_size = softc.frame_size(link);
+    if link.is_none() || !frame_size.fits_a_state() {
+        return softc.bulk_answer.lock().cancel();
+    }
     let rows = Rows::all();
-    for _ in 0..packets_allowed(softc, is_allowed) {
+    for _ in 0..packets_allowed(softc, frame_size, is_allowed) {
         let walk = softc.bulk_answer.lock().walk(time::now());
         let Some(walk) = walk else { break };
-        if link.is_none() || !softc.frame_size(link).fits_a_state() {
-            softc.bulk_answer.lock().cancel();
-            return;
-        }
         let mut next = None;
         let sent = output::send_frame(softc, link, epoch, |writer| {
             next = write_packet(softc, rows, &walk, writer);

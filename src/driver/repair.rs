@@ -12,6 +12,7 @@ use crate::driver::probe;
 use crate::driver::softc::Softc;
 use crate::driver::storage;
 use crate::engine::agreement::Told;
+use crate::engine::bucket::FrameSize;
 use crate::engine::bulk::Instant;
 use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus, RawClear, RawId, StateId};
 
@@ -22,10 +23,11 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
     if !storage::is_numbered() || !is_repairing(softc) {
         return;
     }
-    if link.is_none() || !softc.frame_size(link).fits_a_state() {
+    let frame_size = softc.frame_size(link);
+    if link.is_none() || !frame_size.fits_a_state() {
         return;
     }
-    let mut burst = if is_allowed { space(softc) } else { 0 };
+    let mut burst = if is_allowed { space(softc, frame_size) } else { 0 };
     while burst > 0 && is_repairing(softc) {
         burst = burst.saturating_sub(1);
         let mut is_limited = false;
@@ -40,9 +42,9 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
 }
 
 /// How many packets may leave in this tick.
-fn space(softc: &Softc) -> u64 {
+fn space(softc: &Softc, frame_size: FrameSize) -> u64 {
     let space = softc.agreement.lock().repair_space(time::now());
-    bulk_answer::packets_per_tick().min(space)
+    bulk_answer::packets_per_tick(frame_size).min(space)
 }
 
 fn is_repairing(softc: &Softc) -> bool {

@@ -169,6 +169,12 @@ impl FrameSize {
     pub fn fits_a_state(&self) -> bool {
         self.payload_len >= self.state_len.saturating_add(size_of::<Subheader>())
     }
+
+    /// How many whole states a frame holds that has nothing else.
+    pub fn states(&self) -> usize {
+        let for_states = self.payload_len.saturating_sub(size_of::<Subheader>());
+        for_states.checked_div(self.state_len).unwrap_or(0)
+    }
 }
 
 /// A change of a state, as pf reports it.

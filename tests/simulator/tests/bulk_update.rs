@@ -4,9 +4,9 @@
 mod common;
 
 use anyhow::Result;
-use common::{no_peer, pair, plain_lab, tcp, unload};
+use common::{actions, no_peer, pair, plain_lab, record, tcp, unload};
 use pfsync_simulator::freebsd::net::Faults;
-use pfsync_simulator::lab::Config;
+use pfsync_simulator::lab::{Config, NEWEST};
 
 #[test]
 fn a_firewall_that_starts_gets_all_states_and_ends_its_demotion() -> Result<()> {
@@ -40,6 +40,40 @@ fn a_lost_end_mark_delays_the_end_by_seconds() -> Result<()> {
     lab.seconds(10)?;
     assert_eq!(one.demotion(), 0);
     unload([one, two])
+}
+
+/// A stock peer takes in 40,000 states a second, whatever the packets hold: 400 in a tick.
+#[test]
+fn states_leave_at_the_pace_of_a_stock_peer() -> Result<()> {
+    for mtu in [1500, 9000] {
+        let lab = plain_lab();
+        let [one, two] = pair(&lab)?;
+        for fw in [&one, &two] {
+            // SAFETY: the interface is attached, and no thread runs.
+            unsafe { (*fw.sync()).if_mtu = mtu };
+            // SAFETY: the kernel's own variable, and no thread runs.
+            unsafe { (*fw.kernel.variables.globals()).set_hz(100) };
+            assert_eq!(fw.set_mtu(mtu as i32)?, Ok(()));
+        }
+        for number in 0..2000 {
+            one.open(&tcp(number))?;
+        }
+        lab.seconds(3)?;
+        let sent = record(&lab);
+        two.request_bulk_update()?;
+        let mut told = Vec::new();
+        for _ in 0..10 {
+            lab.advance(10)?;
+            let frames: Vec<_> = sent.borrow_mut().drain(..).map(|sent| sent.frame().to_vec()).collect();
+            let updates = actions(&frames).into_iter().filter(|(action, _)| *action == NEWEST.update());
+            told.push(updates.map(|(_, count)| count).sum::<usize>());
+        }
+        assert_eq!(told.iter().sum::<usize>(), 2000, "MTU {mtu}: {told:?}");
+        assert!(told.iter().all(|count| *count <= 400), "MTU {mtu}: {told:?}");
+        assert!(told.iter().filter(|count| **count > 0).count() <= 6, "MTU {mtu}: {told:?}");
+        unload([one, two])?;
+    }
+    Ok(())
 }
 
 #[test]
