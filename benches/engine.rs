@@ -6,7 +6,7 @@ use criterion::{criterion_group, criterion_main, Criterion, Throughput};
 use pfsync::engine::agreement::{
     tag, Agreement, Entry, Peer, Received, Retold, Storage, Trust, Verdict, MAX_PEERS, RETOLD_SLOTS,
 };
-use pfsync::engine::bucket::{Change, FrameSize, Lists, Queue, Queues, QUEUES};
+use pfsync::engine::bucket::{Backlog, Change, Lists, Queue, Queues, QUEUES};
 use pfsync::engine::bulk::{Position, Responder};
 use pfsync::engine::merge::{self, LocalEndpoint};
 use pfsync::wire::trailer::{Epoch, Gap, Ident, Node, TrailerWriter};
@@ -77,7 +77,6 @@ impl Lists for Numbered {
 }
 
 const STATES: usize = 1000;
-const FRAME_SIZE: FrameSize = FrameSize { payload_len: 1456, state_len: 277 };
 const UDP: Change = Change { tcp: false, split: false };
 const MAXUPD: u8 = 128;
 
@@ -86,42 +85,39 @@ fn bucket() -> Queues<Numbered> {
     Queues::new(Numbered { places: vec![None; STATES], left: vec![0; STATES], queues })
 }
 
-/// Takes out everything that is ready, as the sender does.
-fn send(bucket: &mut Queues<Numbered>) {
-    while bucket.is_ready(FRAME_SIZE) {
-        for queue in Queue::PROMPT {
-            while let Some(state) = bucket.pop(queue) {
-                black_box(state);
-            }
+/// Takes out everything that is prompt, as the sender does.
+fn send(bucket: &mut Queues<Numbered>, backlog: &Backlog) {
+    for queue in Queue::PROMPT {
+        while let Some(state) = bucket.pop(queue, backlog) {
+            black_box(state);
         }
     }
 }
 
 fn queueing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("bucket");
+    let backlog = &Backlog::new();
     let mut full = bucket();
-    let _ = full.update(&0, UDP);
+    let _ = full.update(&0, UDP, backlog);
     group.bench_function("update of a queued state", |bencher| {
-        bencher.iter(|| full.update(black_box(&0), UDP));
+        bencher.iter(|| full.update(black_box(&0), UDP, backlog));
     });
     let mut one = bucket();
     group.bench_function("a second of 1,000 states: update and send", |bencher| {
         bencher.iter(|| {
             for state in 0..STATES {
-                let _ = one.update(&state, UDP);
+                let _ = one.update(&state, UDP, backlog);
             }
-            let _ = one.timer_expired();
-            send(&mut one);
+            let _ = one.timer_expired(backlog);
+            send(&mut one, backlog);
         });
     });
     group.bench_function("a state's life: insert and delete, both sent", |bencher| {
         bencher.iter(|| {
-            let _ = one.insert(&1, FRAME_SIZE);
-            let _ = one.timer_expired();
-            send(&mut one);
-            let _ = one.delete(&1, FRAME_SIZE);
-            let _ = one.timer_expired();
-            send(&mut one);
+            one.insert(&1, backlog);
+            send(&mut one, backlog);
+            one.delete(&1, backlog);
+            send(&mut one, backlog);
         });
     });
 }

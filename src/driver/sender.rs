@@ -213,10 +213,9 @@ fn request_rest(softc: &Softc, flushes: bool) {
 /// Empties the queues of all buckets.
 fn discard(softc: &Softc) {
     for bucket in softc.buckets.iter() {
-        loop {
-            // The bucket is unlocked again before the reference to the state is dropped.
-            let Some(_state) = bucket.queues.lock().pop_any(softc.backlog()) else { break };
-        }
+        // The bucket is unlocked again before the reference to the state is dropped.
+        let next = || bucket.queues.lock().pop_any(softc.backlog());
+        while next().is_some() {}
     }
 }
 

@@ -20,9 +20,17 @@ impl Backlog {
         Backlog { counts: [const { AtomicUsize::new(0) }; QUEUES] }
     }
 
+    /// What counts the states in a queue. `None` for that of the updates that wait.
+    fn count(&self, queue: Queue) -> Option<&AtomicUsize> {
+        match queue {
+            Queue::Waiting => None,
+            _ => self.counts.get(queue as usize),
+        }
+    }
+
     /// Number of states in a prompt queue of all buckets.
     pub fn len(&self, queue: Queue) -> usize {
-        self.counts[queue as usize].load(Ordering::Acquire)
+        self.count(queue).map_or(0, |count| count.load(Ordering::Acquire))
     }
 
     /// Whether all prompt queues are empty.
@@ -53,15 +61,15 @@ impl Backlog {
 
     /// Counts states that were put into a queue.
     pub(super) fn add(&self, queue: Queue, count: usize) {
-        if queue != Queue::Waiting {
-            self.counts[queue as usize].fetch_add(count, Ordering::AcqRel);
+        if let Some(counted) = self.count(queue) {
+            counted.fetch_add(count, Ordering::AcqRel);
         }
     }
 
     /// Counts a state that was taken out of a queue.
     pub(super) fn remove(&self, queue: Queue) {
-        if queue != Queue::Waiting {
-            self.counts[queue as usize].fetch_sub(1, Ordering::AcqRel);
+        if let Some(counted) = self.count(queue) {
+            counted.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct RawState1301 {
     pub spare: [u8; 2],
     /// `PF_LOG*`.
     pub log: u8,
-    /// The low byte of the [`StateFlags`](super::StateFlags).
+    /// The low byte of the [`StateFlags`].
     pub state_flags: u8,
     /// `PFTM_*`.
     pub timeout: u8,

@@ -22,7 +22,7 @@ pub struct RawState1400 {
     pub proto: u8,
     /// `PF_IN` (1) or `PF_OUT` (2).
     pub direction: u8,
-    /// [`StateFlags`](super::StateFlags).
+    /// [`StateFlags`].
     pub state_flags: U16,
     /// `PF_LOG*`.
     pub log: u8,

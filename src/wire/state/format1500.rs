@@ -24,7 +24,7 @@ pub struct RawState1500 {
     pub orig_ifname: [u8; 16],
     /// See [`RuleActions::rtableid`].
     pub rtableid: I32,
-    /// [`StateFlags`](super::StateFlags).
+    /// [`StateFlags`].
     pub state_flags: U16,
     /// See [`RuleActions::qid`].
     pub qid: U16,
