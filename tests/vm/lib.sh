@@ -534,13 +534,16 @@ is_empty() {
 	[ "$(states_on "$1")" = 0 ]
 }
 
-# make_sink WHERE: an interface that swallows what is sent to 203.0.113.2.
+# make_sink WHERE [COUNT]: an interface that swallows what is sent to 203.0.113.2, or to COUNT
+# addresses from there on.
 make_sink() {
-	local bridge
+	local bridge last
 	need_module bridgestp if_bridge
 	bridge=$(at "$1" ifconfig bridge create) || fail "cannot make a bridge"
 	address "$1" "$bridge" 203.0.113.1/24
-	must at "$1" arp -s 203.0.113.2 02:00:00:00:00:02 >/dev/null
+	for last in $(jot "${2:-1}" 2); do
+		must at "$1" arp -s "203.0.113.$last" 02:00:00:00:00:02 >/dev/null
+	done
 }
 
 # ratio A B: A divided by B; both may be expressions.

@@ -16,17 +16,18 @@ prepare() {
 	jexec two ifconfig pfsync0 down
 	must jexec one ifconfig "${SYNC}a" mtu "$mtu"
 	must jexec two ifconfig "${SYNC}b" mtu "$mtu"
-	pass_for_an_hour 1000000 one two
+	pass_for_an_hour $((states + 1000000)) one two
 	jexec one pfctl -q -F states
 	jexec two pfctl -q -F states
-	wait_for 60 is_empty two || fail "states stay on two"
+	wait_for 300 is_empty two || fail "states stay on two"
 }
 
 # measure MODULE NAME: of the bulk update that two requests.
 measure() {
-	local packets start found last
+	local packets start found last empty
 	load_pfsync "$1"
 	prepare
+	empty=$(bytes_in_use)
 	# pf accepts states from a program only while pfsync is up.
 	jexec one ifconfig pfsync0 up
 	jexec one $VM/bin/states "$states" > $RUN/import || fail "cannot make states"
@@ -34,12 +35,15 @@ measure() {
 	jexec one ifconfig pfsync0 syncdev "${SYNC}a" || fail "pfsync0 in one"
 	# pfsync0's own MTU cannot be above the sync interface's.
 	jexec one ifconfig pfsync0 mtu "$mtu" || fail "mtu"
+	result "$2.bytes-a-state.one" $((($(bytes_in_use) - empty) / states))
 	sleep 3
+	empty=$(bytes_in_use)
 	packets=$(counted one 'packets sent (IPv4)')
 	start=$($VM/bin/milliseconds)
 	jexec two ifconfig pfsync0 up syncdev "${SYNC}b"
 	jexec two $VM/bin/arrival "$states" $PATIENCE > $RUN/arrival || fail "cannot watch the states"
 	read -r found last < $RUN/arrival
+	result "$2.bytes-a-state.two" $((($(bytes_in_use) - empty) / (found > 0 ? found : 1)))
 	result "$2.packets" $(($(counted one 'packets sent (IPv4)') - packets))
 	if [ "$found" -ge "$states" ]; then
 		result "$2.milliseconds" $((last - start))

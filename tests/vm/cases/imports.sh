@@ -4,7 +4,9 @@
 # timeout: 900
 . /tmp/vm/lib.sh
 
-STATES=50000
+STATES=200000
+# The firewall can have so many states already.
+PRESENT=${present:-0}
 # Seconds without a new state after which the missing states count as lost.
 PATIENCE=5
 
@@ -12,15 +14,17 @@ PATIENCE=5
 measure() {
 	local start found last
 	load_pfsync "$1"
-	pass_for_an_hour 1000000 two
+	pass_for_an_hour $((PRESENT + 1000000)) two
 	jexec two pfctl -q -F states
-	soon "states stay on two" is_empty two
+	wait_for 300 is_empty two || fail "states stay on two"
 	must jexec two ifconfig pfsync0 syncpeer 192.0.2.1 syncdev "${SYNC}b" up
-	jexec two $VM/bin/arrival $STATES $PATIENCE > $RUN/arrival &
-	jexec one $VM/bin/inserts 192.0.2.2 $STATES > $RUN/start || fail "cannot send inserts"
+	[ "$PRESENT" = 0 ] || must jexec two $VM/bin/states "$PRESENT" >/dev/null
+	jexec two $VM/bin/arrival $((PRESENT + STATES)) $PATIENCE > $RUN/arrival &
+	jexec one $VM/bin/inserts 192.0.2.2 $STATES 0 "$PRESENT" > $RUN/start || fail "cannot send inserts"
 	wait $!
 	read -r start < $RUN/start
 	read -r found last < $RUN/arrival
+	found=$((found - PRESENT))
 	result "$2.arrived" "$found"
 	eval "$2_rate=$((found * 1000 / (last - start)))"
 	eval "result $2.imported-a-second \$$2_rate"
