@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! When what is queued leaves (`driver/queues.rs`, `driver/schedule.rs`), and the flag for
 //! clears: the sender overlooks nothing, and keeps the order of deletes and inserts, and of
-//! clears and inserts. The backlog has atomics of Rust here, and so is always up to date.
+//! clears and inserts.
 
 use crate::atomic::{check, weaken, AtomicBool, Mutation, Ordering};
 use crate::driver::kernel::mutex::Mutex;
@@ -36,8 +36,15 @@ fn write(buckets: &[&SharedQueues], backlog: &Backlog, clear_waits: &AtomicBool)
 pub(crate) fn queues() -> SharedQueues {
     let queues = SharedQueues::new(Mutex::new(Queues::new(StateLists::new(128))));
     // loom wants the first look at each flag before there are threads.
-    assert_eq!(write(&[&queues], &Backlog::new(), &no_clear()), []);
+    assert_eq!(write(&[&queues], &backlog(), &no_clear()), []);
     queues
+}
+
+pub(crate) fn backlog() -> Backlog {
+    let backlog = Backlog::new();
+    // As above.
+    assert!(backlog.is_empty());
+    backlog
 }
 
 fn no_clear() -> AtomicBool {
@@ -72,6 +79,7 @@ impl Ticking {
         assert!(schedule.await_tick());
         assert_eq!(schedule.tick_passed(), Tick::Rest);
         assert!(!schedule.take_flush());
+        assert!(schedule.backlog.is_empty());
         Arc::new(Ticking {
             queues: queues(),
             schedule,
@@ -122,21 +130,46 @@ fn tick_twice() {
     assert_eq!(*model.found.lock(), 2);
 }
 
+/// Frames that were full have carried everything, so that the timer is armed for nothing. A
+/// thread queues a state while it expires.
+fn tick_of_nothing() {
+    let model = Ticking::new();
+    assert!(model.schedule.await_tick());
+    *model.timer.lock() = true;
+    let queueing = Arc::clone(&model);
+    let thread = thread::spawn(move || queueing.queue(0));
+    model.tick();
+    thread.join().unwrap();
+    model.tick();
+    assert_eq!(*model.found.lock(), 1);
+}
+
 #[test]
 fn all_that_is_queued_leaves_with_a_tick() {
     check(tick_twice);
 }
 
 #[test]
-#[should_panic(expected = "assertion")]
-fn all_that_is_queued_leaves_with_a_tick_needs_the_swaps() {
-    weaken(Mutation::NotAtomic, tick_twice);
+fn a_tick_of_nothing_leaves_nothing_behind() {
+    check(tick_of_nothing);
 }
 
 #[test]
 #[should_panic(expected = "assertion")]
-fn all_that_is_queued_leaves_with_a_tick_needs_the_ordering() {
-    weaken(Mutation::NoAcquire, tick_twice);
+fn a_tick_of_nothing_needs_the_swaps() {
+    weaken(Mutation::NotAtomic, tick_of_nothing);
+}
+
+#[test]
+#[should_panic(expected = "assertion")]
+fn a_tick_of_nothing_needs_what_is_acquired() {
+    weaken(Mutation::NoAcquire, tick_of_nothing);
+}
+
+#[test]
+#[should_panic(expected = "assertion")]
+fn a_tick_of_nothing_needs_what_is_released() {
+    weaken(Mutation::NoRelease, tick_of_nothing);
 }
 
 /// A sender that writes a frame: the queues of both buckets, and what is in them.
@@ -145,7 +178,7 @@ type Sender = fn(&[SharedQueues; 2], &Backlog) -> Vec<Queue>;
 /// A state ends, and another with the same ends is made, which pf orders by the lock of their
 /// keys. The sender writes a frame meanwhile.
 fn replace(sender: Sender) {
-    let model = Arc::new(([queues(), queues()], [state(), state()], Mutex::new(false), Backlog::new()));
+    let model = Arc::new(([queues(), queues()], [state(), state()], Mutex::new(false), backlog()));
     let (deleting, inserting) = (Arc::clone(&model), Arc::clone(&model));
     let deleting = thread::spawn(move || {
         let ([queues, _], [state, _], keys, backlog) = &*deleting;
@@ -200,7 +233,7 @@ impl Clearing {
             state: state(),
             control: Mutex::new(false),
             clear_waits: no_clear(),
-            backlog: Backlog::new(),
+            backlog: backlog(),
         })
     }
 

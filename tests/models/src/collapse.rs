@@ -39,7 +39,7 @@ impl Model {
     /// A state that waits in its bucket's queue.
     fn new() -> Arc<Model> {
         let queues = bucket::queues();
-        let (state, backlog) = (Kstate::leak(), Backlog::new());
+        let (state, backlog) = (Kstate::leak(), bucket::backlog());
         let _ = queues.change(|queues| queues.update(state, CHANGE, &backlog));
         Arc::new(Model { queues, backlog, clear_waits: AtomicBool::new(false), state })
     }

@@ -21,9 +21,14 @@ extern crate self as sys_bindings;
 mod atomic;
 mod driver;
 mod freebsd;
-#[path = "../../../src/engine/limit/rate.rs"]
-#[allow(unreachable_pub)]
-mod rate;
+/// The engine: files of the module with atomics.
+#[path = "../../../src/engine"]
+#[allow(dead_code, unreachable_pub)]
+mod engine {
+    pub(crate) mod bucket;
+    #[path = "limit/rate.rs"]
+    pub(crate) mod rate;
+}
 
 mod bucket;
 mod collapse;
@@ -34,4 +39,4 @@ mod link;
 mod rows;
 
 pub(crate) use freebsd::*;
-pub(crate) use pfsync::engine;
+pub(crate) use pfsync::wire;

@@ -2,7 +2,7 @@
 //! A limit by the second (`engine/limit/rate.rs`): threads together do not exceed it.
 
 use crate::atomic::{check, weaken, Mutation};
-use crate::rate::Rate;
+use crate::engine::rate::Rate;
 use loom::sync::Arc;
 use loom::thread;
 

@@ -24,7 +24,7 @@ impl Model {
         let state = Kstate::leak();
         // loom wants the first look at each atomic before there are threads.
         state.touch();
-        Arc::new(Model { queues, backlog: Backlog::new(), state })
+        Arc::new(Model { queues, backlog: bucket::backlog(), state })
     }
 
     /// pf puts the state into its row.
