@@ -20,10 +20,16 @@
 
 #define	STATES		5	/* as many as fit */
 
+/* Format 1400, which begins as format 1301 does. FreeBSD's union also has longer formats. */
+union state {
+	struct pfsync_state_1301 pfs_1301;
+	struct pfsync_state_1400 pfs_1400;
+};
+
 struct frame {
 	struct pfsync_header header;
 	struct pfsync_subheader inserts;
-	union pfsync_state_union state[STATES];
+	union state state[STATES];
 } __packed;
 
 /* What all frames have. */
