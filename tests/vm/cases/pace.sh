@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # about: at how many states a second a peer begins to lose states of a bulk update, with both modules as the peer
 # needs: stock programs
-# param: rate 20000 40000 80000 120000 160000 240000 320000 480000
+# param: rate 20000 40000 80000 160000 320000
 # timeout: 900
 . /tmp/vm/lib.sh
 
