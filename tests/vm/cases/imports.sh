@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # about: how many states a second pfsync inserts from a peer that sends as fast as it can, with both modules
 # needs: stock programs
+# hz: 1000
 # timeout: 900
 . /tmp/vm/lib.sh
 
-STATES=200000
+STATES=50000
 # The firewall can have so many states already.
 PRESENT=${present:-0}
 # Seconds without a new state after which the missing states count as lost.
