@@ -16,10 +16,6 @@ use crate::engine::bucket::FrameSize;
 use crate::engine::bulk::{Position, Walk};
 use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus};
 
-/// States of a bulk update that leave in a second, if the peers do not report what arrives.
-/// docs/benchmarks.md says at how many a stock peer begins to lose some (`pace`).
-const STATES_PER_SECOND: i64 = 40_000;
-
 /// Packets that leave before other messages have their turn, however many the peers can take.
 const PACKETS_PER_RUN: u64 = 256;
 
@@ -29,19 +25,13 @@ pub(crate) fn request_received(softc: &Softc) {
     softc.sender_timer.arm(time::tick());
 }
 
-/// Packets that may leave in a tick of the clock, if the peers do not report what arrives.
-pub(crate) fn packets_per_tick(frame_size: FrameSize) -> u64 {
-    let states = (STATES_PER_SECOND * time::tick() / time::SECOND).unsigned_abs();
-    states.checked_div(frame_size.states() as u64).unwrap_or(0).max(1)
-}
-
 /// Packets that may leave now: as many as the requesting peers can take, if they report what
 /// arrives.
 fn packets_allowed(softc: &Softc, frame_size: FrameSize, is_allowed: bool) -> u64 {
     let space = softc.agreement.lock().bulk_space(time::now());
     match space {
         Some(space) => space.min(PACKETS_PER_RUN),
-        None if is_allowed => packets_per_tick(frame_size),
+        None if is_allowed => softc.bulk_answer.lock().packets_in_tick(time::tick(), frame_size.states()),
         None => 0,
     }
 }

@@ -169,13 +169,13 @@ fn watch(softc: &Softc, starts_timer: bool) {
 /// Notes that more states were refused than can be requested one by one, the last in a frame with
 /// this number, if the peer numbers them. A bulk update has to bring the others.
 pub(crate) fn states_refused(softc: &Softc, from: Answerer, number: Option<u64>) {
-    frame_missed(softc);
-    let is_idle = softc.bulk_request.lock().is_idle();
+    let refuse = || softc.bulk_request.lock().refuse(from, number, time::uptime());
+    let is_idle = refuse();
+    softc.bulk_request_timer.arm(time::SECOND);
     if is_idle {
         start(softc);
-    }
-    if let Some(number) = number {
-        softc.bulk_request.lock().refuse(from, number, time::uptime());
+        // A start mark that is still on its way is not that of the answer.
+        let _ = refuse();
     }
 }
 

@@ -13,8 +13,9 @@ const BATCH: usize = 16;
 /// The queues of a bucket.
 pub(crate) struct SharedQueues {
     queues: Mutex<Queues<StateLists>>,
-    /// Whether a prompt queue has a state. Written with the queues locked, and set before the
-    /// backlog counts the state: a thread that reads the count sees this.
+    /// Whether a prompt queue has a state. Written with the queues locked. `insert` and `delete`
+    /// set it before the backlog counts the state, so that a thread that reads the count sees
+    /// this. `change` sets it after that; its caller then has the sender run.
     has_prompt: AtomicBool,
 }
 
@@ -29,7 +30,7 @@ pub(crate) trait FrameOfStates {
 /// How far a bucket was written.
 #[derive(PartialEq, Eq)]
 enum Written {
-    /// The queues are empty.
+    /// The queues that were asked for are empty.
     All,
     /// Deletes must leave first.
     DeletesFirst,
@@ -72,7 +73,8 @@ impl SharedQueues {
         queues.delete(state, backlog)
     }
 
-    /// Writes what is in some of the queues, as far as it fits and may leave.
+    /// Writes what is in the queues `from`, until the frame is full or something else must leave
+    /// first.
     fn write(
         &self,
         from: &[Queue],

@@ -13,7 +13,7 @@ use crate::driver::softc::Softc;
 use crate::driver::storage;
 use crate::engine::agreement::Told;
 use crate::engine::bucket::FrameSize;
-use crate::engine::bulk::Instant;
+use crate::engine::bulk::{Instant, STATES_PER_SECOND};
 use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus, RawClear, RawId, StateId};
 
 /// Sends the next packets of a repair, if a peer lacks something. `is_allowed`: a tick has
@@ -41,10 +41,12 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
     }
 }
 
-/// How many packets may leave in this tick.
+/// How many packets may leave in this tick: as the reports of the peers allow, in a burst that is
+/// no longer than one of a bulk update.
 fn space(softc: &Softc, frame_size: FrameSize) -> u64 {
     let space = softc.agreement.lock().repair_space(time::now());
-    bulk_answer::packets_per_tick(frame_size).min(space)
+    let states = STATES_PER_SECOND.saturating_mul(time::tick().unsigned_abs()) >> 32;
+    states.checked_div(frame_size.states() as u64).unwrap_or(0).max(1).min(space)
 }
 
 fn is_repairing(softc: &Softc) -> bool {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! When the sender sends what is in the prompt queues: one for all buckets.
+//! When the sender sends what is in the prompt queues. One schedule serves all buckets.
 //!
 //! The sender sends a frame as soon as the messages of all buckets fill one. What does not
-//! fill a frame leaves with the next tick of the clock, all buckets together. If frames are
-//! filled faster than that, the rest may wait for one more tick, because it will fill a frame
-//! itself: within each tick, either full frames leave or at most one other. Only what is
-//! younger than a tick may stay. So a message waits for two ticks at most.
+//! fill a frame leaves with the next tick of the clock, all buckets together. If full frames
+//! have carried all that was queued before, what was queued since may wait for one more tick:
+//! it is younger than a tick, and probably becomes part of a full frame. So within a tick either
+//! full frames leave or one other, apart from what threads queue while the sender writes. A
+//! message in a prompt queue waits for two ticks at most.
 
 use crate::atomic::{AtomicBool, Ordering};
 use crate::engine::bucket::Backlog;
@@ -15,14 +16,16 @@ use crate::engine::bucket::Backlog;
 /// `awaits_tick` is only ever swapped, so that whoever swaps it second knows what the other
 /// did before. A thread queues, and then finds that the timer is armed: the timer, when it
 /// swaps later, knows of the message and has the sender look. Or the thread finds that it is
-/// not, and arms it. The others are set before the sender's interrupt is scheduled or the timer
-/// is armed, which orders them.
+/// not, and arms it. `flush_requested` is set before the sender's interrupt is scheduled, which
+/// orders it. `is_rest_young` is a hint that nothing orders: a stale value costs one more packet
+/// or one more tick.
 pub(crate) struct Schedule {
     /// What is in the prompt queues of all buckets.
     pub(crate) backlog: Backlog,
     /// The timer of the tick is armed.
     awaits_tick: AtomicBool,
-    /// Since the last tick there was a moment in which all prompt queues were empty.
+    /// Since the last tick, full frames have carried all that was queued when the sender began
+    /// with them.
     is_rest_young: AtomicBool,
     /// Asks the sender to send all that is in the prompt queues, in whatever frames.
     flush_requested: AtomicBool,

@@ -60,7 +60,7 @@ pub(crate) fn tick_passed(_index: usize) {
     });
 }
 
-/// The function of a bucket's timer: everything in the queues leaves.
+/// The function of a bucket's timer: its updates that wait leave, and so do all prompt queues.
 pub(crate) fn bucket_timeout(index: usize) {
     epoch::enter(|epoch| {
         let Some(softc) = instance::current(epoch) else { return };

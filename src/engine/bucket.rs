@@ -4,16 +4,17 @@
 //! States are spread over buckets by their id, and each bucket has its own
 //! lock. A state is in at most one queue of its bucket.
 //!
-//! Inserts and deletes are *news*: they leave as soon as the messages of all buckets
-//! fill a frame, or with a tick of the clock (see [`Backlog`]). Acknowledgements and
+//! Inserts and deletes leave as soon as the messages of all buckets fill a frame, or
+//! with a tick of the clock (see [`Backlog`]). Acknowledgements and
 //! requested updates leave at once. A compressed update *waits* instead: further
 //! changes to the state collapse into it and need no message of their own. It leaves
 //! when the state has changed `maxupd` times, or when a peer needs it. The first
-//! update that waits in a bucket starts a one-second timer. When it expires,
-//! everything queued is sent.
+//! update that waits in a bucket starts a one-second timer. When it expires, the
+//! updates that wait in the bucket and all prompt queues are sent.
 //!
-//! All queues but that of the updates that wait are *prompt*. The backlog counts their
-//! states, so that whoever changes them passes it.
+//! All queues but that of the updates that wait are *prompt*. A [`Backlog`] counts the
+//! states in the prompt queues of all buckets. Each method that may change one of these
+//! takes it as an argument.
 //!
 //! # Examples
 //!
@@ -201,7 +202,7 @@ pub struct Wake {
 /// The queues of a bucket. The caller holds the bucket's lock.
 pub struct Queues<L> {
     lists: L,
-    /// The timer runs. When it expires, everything queued is sent.
+    /// The timer runs. When it expires, no update waits any longer.
     timer: bool,
 }
 
@@ -314,7 +315,7 @@ impl<L: Lists> Queues<L> {
         }
     }
 
-    /// The timer expired: everything queued is sent.
+    /// The timer expired: the updates that wait are sent, and so are all prompt queues.
     pub fn timer_expired(&mut self, backlog: &Backlog) -> Wake {
         self.timer = false;
         self.stop_waiting(backlog);

@@ -63,11 +63,14 @@ impl Row {
         unsafe { Row::lock_unless_empty(NonNull::new(sys::pfs_pf_row_of(st.as_ptr()))?) }
     }
 
+    /// Locks a row, unless it seems empty.
+    ///
     /// # Safety
     ///
     /// `row` is a row of pf's table.
     unsafe fn lock_unless_empty(row: NonNull<sys::pf_idhash>) -> Option<Row> {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises that this is a row of pf's table, which lives as long as
+        // pf's part of the vnet.
         unsafe {
             if Locked::seems_empty(row) {
                 return None;

@@ -16,7 +16,7 @@ pub(crate) type Kif = NonNull<sys::pfi_kkif>;
 pub(crate) struct LastKif(Cell<Option<(IfName, Kif)>>);
 
 impl LastKif {
-    /// As [`Rules::kif`], without asking pf if the name is that of the last.
+    /// The kif with that name. Asks pf only if the name differs from the last one.
     pub(crate) fn find(&self, name: &IfName, rules: &Rules) -> Option<Kif> {
         match self.0.get() {
             Some((last, kif)) if last == *name => Some(kif),
@@ -33,9 +33,9 @@ impl LastKif {
 /// is lent to a closure, which cannot keep it.
 pub(crate) struct Rules {
     thread: PhantomData<*const ()>,
-    /// The kif that a state was bound to last.
+    /// The kif that the last state was bound to.
     pub(super) bound: LastKif,
-    /// The kif that a state was created on last.
+    /// The kif that the last state was created on.
     pub(super) original: LastKif,
 }
 
@@ -51,7 +51,8 @@ impl Rules {
 
     /// The kif with that name.
     pub(crate) fn kif(&self, name: &IfName) -> Option<Kif> {
-        // SAFETY: an IfName is terminated. The lock of the rules protects the kifs.
+        // SAFETY: an IfName is terminated. `self` proves that this thread holds the lock of the
+        // rules, which protects the kifs.
         NonNull::new(unsafe { sys::pfi_kkif_find(name.bytes().as_ptr().cast()) })
     }
 }

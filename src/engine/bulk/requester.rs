@@ -161,11 +161,13 @@ impl Wait {
     }
 
     /// The progress that a start mark in the frame with this number makes, if any.
-    fn begin(&mut self, from: Answerer, number: u64) -> Option<Progress> {
+    fn begin(&mut self, from: Answerer, number: Option<u64>) -> Option<Progress> {
+        let is_overtaken = |by| number.is_some_and(|number| number <= by);
+        let number = number.unwrap_or(0);
         match self.progress(from) {
             Some(Progress::Ended) => None,
             // The frame has overtaken the start mark.
-            Some(Progress::Refused { number: refused }) if number < refused => None,
+            Some(Progress::Refused { number: refused }) if is_overtaken(refused) => None,
             Some(Progress::Overtook { number: end }) if number < end => Some(Progress::Ended),
             Some(Progress::Began { since_request: true, number: last }) => {
                 // The end mark must be that of the latest bulk update.
@@ -324,16 +326,21 @@ impl Requester {
         }
     }
 
-    /// A state in the frame with this number was refused that cannot be requested by itself. A
-    /// bulk update that began before does not bring it, even if the start mark arrives later.
-    pub fn refuse(&mut self, from: Answerer, number: u64, now: u32) {
+    /// A state was refused that cannot be requested by itself, in the frame with this number, if
+    /// the peer numbers them. A bulk update that began before does not bring it, even if the start
+    /// mark arrives later. Returns whether the caller has to request one: none is awaited.
+    #[must_use]
+    pub fn refuse(&mut self, from: Answerer, number: Option<u64>, now: u32) -> bool {
         self.miss(now);
-        let Some(wait) = &mut self.wait else { return };
-        let number = match wait.progress(from) {
-            Some(Progress::Refused { number: last }) => number.max(last),
-            _ => number,
-        };
-        wait.set(from, Progress::Refused { number });
+        let Some(wait) = &mut self.wait else { return true };
+        if let Some(number) = number {
+            let number = match wait.progress(from) {
+                Some(Progress::Refused { number: last }) => number.max(last),
+                _ => number,
+            };
+            wait.set(from, Progress::Refused { number });
+        }
+        false
     }
 
     /// A limit or a lack of memory kept a state of a peer out. If a bulk update is awaited, it may
@@ -450,7 +457,7 @@ impl Requester {
         let listening_since = self.listening_since;
         let wait = self.wait.as_mut()?;
         let progress = match status.mark {
-            BulkMark::Start => wait.begin(from, number.unwrap_or(0)),
+            BulkMark::Start => wait.begin(from, number),
             BulkMark::End => wait.end(from, number, status.age, listening_since, now),
         }?;
         wait.heard = now;
@@ -493,6 +500,7 @@ impl Requester {
         let is_late = now.wrapping_sub(wait.requested) >= GIVE_UP_SECONDS.saturating_add(extension);
         if is_late || (is_quiet && wait.tries >= MAX_TRIES) {
             // A firewall that hears nobody has all the states that there are.
+            // Nor does one that waits for a peer whose states it refused, and that is gone.
             let is_awaited = |progress| !matches!(progress, Progress::Ended | Progress::Refused { .. });
             let nobody_began = !wait.answers.iter().flatten().any(|answer| is_awaited(answer.progress));
             let _ = if nobody_began { self.complete() } else { self.cancel() };

@@ -47,6 +47,12 @@ impl Walk {
     }
 }
 
+/// States of a bulk update that leave in a second, if the peers do not report what arrives: half
+/// of what a stock peer takes in without a loss (docs/benchmarks.md, `pace`). With a clock of
+/// 100 ticks a second, a burst has 200 packets of 1,500 bytes, and the kernel's input queues hold
+/// 256.
+pub const STATES_PER_SECOND: u64 = 80_000;
+
 /// The answering side. It walks through the table when a peer requests a bulk
 /// update.
 ///
@@ -63,12 +69,15 @@ pub struct Responder {
     pending: Option<Instant>,
     /// The second of uptime in which the last walk began.
     began: Option<u32>,
+    /// States that might have left by now, in units of 2^-32. It is less than a packet after each
+    /// tick.
+    credit: u64,
 }
 
 impl Responder {
     /// There is no request.
     pub const fn new() -> Responder {
-        Responder { walk: None, pending: None, began: None }
+        Responder { walk: None, pending: None, began: None, credit: 0 }
     }
 
     /// A peer requests a bulk update.
@@ -90,6 +99,16 @@ impl Responder {
             self.walk = Some(Walk { requested, position: Position::default(), started: false });
         }
         self.walk
+    }
+
+    /// How many packets may leave after a tick of that length, with so many states in each, if
+    /// the peers do not report what arrives.
+    pub fn packets_in_tick(&mut self, tick: Instant, states_in_packet: usize) -> u64 {
+        let states = STATES_PER_SECOND.saturating_mul(tick.unsigned_abs());
+        let packet = (states_in_packet.max(1) as u64).saturating_mul(1 << 32);
+        let credit = self.credit.saturating_add(states);
+        self.credit = credit.checked_rem(packet).unwrap_or(0);
+        credit.checked_div(packet).unwrap_or(0)
     }
 
     /// A frame of the walk was sent. The walk goes on at `position`.
@@ -133,6 +152,19 @@ mod tests {
         assert_eq!((walk.requested, walk.position, walk.started), (99 * SECOND, Position::default(), false));
         responder.finish();
         assert!(!responder.is_busy() && responder.walk(101 * SECOND).is_none());
+    }
+
+    #[test]
+    fn the_pace_does_not_depend_on_the_clock_or_on_packets() {
+        for hz in [1, 100, 1000, 2000] {
+            for states in [1, 4, 5, 24, 181] {
+                let mut responder = Responder::new();
+                let packets: u64 = (0..10 * hz).map(|_| responder.packets_in_tick(SECOND / hz, states)).sum();
+                let sent = packets * states as u64;
+                assert!(sent <= 10 * STATES_PER_SECOND, "{hz} {states}: {sent}");
+                assert!(sent + 2 * states as u64 > 10 * STATES_PER_SECOND, "{hz} {states}: {sent}");
+            }
+        }
     }
 
     #[test]

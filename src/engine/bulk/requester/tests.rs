@@ -272,8 +272,8 @@ fn an_end_that_overtakes_its_start_counts() {
 fn a_start_that_a_refused_state_has_overtaken_does_not_count() {
     let mut requester = requested(100, Audience::One);
     let peer = numbered(1, 7);
-    requester.refuse(peer, 12, 100);
-    requester.refuse(peer, 11, 100);
+    assert!(!requester.refuse(peer, Some(12), 100));
+    assert!(!requester.refuse(peer, Some(11), 100));
     assert_eq!(requester.receive_mark(peer, Some(10), &start(), 101), None);
     assert_eq!(requester.receive_mark(peer, Some(13), &end(0), 101), None);
     // The next answer brings the state.
@@ -284,9 +284,24 @@ fn a_start_that_a_refused_state_has_overtaken_does_not_count() {
 }
 
 #[test]
+fn a_peer_that_numbers_its_frames_no_longer_is_believed() {
+    let mut requester = requested(100, Audience::One);
+    assert!(!requester.refuse(numbered(1, 7), Some(12), 100));
+    assert_eq!(requester.receive_mark(A, None, &start(), 101), None);
+    assert_eq!(requester.receive_mark(A, None, &end(0), 102), Some(240));
+}
+
+#[test]
+fn a_refused_state_asks_for_a_bulk_update_if_none_is_awaited() {
+    let mut requester = Requester::new();
+    assert!(requester.refuse(numbered(1, 7), Some(12), 100));
+    assert!(!requester.is_complete());
+}
+
+#[test]
 fn a_peer_that_vanishes_after_a_refused_state_is_not_awaited_for_ever() {
     let mut requester = requested(100, Audience::Group);
-    requester.refuse(numbered(1, 7), 12, 100);
+    assert!(!requester.refuse(numbered(1, 7), Some(12), 100));
     let last =
         (101..1000).map(|now| requester.tick(now, MOST)).find(|tick| matches!(tick, Tick::GiveUp { .. }));
     assert_eq!(last, Some(Tick::GiveUp { demotion: 240 }));
