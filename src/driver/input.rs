@@ -406,6 +406,7 @@ fn merge(context: &Context, found: &Found, update: &CheckedUpdate, cause: Cause)
         merge::other(found.known(), updated)
     };
     probe::merged(update.id(), verdict);
+    // To read an endpoint again costs less than to keep it meanwhile.
     merge_endpoint(found, Side::Src, &update.src(), verdict.src);
     merge_endpoint(found, Side::Dst, &update.dst(), verdict.dst);
     if verdict.applies_any() {

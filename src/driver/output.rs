@@ -200,7 +200,7 @@ pub(crate) fn write_state(action: Action, state: &StateRef, writer: &mut FrameWr
 #[inline(never)]
 pub(crate) fn write_whole(action: Action, state: &Locked, writer: &mut FrameWriter) -> Result<(), Full> {
     // A peer acknowledges inserts, not updates.
-    let may_await_ack = !matches!(action, Action::Update1301 | Action::Update1400 | Action::Update1500);
+    let may_await_ack = !action.is_whole_update();
     state.content(may_await_ack).map_or(Ok(()), |content| writer.append_state(action, &content))
 }
 

@@ -13,7 +13,7 @@ use crate::driver::softc::Softc;
 use crate::driver::storage;
 use crate::engine::agreement::Told;
 use crate::engine::bucket::FrameSize;
-use crate::engine::bulk::{Instant, STATES_PER_SECOND};
+use crate::engine::bulk::{states_in_tick, Instant};
 use crate::wire::{Action, BulkMark, BulkStatus, FrameWriter, Full, RawBulkStatus, RawClear, RawId, StateId};
 
 /// Sends the next packets of a repair, if a peer lacks something. `is_allowed`: a tick has
@@ -45,7 +45,7 @@ pub(crate) fn send_burst(softc: &Softc, link: Option<&Link>, epoch: &NetEpoch, i
 /// no longer than one of a bulk update.
 fn space(softc: &Softc, frame_size: FrameSize) -> u64 {
     let space = softc.agreement.lock().repair_space(time::now());
-    let states = STATES_PER_SECOND.saturating_mul(time::tick().unsigned_abs()) >> 32;
+    let states = states_in_tick(time::tick()) >> 32;
     states.checked_div(frame_size.states() as u64).unwrap_or(0).max(1).min(space)
 }
 

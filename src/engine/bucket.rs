@@ -168,7 +168,7 @@ pub struct FrameSize {
 impl FrameSize {
     /// Whether a whole state fits. It is the largest message.
     pub fn fits_a_state(&self) -> bool {
-        self.payload_len >= self.state_len.saturating_add(size_of::<Subheader>())
+        self.states() > 0
     }
 
     /// How many whole states a frame holds that has nothing else.

@@ -14,7 +14,7 @@ mod responder;
 pub use requester::{
     Answerer, Audience, Requester, Tick, GRACE_SECONDS, MAX_ANSWERS, MAX_TRIES, QUIET_SECONDS,
 };
-pub use responder::{Instant, Position, Responder, Walk, STATES_PER_SECOND};
+pub use responder::{states_in_tick, Instant, Position, Responder, Walk};
 
 #[cfg(test)]
 mod tests {

@@ -127,6 +127,11 @@ impl Action {
             _ => None,
         }
     }
+
+    /// Whether this is the update of whole states in some format: see [`Format::update`].
+    pub const fn is_whole_update(self) -> bool {
+        matches!(self, Action::Update1301 | Action::Update1400 | Action::Update1500)
+    }
 }
 
 #[cfg(test)]

@@ -546,6 +546,25 @@ make_sink() {
 	done
 }
 
+# Packets that pfsync made on one: those that were sent, and those that a full queue dropped.
+packets_sent() {
+	echo $(($(counted one 'packets sent (IPv4)') + $(jexec one netstat -dn -I pfsync0 | awk 'NR == 2 { print $NF }')))
+}
+
+# inserts_arrive COUNT RATE FIRST: one, without pfsync, sends two the inserts of COUNT states, RATE
+# of them a second (0: as fast as it can), after FIRST that two has. Sets `found` to how many two
+# took in, and `took` to the milliseconds until the last came.
+inserts_arrive() {
+	local start last
+	# Without a new state for five seconds, the missing states count as lost.
+	jexec two $VM/bin/arrival $(($3 + $1)) 5 > $RUN/arrival &
+	jexec one $VM/bin/inserts 192.0.2.2 "$1" "$2" "$3" > $RUN/start || fail "cannot send inserts"
+	wait $!
+	read -r start < $RUN/start
+	read -r found last < $RUN/arrival
+	found=$((found - $3)) took=$((last - start))
+}
+
 # ratio A B: A divided by B; both may be expressions.
 ratio() {
 	awk "BEGIN { if (($2) == 0) print \"none\"; else printf \"%.4f\\n\", ($1) / ($2) }"

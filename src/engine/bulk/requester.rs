@@ -415,6 +415,8 @@ impl Requester {
         let to_add = if self.incomplete && added == 0 { demotion.max(0) } else { 0 };
         self.requested_incomplete = self.incomplete;
         self.requested = Some(now);
+        // Changed where it lies: a new one would pass over the stack, which is short where
+        // packets arrive.
         let wait = self.wait.get_or_insert(Wait::NONE);
         wait.forget_answers();
         wait.audience = audience;
@@ -499,8 +501,8 @@ impl Requester {
         let extension = wait.states.min(most_states) / SLOWEST_STATES_PER_SECOND;
         let is_late = now.wrapping_sub(wait.requested) >= GIVE_UP_SECONDS.saturating_add(extension);
         if is_late || (is_quiet && wait.tries >= MAX_TRIES) {
-            // A firewall that hears nobody has all the states that there are.
-            // Nor does one that waits for a peer whose states it refused, and that is gone.
+            // A firewall that hears nobody has all the states that there are. A peer whose states
+            // were refused, and that has sent no bulk update since, is not heard either.
             let is_awaited = |progress| !matches!(progress, Progress::Ended | Progress::Refused { .. });
             let nobody_began = !wait.answers.iter().flatten().any(|answer| is_awaited(answer.progress));
             let _ = if nobody_began { self.complete() } else { self.cancel() };

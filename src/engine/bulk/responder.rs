@@ -51,7 +51,12 @@ impl Walk {
 /// of what a stock peer takes in without a loss (docs/benchmarks.md, `pace`). With a clock of
 /// 100 ticks a second, a burst has 200 packets of 1,500 bytes, and the kernel's input queues hold
 /// 256.
-pub const STATES_PER_SECOND: u64 = 80_000;
+const STATES_PER_SECOND: u64 = 80_000;
+
+/// States that leave at the pace of a bulk update in a tick of that length, in units of 2^-32.
+pub fn states_in_tick(tick: Instant) -> u64 {
+    STATES_PER_SECOND.saturating_mul(tick.unsigned_abs())
+}
 
 /// The answering side. It walks through the table when a peer requests a bulk
 /// update.
@@ -104,9 +109,8 @@ impl Responder {
     /// How many packets may leave after a tick of that length, with so many states in each, if
     /// the peers do not report what arrives.
     pub fn packets_in_tick(&mut self, tick: Instant, states_in_packet: usize) -> u64 {
-        let states = STATES_PER_SECOND.saturating_mul(tick.unsigned_abs());
         let packet = (states_in_packet.max(1) as u64).saturating_mul(1 << 32);
-        let credit = self.credit.saturating_add(states);
+        let credit = self.credit.saturating_add(states_in_tick(tick));
         self.credit = credit.checked_rem(packet).unwrap_or(0);
         credit.checked_div(packet).unwrap_or(0)
     }

@@ -20,11 +20,6 @@ updates_sent() {
 	echo $(($(sent one 'compressed state update') + $(sent one 'state update')))
 }
 
-# Packets that pfsync made: those that were sent, and those that a full queue dropped.
-packets_sent() {
-	echo $(($(counted one 'packets sent (IPv4)') + $(jexec one netstat -dn -I pfsync0 | awk 'NR == 2 { print $NF }')))
-}
-
 # blast PACKETS: one sends so many, the states taking turns; prints the microseconds a packet.
 blast() {
 	jexec one $VM/bin/blast $SINK 9 "$states" "$1" |

@@ -20,11 +20,6 @@ in_milliseconds() {
 		END { printf "%.2f %.2f %.2f\n", delay[int((NR + 1) / 2)], delay[int(NR * 0.99 + 0.999)], delay[NR] }'
 }
 
-# Packets that pfsync made: those that were sent, and those that a full queue dropped.
-packets_sent() {
-	echo $(($(counted one 'packets sent (IPv4)') + $(jexec one netstat -dn -I pfsync0 | awk 'NR == 2 { print $NF }')))
-}
-
 # measure MODULE NAME: sets NAME_median, NAME_p99, NAME_max and NAME_packets.
 measure() {
 	local listener packets figures

@@ -5,27 +5,19 @@
 # timeout: 900
 . /tmp/vm/lib.sh
 
-# A second of states.
-STATES=$rate
-# Seconds without a new state after which the missing states count as lost.
-PATIENCE=5
-
 # measure MODULE NAME: the sender is a program, without pfsync. It sends in bursts every 10 ms, as
 # a bulk update leaves at hz=100.
 measure() {
-	local start found last
+	local found took
 	load_pfsync "$1"
 	pass_for_an_hour 2000000 two
 	jexec two pfctl -q -F states
 	wait_for 120 is_empty two || fail "states stay on two"
 	must jexec two ifconfig pfsync0 syncpeer 192.0.2.1 syncdev "${SYNC}b" up
-	jexec two $VM/bin/arrival $STATES $PATIENCE > $RUN/arrival &
-	jexec one $VM/bin/inserts 192.0.2.2 $STATES "$rate" > $RUN/start || fail "cannot send inserts"
-	wait $!
-	read -r start < $RUN/start
-	read -r found last < $RUN/arrival
-	result "$2.lost" $((STATES - found))
-	result "$2.states-a-second" $((found * 1000 / (last - start)))
+	# A second of states.
+	inserts_arrive "$rate" "$rate" 0
+	result "$2.lost" $((rate - found))
+	result "$2.states-a-second" $((found * 1000 / took))
 }
 
 need_module pf

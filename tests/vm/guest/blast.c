@@ -11,7 +11,7 @@
  */
 
 #include "clock.h"
-#include "hostile.h"
+#include "ports.h"
 #include "socket.h"
 
 #include <stdbool.h>

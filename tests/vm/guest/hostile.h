@@ -5,7 +5,8 @@
  * 127.0.0.1 9` and `meet` send packets that match these states.
  */
 
-#define	FIRST_PORT	10000	/* of the client; blast's too */
+#include "ports.h"
+
 #define	PORTS		500
 #define	SERVER_PORT	9
 #define	PROTO_GRE	47	/* one that pf does not know */

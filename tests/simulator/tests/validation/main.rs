@@ -49,6 +49,7 @@ fn every_row_has_its_test() {
         include_str!("../formats.rs"),
         include_str!("../../../../src/wire/trailer/tests.rs"),
         include_str!("../../../../src/engine/agreement/tests.rs"),
+        include_str!("../../../../src/engine/bulk/requester/tests.rs"),
         include_str!("../../../../src/engine/agreement/tests/distrust.rs"),
     ]
     .concat();
