@@ -44,9 +44,13 @@
 //!         self.remove(state);
 //!         self.append(to, state);
 //!     }
-//!     fn append_all(&mut self, from: Queue, to: Queue) {
-//!         let states = std::mem::take(&mut self.0[from as usize]);
-//!         self.0[to as usize].extend(states);
+//!     fn move_first(&mut self, from: Queue, to: Queue) -> bool {
+//!         let first = self.pop(from);
+//!         self.0[to as usize].extend(first);
+//!         first.is_some()
+//!     }
+//!     fn swap_compressed(&mut self) {
+//!         self.0.swap(Queue::Waiting as usize, Queue::Compressed as usize);
 //!     }
 //!     fn pop(&mut self, queue: Queue) -> Option<u32> {
 //!         let list = &mut self.0[queue as usize];
@@ -141,8 +145,11 @@ pub trait Lists {
     fn remove(&mut self, state: &Self::State);
     /// Takes a state out of its queue and appends it to another.
     fn transfer(&mut self, state: &Self::State, to: Queue);
-    /// Appends all states of one queue to another.
-    fn append_all(&mut self, from: Queue, to: Queue);
+    /// Takes the first state out of a queue and appends it to another. Returns whether there was one.
+    fn move_first(&mut self, from: Queue, to: Queue) -> bool;
+    /// From now on, the states of [`Queue::Waiting`] are in [`Queue::Compressed`], and the other way
+    /// round. Takes the same time for any number of states.
+    fn swap_compressed(&mut self);
     /// Takes the first state out of a queue.
     fn pop(&mut self, queue: Queue) -> Option<Self::Ref>;
     /// Number of states in a queue.
@@ -202,7 +209,7 @@ pub struct Wake {
 /// The queues of a bucket. The caller holds the bucket's lock.
 pub struct Queues<L> {
     lists: L,
-    /// The timer runs. When it expires, no update waits any longer.
+    /// The timer runs. An update waits until it expires.
     timer: bool,
 }
 
@@ -315,11 +322,12 @@ impl<L: Lists> Queues<L> {
         }
     }
 
-    /// The timer expired: the updates that wait are sent, and so are all prompt queues.
+    /// The timer expired: the updates that wait are sent, and so are all prompt queues. If the
+    /// sender is still busy with the updates of the last second, those that wait go on waiting,
+    /// so that more changes collapse into them.
     pub fn timer_expired(&mut self, backlog: &Backlog) -> Wake {
-        self.timer = false;
-        self.stop_waiting(backlog);
-        Wake { timer: false, sender: self.has_prompt() }
+        self.timer = !self.stop_waiting(backlog);
+        Wake { timer: self.timer, sender: self.has_prompt() }
     }
 
     /// Takes the next state out of a queue, to write its message.
@@ -361,11 +369,17 @@ impl<L: Lists> Queues<L> {
         backlog.add(to, 1);
     }
 
-    /// No update waits any more: those that did leave with the next frame.
-    fn stop_waiting(&mut self, backlog: &Backlog) {
+    /// No update waits any more: those that did leave with the next frame. Returns false, and changes
+    /// nothing, if more than [`FEW`] updates are still to leave.
+    fn stop_waiting(&mut self, backlog: &Backlog) -> bool {
         let count = self.lists.len(Queue::Waiting);
-        self.lists.append_all(Queue::Waiting, Queue::Compressed);
+        if self.lists.len(Queue::Compressed) > FEW {
+            return count == 0;
+        }
+        while self.lists.move_first(Queue::Compressed, Queue::Waiting) {}
+        self.lists.swap_compressed();
         backlog.add(Queue::Compressed, count);
+        true
     }
 
     /// An update waits. Starts the timer unless it runs already.
@@ -375,6 +389,10 @@ impl<L: Lists> Queues<L> {
         Wake { timer, sender: false }
     }
 }
+
+/// How many states may change their queue at once, with the bucket locked. More would keep the
+/// threads waiting that forward packets.
+const FEW: usize = 64;
 
 /// All prompt queues leave now.
 const FLUSH: Wake = Wake { timer: false, sender: true };

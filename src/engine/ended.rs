@@ -44,10 +44,11 @@ impl Slot {
     fn is_free(&self) -> bool {
         self.id == StateId::ALL
     }
+}
 
-    fn is_recent(&self, now: u32) -> bool {
-        now.wrapping_sub(self.at) < LATELY_SECONDS
-    }
+/// Whether what was at a time is still remembered. Both times are in seconds of uptime.
+fn is_recent(at: u32, now: u32) -> bool {
+    now.wrapping_sub(at) < LATELY_SECONDS
 }
 
 /// The states that have ended, in slots that the caller provides. Each state has one slot,
@@ -71,6 +72,13 @@ struct Cleared {
     by: Option<Epoch>,
     /// In seconds of uptime.
     at: u32,
+}
+
+impl Cleared {
+    /// Whether a state ended by this clear, and a peer that tells of it does not know.
+    fn ends(&self, id: StateId, from: Option<Epoch>, now: u32) -> bool {
+        self.creator == id.creator && (self.by.is_none() || self.by != from) && is_recent(self.at, now)
+    }
 }
 
 impl<S: AsMut<[Slot]>> Ended<S> {
@@ -99,15 +107,17 @@ impl<S: AsMut<[Slot]>> Ended<S> {
     /// cleared by another than the peer that the message is `from`. Then the message is refused,
     /// and the state will be requested.
     pub fn refuses(&mut self, id: StateId, from: Option<Epoch>, now: u32) -> bool {
-        let ended = self.slot(id).copied().filter(|slot| slot.id == id);
-        let is_of = |clear: &Cleared| clear.creator == id.creator && (clear.by.is_none() || clear.by != from);
-        let [own, peers] = self.cleared.map(|clear| Some(Slot { id, at: clear.filter(is_of)?.at }));
-        let mut ends = [ended, own, peers].into_iter().flatten();
-        let Some(ended) = ends.find(|slot| slot.is_recent(now)) else {
-            return false;
-        };
-        self.has_overflowed |= self.request(ended).is_err();
+        let Some(at) = self.end(id, from, now) else { return false };
+        self.has_overflowed |= self.request(Slot { id, at }).is_err();
         true
+    }
+
+    /// When a state ended, as far as a peer that tells of it does not know, in seconds of uptime.
+    fn end(&mut self, id: StateId, from: Option<Epoch>, now: u32) -> Option<u32> {
+        match self.slot(id) {
+            Some(slot) if slot.id == id && is_recent(slot.at, now) => Some(slot.at),
+            _ => self.cleared.iter().flatten().find(|clear| clear.ends(id, from, now)).map(|clear| clear.at),
+        }
     }
 
     /// A state could not be taken in for lack of memory. It will be requested if there is a slot.
@@ -131,7 +141,7 @@ impl<S: AsMut<[Slot]>> Ended<S> {
 
     /// A state to request now, because a message about it was refused.
     pub fn next_to_request(&mut self, now: u32) -> Option<StateId> {
-        let is_due = |slot: &&mut Slot| !slot.is_free() && !slot.is_recent(now);
+        let is_due = |slot: &&mut Slot| !slot.is_free() && !is_recent(slot.at, now);
         let due = self.refused.as_mut().iter_mut().find(is_due)?;
         Some(core::mem::replace(due, Slot::UNUSED).id)
     }

@@ -18,7 +18,7 @@ const S_WAITING: u8 = sys::PFSYNC_S_UPD_C as u8;
 const S_DELETE: u8 = sys::PFSYNC_S_DEL_C as u8;
 const S_NONE: u8 = sys::PFSYNC_S_NONE as u8;
 
-/// The value of `pf_kstate.sync_state` for a queue.
+/// The value of `pf_kstate.sync_state` for a queue, unless [`StateLists::is_swapped`].
 fn number(queue: Queue) -> u8 {
     match queue {
         Queue::Insert => S_INSERT,
@@ -30,7 +30,8 @@ fn number(queue: Queue) -> u8 {
     }
 }
 
-/// The queue that a state stands in.
+/// The queue that a state stands in. Without the bucket's lock nobody knows which of the two kinds
+/// of compressed updates is which: see [`StateLists::is_swapped`].
 fn place(state: &Kstate) -> Option<Queue> {
     match sync_state(state).load(Ordering::Relaxed) {
         S_INSERT => Some(Queue::Insert),
@@ -75,8 +76,8 @@ pub(crate) fn collapse(state: &Locked, change: Change) -> bool {
         return false;
     }
     if change.tcp {
-        // If the bucket's timer starts a new count at this moment, this overwrites it:
-        // the next message then leaves some updates early.
+        // If another thread starts a new count at this moment, this overwrites it: the next
+        // message then leaves some updates early.
         sync_updates(state).store(left.saturating_sub(1), Ordering::Relaxed);
     }
     true
@@ -106,6 +107,9 @@ struct Head {
 /// bucket's lock, has the links too.
 pub(crate) struct StateLists {
     heads: [Head; QUEUES],
+    /// The numbers of the two kinds of compressed updates have changed places. So all updates that
+    /// wait become updates that leave with the next frame, without a change of any state.
+    is_swapped: bool,
     maxupd: u8,
 }
 
@@ -117,11 +121,20 @@ impl StateLists {
     /// Empty queues, for states of which `maxupd` updates may collapse into a message.
     pub(crate) const fn new(maxupd: u8) -> StateLists {
         let heads = [Head { first: ptr::null_mut(), last: ptr::null_mut(), len: 0 }; QUEUES];
-        StateLists { heads, maxupd }
+        StateLists { heads, is_swapped: false, maxupd }
     }
 
     fn head(&mut self, queue: Queue) -> &mut Head {
         &mut self.heads[queue as usize]
+    }
+
+    /// The queue that has the number of this one, and the other way round.
+    fn unswapped(&self, queue: Queue) -> Queue {
+        match queue {
+            Queue::Waiting if self.is_swapped => Queue::Compressed,
+            Queue::Compressed if self.is_swapped => Queue::Waiting,
+            _ => queue,
+        }
     }
 
     /// Links a state at the end of a queue.
@@ -130,13 +143,13 @@ impl StateLists {
     ///
     /// `st` stands in no queue, and the caller hands over a reference to it.
     unsafe fn link(&mut self, queue: Queue, st: *mut sys::pf_kstate) {
-        let maxupd = self.maxupd;
+        let (number, maxupd) = (number(self.unswapped(queue)), self.maxupd);
         let head = self.head(queue);
         // SAFETY: the caller's reference keeps the state, and the links belong to the
         // queues.
         unsafe {
             let state = &*st.cast::<Kstate>();
-            sync_state(state).store(number(queue), Ordering::Relaxed);
+            sync_state(state).store(number, Ordering::Relaxed);
             sync_updates(state).store(maxupd, Ordering::Relaxed);
             (*st).sync_list.tqe_next = ptr::null_mut();
             (*st).sync_list.tqe_prev = head.last;
@@ -181,7 +194,7 @@ impl Lists for StateLists {
     type Ref = StateRef;
 
     fn place(&self, state: &Kstate) -> Option<Queue> {
-        place(state)
+        place(state).map(|queue| self.unswapped(queue))
     }
 
     fn append(&mut self, queue: Queue, state: &Kstate) {
@@ -207,11 +220,16 @@ impl Lists for StateLists {
         }
     }
 
-    fn append_all(&mut self, from: Queue, to: Queue) {
-        while let Some(state) = self.pop(from) {
-            // SAFETY: the state was taken out of its queue. Its reference goes along.
-            unsafe { self.link(to, state.into_raw()) };
-        }
+    fn move_first(&mut self, from: Queue, to: Queue) -> bool {
+        let Some(state) = self.pop(from) else { return false };
+        // SAFETY: the state was taken out of its queue. Its reference goes along.
+        unsafe { self.link(to, state.into_raw()) };
+        true
+    }
+
+    fn swap_compressed(&mut self) {
+        self.heads.swap(Queue::Waiting as usize, Queue::Compressed as usize);
+        self.is_swapped = !self.is_swapped;
     }
 
     fn pop(&mut self, queue: Queue) -> Option<StateRef> {

@@ -11,6 +11,8 @@ struct Model {
     queues: HashMap<u8, VecDeque<u32>>,
     left: HashMap<u32, u8>,
     maxupd: u8,
+    /// States that changed their queue one by one, because the timer expired.
+    moved: usize,
 }
 
 impl Lists for Model {
@@ -40,9 +42,18 @@ impl Lists for Model {
         self.append(to, state);
     }
 
-    fn append_all(&mut self, from: Queue, to: Queue) {
-        let moved = self.queues.remove(&(from as u8)).unwrap_or_default();
-        self.queues.entry(to as u8).or_default().extend(moved);
+    fn move_first(&mut self, from: Queue, to: Queue) -> bool {
+        let first = self.pop(from);
+        self.moved += usize::from(first.is_some());
+        self.queues.entry(to as u8).or_default().extend(first);
+        first.is_some()
+    }
+
+    fn swap_compressed(&mut self) {
+        let [waiting, compressed] = [Queue::Waiting, Queue::Compressed].map(|queue| queue as u8);
+        let waited = self.queues.remove(&waiting).unwrap_or_default();
+        let left = self.queues.insert(compressed, waited).unwrap_or_default();
+        self.queues.insert(waiting, left);
     }
 
     fn pop(&mut self, queue: Queue) -> Option<u32> {
@@ -99,6 +110,40 @@ fn an_update_waits_for_the_timer() {
     assert_eq!(sent(&mut both), [(Queue::Compressed, 1)]);
     let (bucket, backlog) = &mut both;
     assert!(bucket.update(&1, UDP, backlog).timer, "the next update starts the timer again");
+}
+
+/// However many updates wait, the bucket's lock is held for a moment only when they become due.
+#[test]
+fn updates_become_due_without_a_change_of_each() {
+    let mut both = bucket();
+    let (bucket, backlog) = &mut both;
+    for state in 0..1000 {
+        let _ = bucket.update(&state, UDP, backlog);
+    }
+    assert!(bucket.update(&7, Change { split: true, ..UDP }, backlog).sender);
+    assert_eq!(bucket.timer_expired(backlog), Wake { timer: false, sender: true });
+    assert_eq!(bucket.lists.moved, 1, "the update that was due before");
+    let sent = sent(&mut both);
+    assert_eq!(sent.len(), 1000);
+    assert_eq!(sent.last(), Some(&(Queue::Compressed, 7)));
+}
+
+/// A sender that is behind gets no more to send, and no change is lost.
+#[test]
+fn updates_wait_while_those_of_the_last_second_leave() {
+    let mut both = bucket();
+    let (bucket, backlog) = &mut both;
+    for state in 0..1000 {
+        let _ = bucket.update(&state, UDP, backlog);
+    }
+    let _ = bucket.timer_expired(backlog);
+    assert!(bucket.update(&2000, UDP, backlog).timer);
+    assert_eq!(bucket.timer_expired(backlog), Wake { timer: true, sender: true });
+    assert_eq!((bucket.lists.moved, backlog.len(Queue::Compressed)), (0, 1000));
+    assert_eq!(bucket.update(&2001, UDP, backlog), Wake::default(), "the timer runs");
+    while bucket.pop(Queue::Compressed, backlog).is_some() {}
+    assert_eq!(bucket.timer_expired(backlog), Wake { timer: false, sender: true });
+    assert_eq!(sent(&mut both), [(Queue::Compressed, 2000), (Queue::Compressed, 2001)]);
 }
 
 #[test]
