@@ -32,7 +32,6 @@ use crate::wire::{
     Action, Arrival, Changes, CheckedState, CheckedUpdate, Endpoint, Frame, FrameError, HeaderError, Invalid,
     PeerAddress, RawBulkStatus, RawClear, RawCompressedUpdate, Run, StateId, TTL,
 };
-use core::cell::Cell;
 use core::ffi::c_int;
 use core::ptr::{self, NonNull};
 use intake::{import_state, note_end, request_state};
@@ -121,8 +120,8 @@ struct Context<'a> {
     /// The peer has the same ruleset.
     same_rules: bool,
     sysctls: Sysctls,
-    /// How many more states the peers may add, if that was computed already.
-    share_left: Cell<Option<u64>>,
+    /// See [`time::moment`].
+    moment: u32,
 }
 
 impl Context<'_> {
@@ -133,10 +132,8 @@ impl Context<'_> {
 
     /// Whether the peers may add one more state. Counts it.
     fn takes_share(&self) -> bool {
-        let compute = || limit::share_left(status::states(), status::state_limit(), self.sysctls.peer_share);
-        let left = self.share_left.get().unwrap_or_else(compute);
-        self.share_left.set(Some(left.saturating_sub(1)));
-        left > 0
+        let count = || limit::share_left(status::states(), status::state_limit(), self.sysctls.peer_share);
+        self.softc.rates.share.takes(self.moment, count)
     }
 }
 
@@ -273,7 +270,7 @@ fn handle_frame(
             host_id: status::host_id(),
             same_rules: *frame.checksum == status::checksum(),
             sysctls,
-            share_left: Cell::new(None),
+            moment: time::moment(),
         };
         for run in frame {
             match run {

@@ -3,8 +3,10 @@
 //! itself: it may be broken, or an attacker.
 
 mod rate;
+mod share;
 
 pub use rate::Rate;
+pub use share::Share;
 
 /// How many clears are carried out per second. Each walks through the whole
 /// table. An operator's `pfctl -F states` causes one, or one per interface.
@@ -18,7 +20,7 @@ pub const CLEARS_PER_SECOND: u32 = 16;
 /// spread evenly, so that a row holds a handful.
 pub const STATES_PER_ROW: usize = 256;
 
-/// The events that are limited per second.
+/// What peers may cause: events, limited per second, and states.
 #[derive(Debug, Default)]
 pub struct Rates {
     /// States inserted for peers.
@@ -29,6 +31,8 @@ pub struct Rates {
     pub requests: Rate,
     /// Clears carried out for peers.
     pub clears: Rate,
+    /// States that peers may still add.
+    pub share: Share,
 }
 
 /// How many more states peers may insert.

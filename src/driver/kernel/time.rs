@@ -23,6 +23,12 @@ pub(crate) fn now() -> Sbt {
     unsafe { sys::pfs_getsbinuptime() }
 }
 
+/// The number of this moment, which lasts a 1024th of a second or a tick of the clock, whichever
+/// is longer. The numbers begin anew after 48 days.
+pub(crate) fn moment() -> u32 {
+    (now() >> 22) as u32
+}
+
 /// Sleeps for a tick of the clock, and shows `name` to ps(1) meanwhile. The thread
 /// must be allowed to sleep.
 pub(crate) fn pause(name: &'static CStr) {

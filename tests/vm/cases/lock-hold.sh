@@ -15,9 +15,12 @@ blast() {
 	jexec one $VM/bin/blast $SINK 9 "$STATES" "$STATES" >/dev/null || fail "cannot send packets"
 }
 
-# longest_holds NAME: the most microseconds that a thread held each lock of pf or pfsync.
+# longest_holds NAME: the most microseconds that a thread held each lock of pf or pfsync. The output
+# of the case tells where the thread locked it.
 longest_holds() {
-	sysctl -n debug.lock.prof.stats | awk '
+	sysctl -n debug.lock.prof.stats > "$RUN/stats"
+	grep ':pf' "$RUN/stats" | sort -rn | head -n 20
+	awk '
 		$1 > 0 && /:[0-9]+ \([^:]*:pf/ {
 			name = $0
 			sub(/.*\([^:]*:/, "", name)
@@ -26,7 +29,7 @@ longest_holds() {
 			if ($1 > most[name])
 				most[name] = $1
 		}
-		END { for (name in most) print name, most[name] }' | sort > "$RUN/locks"
+		END { for (name in most) print name, most[name] }' "$RUN/stats" | sort > "$RUN/locks"
 	[ -s "$RUN/locks" ] || fail "the kernel saw no lock of pf"
 	while read -r name most; do
 		result "$1.microseconds.$name" "$most"
