@@ -18,9 +18,9 @@ use std::hint::black_box;
 use std::time::Duration;
 use zerocopy::FromZeros;
 
-/// Lists of state numbers, and the queue that each state is in. Taking a state
-/// out of the middle of a queue costs more than in the kernel, where the states
-/// are linked.
+/// Lists of state numbers, and the queue that each state is in. Two things cost more than in the
+/// kernel, where the states are linked: taking a state out of the middle of a queue, and the
+/// exchange of the queues of compressed updates.
 struct Numbered {
     places: Vec<Option<Queue>>,
     left: Vec<u8>,
@@ -52,10 +52,18 @@ impl Lists for Numbered {
         self.append(to, state);
     }
 
-    fn append_all(&mut self, from: Queue, to: Queue) {
-        while let Some(state) = self.pop(from) {
-            self.append(to, &state);
+    fn move_first(&mut self, from: Queue, to: Queue) -> bool {
+        let first = self.pop(from);
+        first.iter().for_each(|state| self.append(to, state));
+        first.is_some()
+    }
+
+    fn swap_compressed(&mut self) {
+        let [waiting, compressed] = [Queue::Waiting, Queue::Compressed];
+        for (from, to) in [(waiting, compressed), (compressed, waiting)] {
+            self.queues[from as usize].iter().for_each(|state| self.places[*state] = Some(to));
         }
+        self.queues.swap(waiting as usize, compressed as usize);
     }
 
     fn pop(&mut self, queue: Queue) -> Option<usize> {
