@@ -369,8 +369,8 @@ impl<L: Lists> Queues<L> {
         backlog.add(to, 1);
     }
 
-    /// No update waits any more: those that did leave with the next frame. Returns false, and changes
-    /// nothing, if more than [`FEW`] updates are still to leave.
+    /// Those updates that wait leave with the next frame, unless more than [`FEW`] others are still to
+    /// leave. Returns whether no update waits any more.
     fn stop_waiting(&mut self, backlog: &Backlog) -> bool {
         let count = self.lists.len(Queue::Waiting);
         if self.lists.len(Queue::Compressed) > FEW {

@@ -10,7 +10,7 @@ use crate::atomic::{AtomicU64, Ordering};
 /// counted once in a moment, and not for each packet.
 #[derive(Debug, Default)]
 pub struct Share {
-    /// The moment in the high half, the number of states in the low half.
+    /// The moment in the high half, the number of states in the low half. 0 says nothing.
     counted: AtomicU64,
 }
 
@@ -22,7 +22,7 @@ impl Share {
     #[must_use]
     pub fn takes(&self, moment: u32, count: impl FnOnce() -> u64) -> bool {
         let counted = self.counted.load(Ordering::Relaxed);
-        let left = if (counted >> 32) as u32 == moment {
+        let left = if counted != 0 && (counted >> 32) as u32 == moment {
             counted as u32
         } else {
             u32::try_from(count()).unwrap_or(u32::MAX)
@@ -43,6 +43,13 @@ mod tests {
         assert!((0..10).all(|_| !share.takes(7, || unreachable!())));
         assert_eq!((0..10).filter(|_| share.takes(8, || 4)).count(), 4);
         assert!(!share.takes(9, || 0));
+    }
+
+    #[test]
+    fn the_first_moment_counts_too() {
+        let share = Share::default();
+        assert!(share.takes(0, || 2) && share.takes(0, || unreachable!()));
+        assert!(!share.takes(0, || 0));
     }
 
     #[test]
