@@ -286,13 +286,11 @@ impl Softc {
         let config = Config::new(NEWEST_FORMAT);
         let agreement = new_agreement()?;
         let slots = |count| KSlice::new(count, Wait::Sleep, |_| Ok(Slot::UNUSED));
-        let ended = Ended::new(slots(ENDED_STATES)?, slots(REFUSED_STATES)?);
         // SAFETY: only a thread that has locked the configuration of an existing interface
         // stores keys, and this interface does not exist yet.
         let keys = unsafe { KeyPair::stored() };
         let options = Options::new(&config);
         options.follow_keys(&keys);
-        let requests = KSlice::new(MAX_QUEUED_REQUESTS, Wait::Sleep, |_| Ok(None))?;
         Ok(Softc {
             sender_timer: callout(timers.sender)?,
             bulk_request_timer: callout(timers.bulk_request)?,
@@ -311,14 +309,22 @@ impl Softc {
                 Bucket::new(vnet, index, config.maxupd, timers)
             })?,
             bucket_count,
-            control: Mutex::new(c"pfsync control", Control::new(requests), Wait::Sleep)?,
+            control: Mutex::new(
+                c"pfsync control",
+                Control::new(KSlice::new(MAX_QUEUED_REQUESTS, Wait::Sleep, |_| Ok(None))?),
+                Wait::Sleep,
+            )?,
             clear_waits: AtomicBool::new(false),
             bulk_request: Mutex::new(c"pfsync bulk request", Requester::new(), Wait::Sleep)?,
             pf_since: AtomicU32::new(status::since()),
             bulk_answer: Mutex::new(c"pfsync bulk answer", Responder::new(), Wait::Sleep)?,
             bulk_burst_allowed: AtomicBool::new(false),
             agreement: Mutex::new(c"pfsync agreement", agreement, Wait::Sleep)?,
-            ended: Mutex::new(c"pfsync ended", ended, Wait::Sleep)?,
+            ended: Mutex::new(
+                c"pfsync ended",
+                Ended::new(slots(ENDED_STATES)?, slots(REFUSED_STATES)?),
+                Wait::Sleep,
+            )?,
             hello_timer: callout(timers.hello)?,
             hello_armed: AtomicI64::new(0),
             keys: Mutex::new(c"pfsync keys", keys, Wait::Sleep)?,
