@@ -30,8 +30,8 @@ fn number(queue: Queue) -> u8 {
     }
 }
 
-/// The queue that a state stands in. Without the bucket's lock nobody knows which of the two kinds
-/// of compressed updates is which: see [`StateLists::is_swapped`].
+/// The queue that a state stands in, unless [`StateLists::is_swapped`]. Only with the bucket locked
+/// can [`Queue::Waiting`] and [`Queue::Compressed`] be told apart.
 fn place(state: &Kstate) -> Option<Queue> {
     match sync_state(state).load(Ordering::Relaxed) {
         S_INSERT => Some(Queue::Insert),
@@ -107,8 +107,9 @@ struct Head {
 /// bucket's lock, has the links too.
 pub(crate) struct StateLists {
     heads: [Head; QUEUES],
-    /// The numbers of the two kinds of compressed updates have changed places. So all updates that
-    /// wait become updates that leave with the next frame, without a change of any state.
+    /// [`Queue::Waiting`] has the number of [`Queue::Compressed`], and the other way round. To
+    /// change this turns all updates that wait into updates that leave with the next frame, and
+    /// leaves the states as they are.
     is_swapped: bool,
     maxupd: u8,
 }

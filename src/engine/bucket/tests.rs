@@ -84,6 +84,15 @@ fn bucket() -> (Queues<Model>, Backlog) {
     (Queues::new(Model { maxupd: MAXUPD, ..Model::default() }), Backlog::new())
 }
 
+/// A bucket in which the updates of a thousand states wait.
+fn bucket_with_a_thousand_updates() -> (Queues<Model>, Backlog) {
+    let (mut bucket, backlog) = bucket();
+    for state in 0..1000 {
+        let _ = bucket.update(&state, UDP, &backlog);
+    }
+    (bucket, backlog)
+}
+
 /// Takes out all that is in the prompt queues.
 fn sent((bucket, backlog): &mut (Queues<Model>, Backlog)) -> Vec<(Queue, u32)> {
     let mut all = Vec::new();
@@ -112,14 +121,11 @@ fn an_update_waits_for_the_timer() {
     assert!(bucket.update(&1, UDP, backlog).timer, "the next update starts the timer again");
 }
 
-/// However many updates wait, the bucket's lock is held for a moment only when they become due.
+/// The bucket is locked for the same time, however many updates become due.
 #[test]
 fn updates_become_due_without_a_change_of_each() {
-    let mut both = bucket();
+    let mut both = bucket_with_a_thousand_updates();
     let (bucket, backlog) = &mut both;
-    for state in 0..1000 {
-        let _ = bucket.update(&state, UDP, backlog);
-    }
     assert!(bucket.update(&7, Change { split: true, ..UDP }, backlog).sender);
     assert_eq!(bucket.timer_expired(backlog), Wake { timer: false, sender: true });
     assert_eq!(bucket.lists.moved, 1, "the update that was due before");
@@ -131,11 +137,8 @@ fn updates_become_due_without_a_change_of_each() {
 /// A sender that is behind gets no more to send, and no change is lost.
 #[test]
 fn updates_wait_while_those_of_the_last_second_leave() {
-    let mut both = bucket();
+    let mut both = bucket_with_a_thousand_updates();
     let (bucket, backlog) = &mut both;
-    for state in 0..1000 {
-        let _ = bucket.update(&state, UDP, backlog);
-    }
     let _ = bucket.timer_expired(backlog);
     assert!(bucket.update(&2000, UDP, backlog).timer);
     assert_eq!(bucket.timer_expired(backlog), Wake { timer: true, sender: true });

@@ -6,8 +6,8 @@ use crate::atomic::{AtomicU64, Ordering};
 /// How many states peers may still add, counted down since a moment ago. Threads share it
 /// without a lock.
 ///
-/// To count the states in pf's table takes the longer, the more processors there are. So they are
-/// counted once in a moment, and not for each packet.
+/// To count the states in pf's table takes longer with more processors. So they are counted once in
+/// a moment, and not for each packet.
 #[derive(Debug, Default)]
 pub struct Share {
     /// The moment in the high half, the number of states in the low half. 0 says nothing.
