@@ -57,10 +57,12 @@ unsafe extern "C" fn insert_hook(st: *mut sys::pf_kstate) {
 
 /// pf has handled a packet of a state. Its row is locked.
 unsafe extern "C" fn update_hook(st: *mut sys::pf_kstate) {
-    let Some(st) = NonNull::new(st) else { return };
-    // SAFETY: pf calls this with the row locked, while it handles a packet in the network
-    // epoch.
-    unsafe { epoch::entered(|epoch| state_updated(&Locked::assume(st), epoch)) };
+    // SAFETY: pf calls this with a state whose row it has locked, and which it has just changed
+    // through this pointer, while it handles a packet in the network epoch.
+    unsafe {
+        let st = NonNull::new_unchecked(st);
+        epoch::entered(|epoch| state_updated(&Locked::assume(st), epoch));
+    }
 }
 
 /// pf is unlinking a state. Its row is locked.
@@ -162,7 +164,7 @@ unsafe extern "C" fn defer_hook(st: *mut sys::pf_kstate, m: *mut sys::mbuf) -> c
 fn state_updated(state: &Locked, epoch: &NetEpoch) {
     let change = Change { tcp: state.is_tcp(), split: state.is_split(time::uptime()) };
     if !state.awaits_ack() && collapse(state, change) {
-        return probe::queued(state.id(), Queue::Waiting);
+        return probe::queued(state, Queue::Waiting);
     }
     queue_update(state, change, epoch);
 }
@@ -178,7 +180,7 @@ fn queue_update(state: &Locked, change: Change, epoch: &NetEpoch) {
     // A state of a no-sync rule was never queued. A state that a peer or an operator is
     // deleting goes through `state_deleted`.
     if !state.is_nosync() && softc.has_audience(softc.link(epoch)) {
-        probe::queued(state.id(), Queue::Waiting);
+        probe::queued(state, Queue::Waiting);
         let wake = bucket.queues.change(|queues| queues.update(state, change, softc.backlog()));
         softc.wake(bucket, wake);
     }
@@ -215,7 +217,7 @@ fn state_inserted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
     }
     let link = softc.link(epoch);
     if softc.has_audience(link) {
-        probe::queued(state.id(), Queue::Insert);
+        probe::queued(state, Queue::Insert);
         softc.bucket(state).queues.insert(state, softc.backlog());
         softc.send_with_tick(link);
     }
@@ -238,7 +240,7 @@ fn state_deleted(softc: &Softc, state: &Locked, epoch: &NetEpoch) {
         bucket.queues.lock().forget(state, softc.backlog());
         return;
     }
-    probe::queued(state.id(), Queue::Delete);
+    probe::queued(state, Queue::Delete);
     if bucket.queues.delete(state, softc.backlog()) {
         softc.send_with_tick(link);
     }

@@ -464,7 +464,7 @@ fn send_whole(context: &Context, found: &Found, action: Action) {
     if !context.softc.rates.answers.allows(time::uptime(), context.sysctls.peer_requests) {
         return reject_limited(action, PeerLimit::Requests);
     }
-    probe::queued(found.id(), Queue::Update);
+    probe::queued(found, Queue::Update);
     let bucket = context.softc.bucket(found);
     let wake = bucket.queues.change(|queues| queues.request(found, context.softc.backlog()));
     context.softc.wake(bucket, wake);

@@ -5,7 +5,7 @@
 //! A probe names a state by its id and creator id in host byte order, as tcpdump(1)
 //! does. `pfctl -vvss` shows the bytes of the id in reverse order.
 
-use crate::driver::pf::Refused;
+use crate::driver::pf::{Kstate, Refused};
 use crate::driver::stats::Conflict;
 use crate::engine::bucket::Queue;
 use crate::engine::merge::{EndpointVerdict, Verdict};
@@ -27,9 +27,9 @@ fn name(state: StateId) -> (u64, u32) {
 /// `pfsync::state:queued`: an insert, an update or a delete was queued, or an update
 /// collapsed into a queued message. The third argument is the number of a [`Queue`]:
 /// 0 insert, 2 whole update, 4 compressed update, 5 delete.
-pub(crate) fn queued(state: StateId, queue: Queue) {
+pub(crate) fn queued(state: &Kstate, queue: Queue) {
     if enabled() {
-        let (id, creator) = name(state);
+        let (id, creator) = name(state.id());
         // SAFETY: takes only numbers.
         unsafe { sys::pfs_probe_state_queued(id, creator, queue as i32) };
     }

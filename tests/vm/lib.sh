@@ -570,6 +570,14 @@ ratio() {
 	awk "BEGIN { if (($2) == 0) print \"none\"; else printf \"%.4f\\n\", ($1) / ($2) }"
 }
 
+# Milliseconds for which the threads have run that take packets from the wire.
+busy_receiving() {
+	ps -axHo time,tdname | awk '$2 ~ /^epair_task/ {
+		split($1, part, /[:.]/)
+		sum += part[1] * 60000 + part[2] * 1000 + part[3] * 10
+	} END { print sum + 0 }'
+}
+
 # Bytes in use in all zones of the kernel's allocator.
 bytes_in_use() {
 	vmstat -z | awk -F '[:,] *' 'NF > 4 { sum += $2 * $4 } END { printf "%d\n", sum }'

@@ -24,7 +24,7 @@ prepare() {
 
 # measure MODULE NAME: of the bulk update that two requests.
 measure() {
-	local packets start found last empty
+	local packets start found last empty busy
 	load_pfsync "$1"
 	prepare
 	empty=$(bytes_in_use)
@@ -39,14 +39,18 @@ measure() {
 	sleep 3
 	empty=$(bytes_in_use)
 	packets=$(counted one 'packets sent (IPv4)')
+	busy=$(busy_receiving)
 	start=$($VM/bin/milliseconds)
 	jexec two ifconfig pfsync0 up syncdev "${SYNC}b"
 	jexec two $VM/bin/arrival "$states" $PATIENCE > $RUN/arrival || fail "cannot watch the states"
+	busy=$(($(busy_receiving) - busy))
 	read -r found last < $RUN/arrival
 	result "$2.bytes-a-state.two" $((($(bytes_in_use) - empty) / (found > 0 ? found : 1)))
 	result "$2.packets" $(($(counted one 'packets sent (IPv4)') - packets))
 	if [ "$found" -ge "$states" ]; then
 		result "$2.milliseconds" $((last - start))
+		# Of the time that the states took.
+		result "$2.receiver-busy-percent" $((busy * 100 / (last - start)))
 		eval "$2_took=$((last - start))"
 	else
 		result "$2.milliseconds" "never: $found states"
