@@ -36,7 +36,7 @@ forget_states() {
 make_states() {
 	[ "$PRESENT" = 0 ] || must jexec one $VM/bin/blast $OTHER_SINK 9 "$PRESENT" "$PRESENT" >/dev/null
 	blast "$states" >/dev/null
-	wait_for $PATIENCE has_states one $ALL || fail "states are missing on one"
+	wait_for $PATIENCE has_states one $ALL || fail "only $(states_on one) states on one"
 }
 
 # measure MODULE NAME: sets NAME_micros, NAME_updates and NAME_packets.

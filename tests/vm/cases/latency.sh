@@ -36,8 +36,8 @@ measure() {
 	must jexec one $VM/bin/connect 203.0.113.2 "$rate" $COUNT >$RUN/sent
 	wait $listener || fail "cannot listen on the sync interface"
 	packets=$(($(packets_sent) - packets))
-	sort $RUN/sent > $RUN/sent.sorted
-	sort $RUN/arrived | join $RUN/sent.sorted - | awk '{ print $3 - $2 }' > $RUN/delays
+	awk 'NR == FNR { sent[$1] = $2; next } $1 in sent { print $2 - sent[$1] }' \
+	    $RUN/sent $RUN/arrived > $RUN/delays
 	figures=$(in_milliseconds $RUN/delays)
 	result "$2.connections-a-second" "$(awk '
 		NR == 1 { first = $2 }
